@@ -1,0 +1,73 @@
+"""Every error a user can cause or must answer, one tree, by cause.
+
+A message names the thing, its value, what was allowed and what to do. The entry point prints it without a traceback and
+exits with `exit_code`; an exception outside this tree is a bug.
+"""
+
+from typing import ClassVar
+
+
+class TingsuError(Exception):
+    """Root of the tree; never raised itself. `code` is stable and machine-readable."""
+
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "error"
+
+
+class ContractViolation(TingsuError):
+    """The data do not hold what the contract promises."""
+
+    exit_code = 3
+    code = "contract_violation"
+
+
+class ConfigurationError(TingsuError):
+    """A setting, option or file name is wrong."""
+
+    exit_code = 2
+    code = "configuration_error"
+
+
+class ResourceInsufficient(TingsuError):
+    """Memory, disk, port or device is missing."""
+
+    exit_code = 4
+    code = "resource_insufficient"
+
+
+class ModelLoadError(TingsuError):
+    """Weights, tokenizer or their combination cannot be loaded."""
+
+    code = "model_load_error"
+
+
+class EngineUnavailable(TingsuError):
+    """An engine or service does not answer, or is not ready."""
+
+    exit_code = 4
+    code = "engine_unavailable"
+
+
+class BundleCorrupt(TingsuError):
+    """A bundle's content, attestation or signature does not match its digest."""
+
+    code = "bundle_corrupt"
+
+
+class GateRefused(TingsuError):
+    """The gate did not answer PROMOTE, or its verdict does not cover this bundle."""
+
+    exit_code = 3
+    code = "gate_refused"
+
+
+class RolloutFailed(TingsuError):
+    """A rollout was undone; the previous release serves."""
+
+    code = "rollout_failed"
+
+
+class StoreUnavailable(TingsuError):
+    """The store, the tracking server or the orchestrator does not answer or is not writable."""
+
+    code = "store_unavailable"

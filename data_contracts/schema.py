@@ -1,0 +1,59 @@
+"""What a call is: the record a user submits, and the record a model is trained on."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Speaker = Literal["customer", "agent"]
+SPEAKER_ZH: dict[str, str] = {"customer": "客户", "agent": "客服"}
+
+
+class Frozen(BaseModel):
+    """A value: immutable, no unknown fields, JSON in and out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Turn(Frozen):
+    """One utterance."""
+
+    speaker: Speaker
+    text: str
+
+
+class Call(Frozen):
+    """One call, as turns or as flat text; exactly one of the two."""
+
+    turns: tuple[Turn, ...] | None = None
+    text: str | None = None
+    conversation_id: str | None = None
+    customer_id: str | None = None
+    started_at: datetime | None = None
+    channel: str | None = None
+    region: str | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "Call":
+        if (self.turns is None) == (self.text is None):
+            raise ValueError("a call has either `turns` or `text`, exactly one of them")
+        return self
+
+    def flat(self) -> str:
+        """The call as one text, a line a turn with the speaker's Chinese name before it."""
+        return self.text if self.text is not None else flatten(self.turns or ())
+
+
+class TrainingRecord(Frozen):
+    """One labelled, cleaned call (requirement D2). `confidence_score` is the annotator's, in [0, 1]."""
+
+    conversation_id: str
+    input_text: str
+    complaint_category: str
+    confidence_score: float = Field(ge=0, le=1)
+    metadata: dict[str, Any]
+
+
+def flatten(turns: tuple[Turn, ...]) -> str:
+    """Turns as text, a line each: `客户：…`."""
+    return "\n".join(f"{SPEAKER_ZH[t.speaker]}：{t.text}" for t in turns)

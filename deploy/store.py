@@ -1,0 +1,164 @@
+"""The store: everything Tingsu keeps, by key, in a local folder or an S3 bucket behind one small interface.
+
+A key is a slash-separated name (`datasets/<id>`). A folder appears whole or not at all: `commit` writes its files first and
+its `.files.json` last, which lists every file with size and SHA-256; without that list the folder does not exist.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from data_contracts.errors import BundleCorrupt, StoreUnavailable
+
+LISTING = ".files.json"
+
+
+class Store(Protocol):
+    """Where artefacts live. All methods raise StoreUnavailable when the place does not answer."""
+
+    def has(self, key: str) -> bool:
+        """Whether a committed folder, or a file, of this key exists."""
+        ...
+
+    def local(self, key: str) -> Path:
+        """The folder or file on this machine, fetched if need be; verified when it is a committed folder."""
+        ...
+
+    def commit(self, folder: Path, key: str) -> None:
+        """Move `folder` into the store under `key`, atomically. A key already there is kept: equal keys mean equal content."""
+        ...
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write one small file atomically."""
+        ...
+
+    def read(self, key: str) -> bytes | None:
+        """Read one small file, or None."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Committed folders and single files directly below `prefix`, in order."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove a folder or file; absent is fine."""
+        ...
+
+    def scratch(self, key: str) -> Path:
+        """A private working folder on the store's disk that survives a crash; the same one for the same key."""
+        ...
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def listing(folder: Path) -> dict[str, dict[str, object]]:
+    """Relative file name → size in bytes and SHA-256, sorted by name, without the listing itself."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != LISTING)
+    return {p.relative_to(folder).as_posix(): {"size": p.stat().st_size, "sha256": sha256_file(p)} for p in files}
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and digests of every file of a folder."""
+    return hashlib.sha256(json.dumps(listing(folder), sort_keys=True).encode()).hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside, flush to disk, rename over. Readers see the old file or the new one.
+
+    Raises:
+        StoreUnavailable: the place is full or not writable.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+        try:
+            with os.fdopen(fd, "wb") as f:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StoreUnavailable(f"cannot write {path}: {error.strerror}. Free space or mend the permissions, then run again") from error
+
+
+class FolderStore:
+    """A store in a local folder; `commit` is a rename."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def has(self, key: str) -> bool:
+        path = self.root / key
+        return path.is_file() or (path / LISTING).is_file()
+
+    def local(self, key: str) -> Path:
+        path = self.root / key
+        if not path.exists():
+            raise StoreUnavailable(f"{key} is not in the store {self.root}; it was removed, or belongs to another $TINGSU_HOME")
+        if (path / LISTING).is_file():
+            verify_listing(path, key)
+        return path
+
+    def commit(self, folder: Path, key: str) -> None:
+        target = self.root / key
+        if self.has(key):
+            shutil.rmtree(folder)
+            return
+        write_atomically(folder / LISTING, json.dumps(listing(folder), indent=1).encode())
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(folder, target)
+        except OSError as error:
+            raise StoreUnavailable(f"cannot store {key} in {self.root}: {error.strerror}") from error
+
+    def write(self, key: str, data: bytes) -> None:
+        write_atomically(self.root / key, data)
+
+    def read(self, key: str) -> bytes | None:
+        path = self.root / key
+        return path.read_bytes() if path.is_file() else None
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        base = self.root / prefix
+        for path in sorted(base.iterdir()) if base.is_dir() else ():
+            if not path.name.startswith(".") and self.has(f"{prefix}/{path.name}"):
+                yield f"{prefix}/{path.name}"
+
+    def delete(self, key: str) -> None:
+        path = self.root / key
+        if path.is_file():
+            path.unlink()
+        shutil.rmtree(path, ignore_errors=True)
+
+    def scratch(self, key: str) -> Path:
+        path = self.root / ".scratch" / key
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"cannot write to the store {self.root}: {error.strerror}") from error
+        return path
+
+
+def verify_listing(folder: Path, key: str) -> None:
+    """Compare every file's size with the listing; digests are checked where the content is trusted (bundles, stages).
+
+    Raises:
+        BundleCorrupt: a file is missing or has another size.
+    """
+    for name, entry in json.loads((folder / LISTING).read_text()).items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != entry["size"]:
+            raise BundleCorrupt(f"{key}/{name} is missing or has changed size; delete {folder} and run the same command again")
