@@ -126,7 +126,9 @@ class QuantizeSettings(Section):
     @model_validator(mode="after")
     def _served_form_is_made(self) -> "QuantizeSettings":
         if self.serve != "merged" and self.serve not in self.forms:
-            raise ValueError(f"serve {self.serve!r} is not among forms {list(self.forms)}; add it there or serve 'merged'")
+            raise ValueError(
+                f"serve {self.serve!r} is not among forms {list(self.forms)}; add it there or serve 'merged'"
+            )
         return self
 
 
@@ -153,7 +155,9 @@ class Bound(Section):
     def _one_kind(self) -> "Bound":
         kinds = [k for k in ("at_least", "at_most", "margin", "over_baseline") if getattr(self, k) is not None]
         if len(kinds) != 1:
-            raise ValueError(f"bound on {self.metric!r} has {kinds or 'no kind'}; give exactly one of at_least, at_most, margin, over_baseline")
+            raise ValueError(
+                f"bound on {self.metric!r} has {kinds or 'no kind'}; give exactly one of at_least, at_most, margin, over_baseline"
+            )
         return self
 
 
@@ -221,14 +225,18 @@ class Settings(Section):
     log: LogSettings = LogSettings()
 
 
-def load(profile: str = "tiny", overlays: Sequence[str] = (), sets: Sequence[str] = (), env: Mapping[str, str] = os.environ) -> Settings:
+def load(
+    profile: str = "tiny", overlays: Sequence[str] = (), sets: Sequence[str] = (), env: Mapping[str, str] = os.environ
+) -> Settings:
     """Resolve the settings: base.yaml, then the profile, overlays, environment (`TINGSU_TRAIN__EPOCHS=3`), then `a.b=c`.
 
     Raises:
         ConfigurationError: unknown profile, key or value; an unknown key comes with the nearest known one.
     """
     if profile not in PROFILES:
-        raise ConfigurationError(f"profile {profile!r} is unknown; allowed: {', '.join(PROFILES)}{_nearest(profile, PROFILES)}")
+        raise ConfigurationError(
+            f"profile {profile!r} is unknown; allowed: {', '.join(PROFILES)}{_nearest(profile, PROFILES)}"
+        )
     tree: dict[str, Any] = {"profile": profile}
     for name in ("base", profile, *overlays):
         _merge(tree, _read(name))
@@ -261,7 +269,11 @@ def _merge(into: dict[str, Any], tree: Mapping[str, Any]) -> None:
 
 
 def _from_environment(env: Mapping[str, str]) -> list[tuple[str, Any]]:
-    own = [(k[len(PREFIX) :].lower().replace("__", "."), v) for k, v in sorted(env.items()) if k.startswith(PREFIX) and "__" in k]
+    own = [
+        (k[len(PREFIX) :].lower().replace("__", "."), v)
+        for k, v in sorted(env.items())
+        if k.startswith(PREFIX) and "__" in k
+    ]
     named = [(key, env[name]) for name, key in ALIASES.items() if env.get(name)]
     return [(key, yaml.safe_load(value)) for key, value in [*named, *own]]
 

@@ -157,7 +157,9 @@ class BundleRef(Frozen):
 
 
 class BoundResult(Frozen):
-    """One gate bound, judged. `relative` bounds compare candidate − champion; `needed_rows` says how many gold calls would decide."""
+    """One gate bound, judged. A relative one is about the candidate minus `against` ("champion" or "baseline", whose own value is
+    `champion`). `low` and `high` are the ends at `level`, Holm-corrected where relative. `needed_rows`: about how many more gold
+    calls would decide a HOLD; None where no number would."""
 
     metric: str
     kind: Literal["at_least", "at_most"]
@@ -172,6 +174,8 @@ class BoundResult(Frozen):
     needed_rows: int | None
     sentence_en: str
     sentence_zh: str
+    against: str = ""
+    level: float = 0.95
 
 
 class Verdict(Frozen):
@@ -193,6 +197,9 @@ class Verdict(Frozen):
     gold_looks: int
     bounds: tuple[BoundResult, ...]
     created_at: str
+    needed_rows: int | None = None
+    sentence_en: str = ""
+    sentence_zh: str = ""
     public_key: str = ""
     signature: str = ""
 

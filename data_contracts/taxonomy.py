@@ -77,7 +77,9 @@ class Taxonomy(Frozen):
                     "it must be exactly one. Choose another code in the taxonomy file (capital letters and digits work)"
                 )
             if tokens[0] in ids:
-                raise ModelLoadError(f"category {c.key!r}: code {c.code!r} is the same token as another category's code")
+                raise ModelLoadError(
+                    f"category {c.key!r}: code {c.code!r} is the same token as another category's code"
+                )
             ids.append(tokens[0])
         return tuple(ids)
 
@@ -98,4 +100,6 @@ def load(path: Path = DEFAULT) -> Taxonomy:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"]) or "file"
-        raise ConfigurationError(f"taxonomy file {path}: {where}: {first['msg']}. See data_contracts/taxonomy.yaml") from error
+        raise ConfigurationError(
+            f"taxonomy file {path}: {where}: {first['msg']}. See data_contracts/taxonomy.yaml"
+        ) from error

@@ -90,7 +90,9 @@ def write_atomically(path: Path, data: bytes) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise StoreUnavailable(f"cannot write {path}: {error.strerror}. Free space or mend the permissions, then run again") from error
+        raise StoreUnavailable(
+            f"cannot write {path}: {error.strerror}. Free space or mend the permissions, then run again"
+        ) from error
 
 
 class FolderStore:
@@ -106,7 +108,9 @@ class FolderStore:
     def local(self, key: str) -> Path:
         path = self.root / key
         if not path.exists():
-            raise StoreUnavailable(f"{key} is not in the store {self.root}; it was removed, or belongs to another $TINGSU_HOME")
+            raise StoreUnavailable(
+                f"{key} is not in the store {self.root}; it was removed, or belongs to another $TINGSU_HOME"
+            )
         if (path / LISTING).is_file():
             verify_listing(path, key)
         return path
@@ -161,4 +165,15 @@ def verify_listing(folder: Path, key: str) -> None:
     for name, entry in json.loads((folder / LISTING).read_text()).items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != entry["size"]:
-            raise BundleCorrupt(f"{key}/{name} is missing or has changed size; delete {folder} and run the same command again")
+            raise BundleCorrupt(
+                f"{key}/{name} is missing or has changed size; delete {folder} and run the same command again"
+            )
+
+
+def open_store(url: str, endpoint_url: str | None, home: Path) -> Store:
+    """The store of `store.url`: empty for `<home>/store`, a folder, or `s3://bucket/prefix` (cached under `<home>/cache`)."""
+    if url.startswith("s3://"):
+        from deploy.s3 import S3Store
+
+        return S3Store(url, endpoint_url, home / "cache")
+    return FolderStore(Path(url).expanduser().absolute() if url else home / "store")

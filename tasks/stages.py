@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
@@ -24,6 +25,7 @@ from deploy.store import Store
 ROOT = Path(__file__).parent.parent
 LAYERS = ("flows", "tasks", "deploy", "configs", "data_contracts")
 RECORD = "record.json"
+R = TypeVar("R", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Record(Frozen):
 
 
 @dataclass(frozen=True)
-class Outcome[R: BaseModel]:
+class Outcome(Generic[R]):
     """A stage's result, and whether it was done now or found."""
 
     result: R
@@ -58,12 +60,14 @@ class Outcome[R: BaseModel]:
 
 def stage_key(name: str, inputs: BaseModel | dict[str, object], module: ModuleType) -> str:
     """`stages/<name>/<digest>` of inputs and settings (canonical JSON) and of the step's code."""
-    plain = inputs.model_dump(mode="json") if isinstance(inputs, BaseModel) else {k: _plain(v) for k, v in inputs.items()}
+    plain = (
+        inputs.model_dump(mode="json") if isinstance(inputs, BaseModel) else {k: _plain(v) for k, v in inputs.items()}
+    )
     text = json.dumps({"inputs": plain, "code": code_digest(module.__name__)}, sort_keys=True, ensure_ascii=False)
     return f"stages/{name}/{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def run[R: BaseModel](store: Store, key: str, kind: type[R], step: Callable[[Work], R]) -> Outcome[R]:
+def run(store: Store, key: str, kind: type[R], step: Callable[[Work], R]) -> Outcome[R]:
     """The stage's recorded result, or the step's, recorded.
 
     `step` gets a Work with an empty `out`; a crash leaves nothing under `key`, and `scratch` as it was.
@@ -79,14 +83,16 @@ def run[R: BaseModel](store: Store, key: str, kind: type[R], step: Callable[[Wor
     started = time.monotonic()
     result = step(Work(store=store, key=key, out=out, scratch=scratch / "keep"))
     seconds = time.monotonic() - started
-    record = Record(stage=key.split("/")[1], key=key, result=result.model_dump(mode="json"), seconds=seconds, finished_at=now())
+    record = Record(
+        stage=key.split("/")[1], key=key, result=result.model_dump(mode="json"), seconds=seconds, finished_at=now()
+    )
     (out / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
     store.commit(out, key)
     shutil.rmtree(scratch, ignore_errors=True)
     return Outcome(result, key, seconds, reused=False)
 
 
-def finished[R: BaseModel](store: Store, key: str, kind: type[R]) -> Outcome[R] | None:
+def finished(store: Store, key: str, kind: type[R]) -> Outcome[R] | None:
     """The recorded outcome of a stage, or None; a damaged record is removed so that the stage runs again."""
     if not store.has(key):
         return None

@@ -1,0 +1,229 @@
+"""What submitters and reviewers read, in English and Chinese, one table. Values are filled in by name.
+
+A reason says what is wrong with this row or file; `<code>.remedy` says how to mend it.
+"""
+
+TABLE: dict[str, tuple[str, str]] = {
+    # a row's shape
+    "ragged_row": (
+        "the row has {fields} fields, the header has {expected}",
+        "这一行有 {fields} 个字段，表头有 {expected} 个",
+    ),
+    "ragged_row.remedy": (
+        "put text that holds commas or line breaks in double quotes, or export as JSONL",
+        "含逗号或换行的文本请用双引号括起来，或改用 JSONL 导出",
+    ),
+    "not_json": ("the line is not JSON (column {at})", "这一行不是 JSON（第 {at} 列）"),
+    "not_json.remedy": (
+        "write one JSON object a line, without line breaks inside",
+        "每行写一个 JSON 对象，对象内部不要换行",
+    ),
+    "not_object": ("the line is JSON but not an object", "这一行是 JSON，但不是对象"),
+    "not_object.remedy": (
+        'write {{"input_text": …, "complaint_category": …}}',
+        '请写成 {{"input_text": …, "complaint_category": …}}',
+    ),
+    "bad_turns": ("turn {at} of `turns` cannot be read", "`turns` 的第 {at} 轮无法读取"),
+    "bad_turns.remedy": (
+        'write turns as [{{"speaker": "customer" or "agent", "text": "…"}}, …]',
+        '请写成 [{{"speaker": "customer" 或 "agent", "text": "…"}}, …]',
+    ),
+    "encoding_damage": ("the text holds characters lost in an earlier conversion", "文本中有以前转码时损坏的字符"),
+    "encoding_damage.remedy": ("export again as UTF-8 from the original system", "请从原系统重新以 UTF-8 导出"),
+    # a row's values
+    "missing_text": ("the call has no text", "通话没有文本"),
+    "missing_text.remedy": ("fill the text in, or leave the row out", "请补上文本，或去掉这一行"),
+    "text_too_short": (
+        "after cleaning the call has {value} characters, at least {min_value} are needed",
+        "清洗后只有 {value} 个字符，至少需要 {min_value} 个",
+    ),
+    "text_too_short.remedy": (
+        "leave such calls out, or lower data.min_chars if short texts are right here",
+        "请去掉这样的通话；如果短文本是正常的，请调低 data.min_chars",
+    ),
+    "missing_category": ("the call has no category", "通话没有类别"),
+    "missing_category.remedy": ("label the call, or leave the row out", "请标注类别，或去掉这一行"),
+    "unknown_category": (
+        "category '{value}' is not in the taxonomy; the nearest is '{nearest}'",
+        "类别“{value}”不在分类表中，最接近的是“{nearest}”",
+    ),
+    "unknown_category.remedy": (
+        "write the category's key exactly ('{nearest}' if that is meant), or add it to the taxonomy file (--taxonomy)",
+        "请原样填写类别的 key；如果指的就是“{nearest}”请填它，或把新类别加进分类表文件（--taxonomy）",
+    ),
+    "bad_confidence": ("confidence_score is not a number", "confidence_score 不是数字"),
+    "bad_confidence.remedy": (
+        "give a number from 0 to 1, or leave it empty for 1",
+        "请填 0 到 1 的数字；留空按 1 处理",
+    ),
+    "confidence_range": ("confidence_score {value} is outside 0 to 1", "confidence_score {value} 不在 0 到 1 之间"),
+    "confidence_range.remedy": ("give a share from 0 to 1: 85 % is 0.85", "请填 0 到 1 的比例：85% 写作 0.85"),
+    "bad_started_at": ("started_at is not a date and time", "started_at 不是日期时间"),
+    "bad_started_at.remedy": (
+        "write it as 2026-01-31T09:30:00 or 2026-01-31 09:30:00, or leave it empty",
+        "请写成 2026-01-31T09:30:00 或 2026-01-31 09:30:00，也可留空",
+    ),
+    "metadata_too_long": (
+        "{column} has {value} characters, at most {max_value} are allowed",
+        "{column} 有 {value} 个字符，最多 {max_value} 个",
+    ),
+    "metadata_too_long.remedy": (
+        "{column} is a short name such as 'hotline' or '北京'; check that --map names the right column",
+        "{column} 应是“hotline”“北京”这样的短名；请检查 --map 是否选错了列",
+    ),
+    "metadata_personal": ("{column} holds personal data", "{column} 里有个人信息"),
+    "metadata_personal.remedy": (
+        "remove it from {column}, or do not submit that column",
+        "请从 {column} 中去掉个人信息，或不要提交这一列",
+    ),
+    # rows against each other
+    "duplicate_id": ("conversation_id already stands in row {value}", "conversation_id 与第 {value} 行重复"),
+    "duplicate_id.remedy": (
+        "keep one row a call; join its parts into one text, or give each its own id and the call's id as customer_id",
+        "每通通话只留一行；分段的通话请合并文本，或每段用各自的 id，并把通话 id 填到 customer_id",
+    ),
+    "duplicate_text": (
+        "the same text with the same category already stands in row {value}",
+        "与第 {value} 行文本和类别都相同",
+    ),
+    "duplicate_text.remedy": (
+        "nothing to do: the first one is kept, and duplicates do not count against the file",
+        "无需处理：保留第一条，重复行不影响整份文件",
+    ),
+    "conflicting_label": ("the same text has another category in row {value}", "与第 {value} 行文本相同，类别却不同"),
+    "conflicting_label.remedy": (
+        "decide which category is right and keep that row alone",
+        "请确定哪个类别正确，只保留那一行",
+    ),
+    # the file
+    "accepted_share": (
+        "{value:.1%} of the rows were accepted, at least {min_value:.0%} are needed",
+        "只有 {value:.1%} 的行被接受，至少需要 {min_value:.0%}",
+    ),
+    "accepted_share.remedy": ("mend the rows in rejects.csv and submit again", "请按 rejects.csv 逐行修改后重新提交"),
+    "too_few_rows": (
+        "{value:.0f} calls were accepted, at least {min_value} are needed",
+        "只接受了 {value:.0f} 通通话，至少需要 {min_value} 通",
+    ),
+    "too_few_rows.remedy": (
+        "submit more labelled calls (data.min_rows is the bound)",
+        "请提交更多已标注的通话（界限是 data.min_rows）",
+    ),
+    "too_few_categories": (
+        "the accepted calls have {value} category, at least {min_value} are needed",
+        "被接受的通话只有 {value} 个类别，至少需要 {min_value} 个",
+    ),
+    "too_few_categories.remedy": (
+        "submit calls of other categories too; one alone teaches nothing",
+        "请同时提交其他类别的通话；只有一个类别学不到东西",
+    ),
+    # what a file cannot teach, said and not refused
+    "rare_category": (
+        "'{category}' has {rows} accepted calls; below {least} a model learns little of it",
+        "“{category}”只有 {rows} 通被接受；少于 {least} 通时模型学不到多少",
+    ),
+    "absent_category": (
+        "'{category}' has no call in this file; the model cannot answer it",
+        "这份文件里没有“{category}”，模型不会回答它",
+    ),
+    "shortened_calls": (
+        "{rows} calls were longer than {most} characters; head and tail were kept",
+        "{rows} 通通话超过 {most} 个字符，只保留了头尾",
+    ),
+    "same_text_calls": (
+        "{rows} accepted calls repeat the text of another call under another id",
+        "{rows} 通被接受的通话与其他 id 的通话文本相同",
+    ),
+    "personal_ids": (
+        "{rows} conversation ids looked like personal data and were replaced by digests",
+        "{rows} 个 conversation_id 像是个人信息，已用摘要代替",
+    ),
+    "confidence_assumed": (
+        "{rows} calls have no confidence_score; 1 was assumed",
+        "{rows} 通通话没有 confidence_score，按 1 处理",
+    ),
+    "lossy_encoding": ("{rows} rows hold bytes that are not {encoding}", "{rows} 行含有不属于 {encoding} 的字节"),
+    # service: problems
+    "invalid_request": (
+        "the request is neither a call nor a batch of calls; look at: {fields}",
+        "请求既不是一通通话也不是一批通话，请检查：{fields}",
+    ),
+    "not_found": ("there is nothing at {path}; see /docs", "{path} 不存在，见 /docs"),
+    "method_not_allowed": ("{path} does not answer {method}; see /docs", "{path} 不支持 {method}，见 /docs"),
+    "body_too_large": ("the request body is too large; send fewer calls at a time", "请求体过大，请分批发送"),
+    "too_many_calls": (
+        "{calls} calls in one request, at most {limit} are allowed; send several requests",
+        "一次请求含 {calls} 通，最多 {limit} 通，请分批发送",
+    ),
+    "overloaded": ("too many calls wait; try again in {seconds} s", "排队的通话过多，请在 {seconds} 秒后重试"),
+    "deadline_exceeded": (
+        "not answered in time; send fewer calls at a time, or try again in {seconds} s",
+        "未能按时处理，请减少每次的通话数，或在 {seconds} 秒后重试",
+    ),
+    "not_ready": ("the model is being loaded; try again in {seconds} s", "模型正在加载，请在 {seconds} 秒后重试"),
+    "engine_unavailable": (
+        "the engine stopped while it worked on this; try again in {seconds} s",
+        "推理引擎中断，请在 {seconds} 秒后重试",
+    ),
+    "internal_error": (
+        "something unexpected happened; the service's log has it under this request id",
+        "发生意外错误，服务日志中可按此请求编号查到",
+    ),
+    # service: why a person should look
+    "low_confidence": ("the model is not sure enough", "模型把握不足"),
+    "low_label_mass": ("the model would rather answer something that is no category", "模型倾向于类别以外的回答"),
+    "empty_call": ("there is no text in this call", "通话没有文字内容"),
+    # gate: one bound
+    "gate_absolute": (
+        "{metric} is {value} ({low} to {high}); it has to be {sign} {bound}.",
+        "{metric} 为 {value}（{low} 至 {high}），要求 {sign} {bound}。",
+    ),
+    "gate_point": ("{metric} is {value}; it has to be {sign} {bound}.", "{metric} 为 {value}，要求 {sign} {bound}。"),
+    "gate_champion": (
+        "{metric} minus the champion's ({reference}) is {value} ({low} to {high}); it has to be {sign} {bound}.",
+        "{metric} 与现役模型（{reference}）之差为 {value}（{low} 至 {high}），要求 {sign} {bound}。",
+    ),
+    "gate_baseline": (
+        "{metric} minus the TF-IDF baseline's ({reference}) is {value} ({low} to {high}); it has to be {sign} {bound}.",
+        "{metric} 与 TF-IDF 基线（{reference}）之差为 {value}（{low} 至 {high}），要求 {sign} {bound}。",
+    ),
+    "gate_unmeasured": (
+        "{metric} cannot be measured: gold has no such calls. It has to be {sign} {bound}; label some.",
+        "{metric} 无法测量：黄金集中没有相关通话。要求 {sign} {bound}，请补充标注。",
+    ),
+    "gate_holds": ("It holds.", "达标。"),
+    "gate_missed": ("Missed, even at the good end.", "未达标，区间有利一端也不满足。"),
+    "gate_undecided": (
+        "Undecided: about {more} more gold calls would decide.",
+        "证据不足：约需再增加 {more} 通黄金集通话才能判定。",
+    ),
+    "gate_undecidable": (
+        "Undecided, and too close to the bound to say how many more calls would decide.",
+        "证据不足，且与界限过近，无法估计还需多少通话。",
+    ),
+    "gate_not_binding": (
+        "Shown only; it does not bind in profile {profile}.",
+        "仅供参考，在 {profile} 配置下不作约束。",
+    ),
+    # gate: the verdict
+    "gate_promote": ("PROMOTE: all {of} bounds hold.", "晋级：{of} 项要求全部达标。"),
+    "gate_reject": ("REJECT: certainly missed: {missed}.", "拒绝：确定未达标的有 {missed}。"),
+    "gate_hold": (
+        "HOLD: {held} of {of} bounds hold, {undecided} undecided.",
+        "暂缓：{of} 项要求中 {held} 项达标，{undecided} 证据不足。",
+    ),
+    "gate_hold_about": (
+        "HOLD: {held} of {of} bounds hold, {undecided} undecided. About {more} more gold calls would decide.",
+        "暂缓：{of} 项要求中 {held} 项达标，{undecided} 证据不足。约需再增加 {more} 通黄金集通话。",
+    ),
+}
+
+
+def say(code: str, **values: object) -> tuple[str, str]:
+    """The message in English and in Chinese.
+
+    Raises:
+        KeyError: the table lacks the code, or the message a value (a mistake in the program, not in the data).
+    """
+    english, chinese = TABLE[code]
+    return english.format(**values), chinese.format(**values)

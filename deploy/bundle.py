@@ -1,0 +1,245 @@
+"""The bundle: the one folder that is deployed, named by the digest of its content. Its only reader and writer.
+
+bundles/<digest>/          model/  prompt.json  taxonomy.json  codes.json  calibration.json  golden.json  bundle.json
+bundles/<digest>.attest/   verdict.json and reports: they cite the digest, so they lie beside it
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from data_contracts.artifacts import BundleRef, Calibration, Form, Model, Verdict
+from data_contracts.errors import BundleCorrupt, GateRefused, ModelLoadError
+from data_contracts.prompt import Prompt
+from data_contracts.schema import Frozen
+from data_contracts.taxonomy import Taxonomy
+from deploy import signing
+from deploy.signing import keypair, public_key, sign, verdict_id, verify
+from deploy.store import LISTING, Store, folder_digest, sha256_file, write_atomically
+
+__all__ = ["Bundle", "Golden", "Parts", "assemble", "attest", "keypair", "open", "permit", "place", "public_key"]
+__all__ += ["sign", "verdict_id", "verify"]
+PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+VERDICT = "verdict.json"
+
+
+class Golden(Frozen):
+    """One call (text as the model reads it), what the bundle must answer, and how far off a probability may be."""
+
+    text: str
+    probabilities: dict[str, float]
+    tolerance: float = Field(default=0.05, gt=0, le=1)
+
+
+class Facts(Frozen):
+    """What else the content depends on. `engine` is the one it was calibrated and measured on."""
+
+    format: int = 1
+    engine: str
+    quantization: Form
+    synthetic: bool
+    model_digest: str
+    prompt_digest: str
+    taxonomy_digest: str
+
+
+class Parts(Frozen):
+    """Everything a bundle is made of."""
+
+    model: Model
+    prompt: Prompt
+    taxonomy: Taxonomy
+    calibration: Calibration
+    golden: tuple[Golden, ...] = Field(min_length=1, max_length=64)
+    engine: str = "transformers"
+    synthetic: bool
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle on this machine. `code_ids`: each category's answer token, in taxonomy order."""
+
+    folder: Path
+    digest: str
+    facts: Facts
+    prompt: Prompt
+    taxonomy: Taxonomy
+    calibration: Calibration
+    code_ids: tuple[int, ...]
+    golden: tuple[Golden, ...]
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+
+def assemble(parts: Parts, store: Store) -> BundleRef:
+    """Copy the model, write the rest beside it, and commit the whole under its digest. Same parts, same bundle;
+    a damaged one of that name is replaced.
+
+    Raises:
+        ModelLoadError: pickled weights, no tokenizer, or a code that is not one token.
+    """
+    content = store.scratch(f"bundle-{hashlib.sha256(parts.model_dump_json().encode()).hexdigest()[:16]}") / "content"
+    shutil.rmtree(content, ignore_errors=True)
+    content.mkdir(parents=True)
+    _copy_model(store.local(parts.model.key), content / "model")
+    for name, text in _documents(parts, content / "model").items():
+        (content / name).write_text(text, encoding="utf-8")
+    ref = BundleRef(digest=(digest := folder_digest(content)), key=f"bundles/{digest}", synthetic=parts.synthetic)
+    _drop_if_damaged(store, ref.key)
+    store.commit(content, ref.key)
+    return ref
+
+
+def open(folder: Path) -> Bundle:
+    """Read a bundle, every file compared with its digest.
+
+    Raises:
+        BundleCorrupt: names the first file that is missing, changed or not part of the bundle.
+    """
+    expected = _listed(folder)
+    _compare(folder, expected)
+    digest = hashlib.sha256(json.dumps(expected, sort_keys=True).encode()).hexdigest()
+    if len(folder.name) == len(digest) and folder.name != digest:
+        raise BundleCorrupt(
+            f"{folder / LISTING} was changed: its digest is {digest[:12]}, the folder's name says {folder.name[:12]}"
+        )
+    codes = json.loads((folder / "codes.json").read_text(encoding="utf-8"))
+    golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
+    try:
+        return Bundle(
+            folder=folder,
+            digest=digest,
+            facts=Facts.model_validate_json((folder / "bundle.json").read_bytes()),
+            prompt=Prompt.model_validate_json((folder / "prompt.json").read_bytes()),
+            taxonomy=(taxonomy := Taxonomy.model_validate_json((folder / "taxonomy.json").read_bytes())),
+            calibration=Calibration.model_validate_json((folder / "calibration.json").read_bytes()),
+            code_ids=tuple(int(codes[key]["id"]) for key in taxonomy.keys),
+            golden=tuple(Golden.model_validate(item) for item in golden),
+        )
+    except (ValidationError, KeyError, OSError) as error:
+        raise BundleCorrupt(
+            f"bundle {folder} was written by another version of Tingsu; assemble it again with this one"
+        ) from error
+
+
+def attest(store: Store, ref: BundleRef, name: str, data: bytes) -> None:
+    """Keep a statement about a bundle beside it."""
+    store.write(f"{ref.key}.attest/{name}", data)
+
+
+def place(store: Store, ref: BundleRef) -> Path:
+    """The bundle's folder on this machine, with its verdict, if it has one, beside it: what a service is started on."""
+    folder = store.local(ref.key)
+    verdict = store.read(f"{ref.key}.attest/{VERDICT}")
+    beside = _beside(folder) / VERDICT
+    if verdict is not None and (not beside.exists() or beside.read_bytes() != verdict):
+        write_atomically(beside, verdict)
+    return folder
+
+
+def permit(bundle: Bundle, trusted_key: str) -> Verdict:
+    """The verdict that lets this bundle serve.
+
+    Raises:
+        GateRefused: there is none, or it does not hold.
+    """
+    path = _beside(bundle.folder) / VERDICT
+    try:
+        verdict = Verdict.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise GateRefused(
+            f"bundle {bundle.digest[:12]} has no verdict at {path}; gate it first, or serve --evaluation on loopback"
+        ) from error
+    except ValidationError as error:
+        raise GateRefused(f"{path} is no verdict; run the gate again") from error
+    signing.verify(verdict, bundle.digest, trusted_key)
+    return verdict
+
+
+def _drop_if_damaged(store: Store, key: str) -> None:
+    try:
+        if store.has(key):
+            open(store.local(key))
+    except BundleCorrupt:
+        store.delete(key)
+
+
+def _beside(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".attest")
+
+
+def _copy_model(source: Path, target: Path) -> None:
+    pickled = sorted(p.name for p in source.rglob("*") if p.suffix in PICKLED)
+    if pickled:
+        raise ModelLoadError(
+            f"{source / pickled[0]} may be a pickle, which can run code when loaded; "
+            "only safetensors and GGUF are bundled"
+        )
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(LISTING, "record.json"))
+
+
+def _documents(parts: Parts, model: Path) -> dict[str, str]:
+    """The files of a bundle besides its weights, by name."""
+    from deploy.tokenizer import Tokens
+
+    ids = parts.taxonomy.code_ids(Tokens.load(model))
+    facts = Facts(
+        engine=parts.engine,
+        quantization=parts.model.form,
+        synthetic=parts.synthetic,
+        model_digest=parts.model.digest,
+        prompt_digest=parts.prompt.digest,
+        taxonomy_digest=parts.taxonomy.digest,
+    )
+    return {
+        "bundle.json": facts.model_dump_json(indent=1),
+        "prompt.json": parts.prompt.model_dump_json(indent=1),
+        "taxonomy.json": parts.taxonomy.model_dump_json(indent=1),
+        "calibration.json": parts.calibration.model_dump_json(indent=1),
+        "codes.json": _json(
+            {c.key: {"code": c.code, "id": i} for c, i in zip(parts.taxonomy.categories, ids, strict=True)}
+        ),
+        "golden.json": _json([g.model_dump(mode="json") for g in parts.golden]),
+    }
+
+
+def _json(value: dict[str, object] | Sequence[object]) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def _listed(folder: Path) -> dict[str, dict[str, object]]:
+    try:
+        return {str(k): dict(v) for k, v in json.loads((folder / LISTING).read_bytes()).items()}
+    except FileNotFoundError as error:
+        raise BundleCorrupt(
+            f"{folder} is no bundle, or its copying was cut off: {LISTING} is missing. Copy it again"
+        ) from error
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise BundleCorrupt(f"{folder / LISTING} is damaged; copy the bundle again") from error
+
+
+def _compare(folder: Path, expected: dict[str, dict[str, object]]) -> None:
+    """Sizes and names first: they cost nothing, and a cut-off copy shows there."""
+    there = {p.relative_to(folder).as_posix(): p for p in _files(folder)}
+    strange = sorted(there.keys() - expected.keys())
+    if strange:
+        raise BundleCorrupt(f"{folder / strange[0]} is not part of the bundle; remove it, or copy the bundle again")
+    for name, entry in sorted(expected.items()):
+        if name not in there or there[name].stat().st_size != entry.get("size"):
+            raise BundleCorrupt(
+                f"{folder / name} is missing or has another size than when the bundle was made; copy the bundle again"
+            )
+    for name, entry in sorted(expected.items()):
+        if sha256_file(there[name]) != entry.get("sha256"):
+            raise BundleCorrupt(f"{folder / name} does not match its digest; copy the bundle again")
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    return (p for p in folder.rglob("*") if p.is_file() and p.name != LISTING)

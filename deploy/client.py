@@ -1,0 +1,109 @@
+"""A client of the service; the only place that knows how to speak to it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from data_contracts.errors import ConfigurationError, ContractViolation, EngineUnavailable
+from data_contracts.schema import Call
+
+if TYPE_CHECKING:
+    import httpx
+
+Answer = dict[str, Any]
+
+
+class Client:
+    """One service. Waits out a busy or restarting one for up to `patience_s`, as its Retry-After says."""
+
+    def __init__(self, url: str, timeout_s: float = 60.0, patience_s: float = 60.0) -> None:
+        import httpx
+
+        self.url = url.rstrip("/")
+        self.patience_s = patience_s
+        try:
+            # No proxy from the environment: transcripts go to the address given and nowhere else.
+            self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
+        except httpx.InvalidURL as error:
+            raise ConfigurationError(f"{url!r} is not a URL; write it as http://127.0.0.1:8000") from error
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def health(self) -> dict[str, Any]:
+        """`GET /health`.
+
+        Raises:
+            EngineUnavailable: nothing answers there.
+        """
+        return self._json(self._send("GET", "/health"))
+
+    def ready(self) -> bool:
+        """Whether it answers classifications now; False also when nothing answers there."""
+        try:
+            return self._send("GET", "/ready").status_code == 200
+        except EngineUnavailable:
+            return False
+
+    def model_info(self) -> dict[str, Any]:
+        """`GET /model_info`."""
+        return self._json(self._send("GET", "/model_info"))
+
+    def stats(self) -> dict[str, Any]:
+        """`GET /stats`."""
+        return self._json(self._send("GET", "/stats"))
+
+    def classify(self, calls: Sequence[Call], batch_calls: int = 32) -> list[Answer]:
+        """One answer a call, in order, asked in batches.
+
+        Raises:
+            EngineUnavailable: it stayed busy or away for longer than the patience.
+            ContractViolation: it refused a call; says which field.
+        """
+        return [answer for batch in _batches(calls, batch_calls) for answer in self._classify(batch)]
+
+    def _classify(self, calls: Sequence[Call]) -> list[Answer]:
+        body = {"calls": [call.model_dump(mode="json", exclude_none=True) for call in calls]}
+        until = time.monotonic() + self.patience_s
+        while (response := self._send("POST", "/api/v1/classify", body)).status_code in (429, 503):
+            wait_s = float(response.headers.get("Retry-After", "1"))
+            if time.monotonic() + wait_s > until:
+                break
+            time.sleep(wait_s)
+        return list(self._json(response)["results"])
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> "httpx.Response":
+        import httpx
+
+        try:
+            return self._http.request(method, path, json=body)
+        except (httpx.TransportError, httpx.UnsupportedProtocol) as error:
+            raise EngineUnavailable(
+                f"{self.url}{path} does not answer ({type(error).__name__}); is the service up? ./tingsu status"
+            ) from error
+
+    def _json(self, response: "httpx.Response") -> dict[str, Any]:
+        """The body of a success; the error a problem stands for."""
+        try:
+            body = response.json()
+        except ValueError as error:
+            raise EngineUnavailable(
+                f"{response.url} answered {response.status_code} and no JSON; is it a Tingsu service?"
+            ) from error
+        if response.status_code < 400 and isinstance(body, dict):
+            return body
+        detail = body.get("detail", "") if isinstance(body, dict) else ""
+        kind = EngineUnavailable if response.status_code >= 500 or response.status_code == 429 else ContractViolation
+        raise kind(f"{response.url} answered {response.status_code}: {detail}")
+
+
+def _batches(calls: Sequence[Call], size: int) -> Iterator[Sequence[Call]]:
+    for start in range(0, len(calls), size):
+        yield calls[start : start + size]

@@ -1,0 +1,113 @@
+"""The default engine: transformers in this process, on CPU or GPU, one prefill a call."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploy.engines import Scores, prefill, weights
+
+
+class TransformersEngine:
+    """Category log-probabilities over the whole vocabulary at the answer position. Not for use by two threads at once."""
+
+    name = "transformers"
+
+    def __init__(self, model: Any, *, threads: int = 0, batch_tokens: int = 8192) -> None:
+        import torch
+
+        if threads:
+            torch.set_num_threads(threads)
+        self._model = model.eval()
+        self._batch_tokens = batch_tokens
+        self._head_ids: tuple[int, ...] = ()
+        self._head: list[Any] = []
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, precision: weights.Precision = "auto", threads: int = 0, batch_tokens: int = 8192
+    ) -> "TransformersEngine":
+        """Load a model folder; its form (safetensors, int8, GGUF) is known by its files.
+
+        Args:
+            threads: 0 leaves torch's own choice.
+            batch_tokens: bound of one prefill, padding counted; halved for good when memory does not suffice.
+
+        Raises:
+            ModelLoadError: the folder is not a whole, loadable model.
+        """
+        return cls(weights.load_model(folder, precision), threads=threads, batch_tokens=batch_tokens)
+
+    def score(self, prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
+        """Score prompts given as token ids; the first `head_tokens` ids are the same in all of them.
+
+        Raises:
+            ResourceInsufficient: not even one call fits into memory.
+        """
+        import numpy as np
+        import torch
+
+        logprobs = np.zeros((len(prompts), len(category_ids)), dtype=np.float32)
+        ids = torch.tensor(list(category_ids), device=self._model.device)
+        with torch.inference_mode():
+            skip = self._share_head(prompts, head_tokens)
+            todo = prefill.by_length([len(p) - skip for p in prompts], self._batch_tokens)
+            while todo:
+                batch = todo.pop()
+                rows = self._within_memory([prompts[i] for i in batch], ids, skip)
+                if rows is None:
+                    todo += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
+                else:
+                    logprobs[batch] = rows
+        return Scores(logprobs, np.exp(logprobs).sum(axis=1))
+
+    def memory_mb(self) -> float:
+        """Resident memory of this process, and what it holds on the GPU."""
+        import psutil
+        import torch
+
+        gpu = torch.cuda.memory_reserved() if torch.cuda.is_available() else 0
+        return float(psutil.Process().memory_info().rss + gpu) / 2**20
+
+    def close(self) -> None:
+        """Free the weights."""
+        import torch
+
+        self._model, self._head, self._head_ids = None, [], ()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _share_head(self, prompts: Sequence[Sequence[int]], head_tokens: int) -> int:
+        """Compute the head's keys and values unless they are at hand; how many leading ids the batches leave out."""
+        import torch
+
+        if not prompts or not prefill.shares_head(self._model, head_tokens):
+            return 0
+        if self._head_ids != (head_ids := tuple(prompts[0][:head_tokens])):
+            self._head = prefill.run_head(self._model, torch.tensor([head_ids], device=self._model.device))
+            self._head_ids = head_ids
+        return head_tokens
+
+    def _within_memory(self, prompts: list[Sequence[int]], category_ids: Any, skip: int) -> Any:
+        """Log-probabilities (N, C), or None if the batch has to be halved first."""
+        import torch
+
+        from data_contracts.errors import ResourceInsufficient
+
+        try:
+            return self._batch(prompts, category_ids, skip)
+        except torch.OutOfMemoryError as error:
+            if len(prompts) == 1:
+                raise ResourceInsufficient(
+                    f"one call of {len(prompts[0])} tokens does not fit into memory; lower prompt.max_call_tokens"
+                ) from error
+            self._batch_tokens = max(self._batch_tokens // 2, 256)
+            torch.cuda.empty_cache()
+            return None
+
+    def _batch(self, prompts: list[Sequence[int]], category_ids: Any, skip: int) -> Any:
+        """One prefill → (N, C)."""
+        block = prefill.pad(prompts, skip)
+        block = prefill.Padded(block.ids.to(self._model.device), block.answer_at)
+        hidden = prefill.answer_hidden(self._model, block, self._head if skip else ())
+        logits = prefill.answer_logits(self._model, hidden)
+        return (logits[:, category_ids] - logits.logsumexp(dim=-1, keepdim=True)).cpu().numpy()

@@ -1,0 +1,248 @@
+"""Background processes of Tingsu on this machine: started detached, recorded in `home/run`, logged in `home/logs`.
+
+A process is known by pid and start time, so a recycled pid is never killed, and is stopped with everything it started.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from data_contracts.errors import EngineUnavailable, ResourceInsufficient
+from data_contracts.schema import Frozen
+from deploy.operate import group, launch, lock, ports
+from deploy.store import write_atomically
+
+ROOT = Path(__file__).parent.parent.parent
+LOG_LIMIT_BYTES = 16 * 1024 * 1024
+POLL_S = 0.1
+LEFTOVERS_S = 2.0
+ONLY_THIS_BUNDLE = {
+    "MODEL_PATH": "",
+    "TINGSU_SERVE__MODEL_PATH": "",
+}  # a caller's override must not change what is served
+
+
+class Command(Frozen):
+    """What to start. `url` answers 200 when it is up, `setting` chooses `port`, `env` is added to ours and not recorded.
+
+    A command without a port has port 0 and is not waited for by HTTP.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    argv: tuple[str, ...] = Field(min_length=1)
+    port: int = 0
+    url: str = ""
+    setting: str = ""
+    env: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for commands that do the same in the same environment."""
+        return hashlib.sha256(json.dumps([self.argv, self.env], sort_keys=True).encode()).hexdigest()
+
+
+class Process(Frozen):
+    """A started process. `started` tells it from a later one with the same pid; it leads the process group `pid`."""
+
+    name: str
+    argv: tuple[str, ...]
+    port: int
+    url: str
+    log: str
+    pid: int
+    started: str
+    fingerprint: str = ""
+
+
+def start(home: Path, command: Command) -> Process:
+    """Start a command detached from us; what is left of an earlier life of it is removed first.
+
+    Raises:
+        ResourceInsufficient: it runs already, or its port is held.
+        EngineUnavailable: the program cannot be executed.
+    """
+    with lock.held(home / "run/.lock"):
+        known = find(home, command.name)
+        if known is not None:
+            raise ResourceInsufficient(
+                f"{command.name} runs already (pid {known.pid}, port {known.port}); stop it first: ./tingsu down"
+            )
+        stop(home, command.name)
+        if command.port:
+            ports.require_free(command.port, command.setting)
+        return _launch(home, command)
+
+
+def stop(home: Path, name: str, limit_s: float = 10.0) -> bool:
+    """Ask the process to end, kill it and all it started after `limit_s`, forget it; False if nothing was left to stop.
+
+    Only the leader is asked at first: it may need its children to finish what it has begun.
+    """
+    process = _read(_record(home, name))
+    if process is None:
+        return False
+    mine = {pid: launch.identity(pid) for pid in group.members(process.pid, process.started)}
+    if alive(process):
+        group.send([process.pid], signal.SIGTERM)
+        _gone({process.pid: process.started}, limit_s)
+    group.send(_left(mine), signal.SIGKILL if alive(process) else signal.SIGTERM)
+    if not _gone(mine, LEFTOVERS_S):
+        group.send(_left(mine), signal.SIGKILL)
+        _gone(mine, LEFTOVERS_S)
+    group.send(group.members(process.pid, process.started), signal.SIGKILL)
+    _record(home, name).unlink(missing_ok=True)
+    return bool(mine)
+
+
+def serves(home: Path, command: Command, timeout_s: float = 10.0) -> Process | None:
+    """The running process of this very command, if it answers; None if it has to be started, or replaced."""
+    known = find(home, command.name)
+    if known is None or known.fingerprint != command.fingerprint:
+        return None
+    return known if not command.url or answers(command.url, timeout_s) else None
+
+
+def find(home: Path, name: str) -> Process | None:
+    """The process of this name if it runs."""
+    process = _read(_record(home, name))
+    return process if process is not None and alive(process) else None
+
+
+def recorded(home: Path) -> list[Process]:
+    """Every process started and not stopped, by name; some may have died."""
+    found = (_read(path) for path in sorted((home / "run").glob("*.json")))
+    return [process for process in found if process is not None]
+
+
+def running(home: Path) -> list[Process]:
+    """Every process that runs now, by name."""
+    return [process for process in recorded(home) if alive(process)]
+
+
+def alive(process: Process) -> bool:
+    """Whether it runs: this very process, not a later one with its pid."""
+    return group.is_running(process.pid, process.started)
+
+
+def memory_mb(process: Process) -> float:
+    """Resident memory of the process and everything it started."""
+    return group.memory_mb(group.members(process.pid, process.started))
+
+
+def wait(process: Process, timeout_s: float) -> float:
+    """Return the seconds until its URL answered 200.
+
+    Raises:
+        EngineUnavailable: it died, or did not answer in time; names the log and its last line.
+    """
+    began = time.monotonic()
+    while not answers(process.url):
+        if not alive(process):
+            raise EngineUnavailable(f"{process.name} ended before it was ready; see {process.log}{last_line(process)}")
+        if time.monotonic() - began > timeout_s:
+            raise EngineUnavailable(
+                f"{process.name} does not answer at {process.url} after {timeout_s:.0f} s; "
+                f"see {process.log}{last_line(process)}"
+            )
+        time.sleep(POLL_S)
+    return time.monotonic() - began
+
+
+def answers(url: str, timeout_s: float = 2.0) -> bool:
+    """Whether a GET answers 200, without any proxy."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=timeout_s) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def last_line(process: Process) -> str:
+    """The end of its log, for an error message."""
+    with suppress(OSError):
+        tail = Path(process.log).read_bytes()[-4096:].decode(errors="replace")
+        lines = [line.strip() for line in tail.splitlines() if line.strip()]
+        return f" (last line: {lines[-1][:300]})" if lines else ""
+    return ""
+
+
+def python(module: str, *arguments: str) -> tuple[str, ...]:
+    """The command line of a module of ours, or an installed one, in this environment."""
+    return (sys.executable, "-P", "-m", module, *arguments)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """What every process of ours needs: our code found from anywhere, the same home, no telemetry."""
+    return {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+        "TINGSU_HOME": str(home),
+        "DO_NOT_TRACK": "true",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+
+
+def inherited(home: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """Our own environment with what every process of ours needs and more."""
+    return {**os.environ, **environment(home), **more}
+
+
+def _launch(home: Path, command: Command) -> Process:
+    record, log = _record(home, command.name), home / f"logs/{command.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.is_file() and log.stat().st_size > LOG_LIMIT_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    plan = command.model_dump(exclude={"setting", "env"}) | {"log": str(log), "fingerprint": command.fingerprint}
+    write_atomically(record.with_suffix(".plan"), json.dumps(plan).encode())
+    done = subprocess.run(
+        [sys.executable, "-P", launch.__file__, str(record), *command.argv],
+        env=inherited(home, command.env),
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    record.with_suffix(".plan").unlink(missing_ok=True)
+    if done.returncode:
+        raise EngineUnavailable(
+            f"{command.name} does not start: {done.stderr.strip()}; the command was {command.argv[0]}"
+        )
+    return Process.model_validate_json(record.read_bytes())
+
+
+def _record(home: Path, name: str) -> Path:
+    return home / f"run/{name}.json"
+
+
+def _read(path: Path) -> Process | None:
+    try:
+        return Process.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _left(pids: dict[int, str]) -> list[int]:
+    return [pid for pid, started in pids.items() if group.is_running(pid, started)]
+
+
+def _gone(pids: dict[int, str], limit_s: float) -> bool:
+    until = time.monotonic() + limit_s
+    while _left(pids):
+        if time.monotonic() > until:
+            return False
+        time.sleep(POLL_S / 2)
+    return True

@@ -1,0 +1,86 @@
+"""Check a live service, endpoint by endpoint, as every rollout and `./tingsu verify URL` do (requirement T6)."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+from data_contracts.errors import TingsuError
+from data_contracts.schema import Call, Frozen
+from deploy.client import Client
+
+PROBE = Call(text="客户：上个月的账单多扣了三十块钱，我要投诉。\n客服：我马上为您核实。")
+OTHER_SLOT = "this service has slot 'classify', not 'generate'"
+
+
+class Check(Frozen):
+    """One endpoint. `skipped` is not a failure: the slot does not have it."""
+
+    name: str
+    outcome: Literal["passed", "failed", "skipped"]
+    detail: str
+    ms: float = 0.0
+
+
+def verify(url: str, timeout_s: float = 60.0, bundle_digest: str | None = None) -> list[Check]:
+    """Every check, in order; a service that does not answer gives failed checks, not an error.
+
+    Args:
+        bundle_digest: if given, the service must be serving this very bundle.
+    """
+    with Client(url, timeout_s, patience_s=timeout_s) as client:
+        checks = [
+            _check("health", lambda: _health(client.health())),
+            _check("ready", lambda: _ready(client.ready())),
+            _check("model_info", lambda: _model_info(client.model_info(), bundle_digest)),
+            _check("classify", lambda: _classify(client.classify([PROBE])[0], client.model_info())),
+        ]
+    return [*checks, *(Check(name=name, outcome="skipped", detail=OTHER_SLOT) for name in ("generate", "thinking"))]
+
+
+def passed(checks: list[Check]) -> bool:
+    """Whether nothing failed."""
+    return all(check.outcome != "failed" for check in checks)
+
+
+class _Wrong(Exception):
+    """What an endpoint answered is not right."""
+
+
+def _check(name: str, ask: Callable[[], str]) -> Check:
+    started = time.monotonic()
+    outcome: Literal["passed", "failed"] = "failed"
+    try:
+        detail, outcome = ask(), "passed"
+    except (TingsuError, _Wrong) as error:
+        detail = str(error)
+    except (KeyError, TypeError, ValueError) as error:
+        detail = f"the answer lacks a promised field or has another shape: {error!r}"
+    return Check(name=name, outcome=outcome, detail=detail, ms=round((time.monotonic() - started) * 1000, 1))
+
+
+def _health(body: dict[str, Any]) -> str:
+    if body["status"] != "healthy" or body["model_loaded"] is not True:
+        raise _Wrong(f"status {body['status']!r}, model_loaded {body['model_loaded']}")
+    memory = body["memory_usage"]
+    return f"up {body['uptime_seconds']:.0f} s, memory {memory['percent']:.0f} %, GPU {memory['gpu_used_gb']:.1f} GB"
+
+
+def _ready(is_ready: bool) -> str:
+    if not is_ready:
+        raise _Wrong("not ready")
+    return "ready"
+
+
+def _model_info(body: dict[str, Any], bundle_digest: str | None) -> str:
+    if bundle_digest is not None and body["bundle_digest"] != bundle_digest:
+        raise _Wrong(f"serves bundle {body['bundle_digest'][:12]}, expected {bundle_digest[:12]}")
+    return f"{body['model_version']} on {body['engine']} {body['quantization']}, {len(body['categories'])} categories"
+
+
+def _classify(answer: dict[str, Any], info: dict[str, Any]) -> str:
+    shares = answer["probabilities"]
+    if abs(sum(shares.values()) - 1) > 1e-3 or set(shares) != {c["key"] for c in info["categories"]}:
+        raise _Wrong("the probabilities do not sum to 1 over the categories")
+    if answer["model_version"] != info["model_version"]:
+        raise _Wrong(f"answered by {answer['model_version']}, but {info['model_version']} is served")
+    return f"{answer['category']['name_zh']} {answer['confidence']:.2f} {answer['decision']}"

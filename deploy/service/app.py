@@ -1,0 +1,114 @@
+"""The HTTP face of the service: routes, and nothing that computes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from configs.settings import ServeSettings
+from data_contracts.errors import EngineUnavailable, TingsuError
+from data_contracts.schema import Call
+from deploy.service import problems, state
+from deploy.service.answers import Answer, Answers, Asked, Calls
+from deploy.service.boundary import Boundary
+from deploy.service.classifier import Classifier
+
+_RAW_FIELDS = {"logprobs": True, "label_mass": True}  # only evaluation answers carry them
+RAW: dict[type, Any] = {Call: _RAW_FIELDS, Calls: {"results": {"__all__": _RAW_FIELDS}}}
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+PROBLEMS = {
+    status: {"model": problems.Problem, "content": {"application/problem+json": {}}} for status in (413, 422, 503)
+}
+
+
+def create_app(classifier: Classifier, settings: ServeSettings, on_fatal: Callable[[TingsuError], None]) -> FastAPI:
+    """The application over one classifier; `on_fatal` hears when its engine can never serve."""
+    started = time.monotonic()
+    app = FastAPI(
+        title="Tingsu", description="投诉分类服务 · complaint classification", lifespan=_lifespan(classifier, on_fatal)
+    )
+    app.add_middleware(Boundary, metrics=classifier.metrics, max_body_bytes=int(settings.max_body_mb * 2**20))
+    app.add_exception_handler(EngineUnavailable, problems.on_engine)
+    app.add_exception_handler(RequestValidationError, problems.on_invalid)
+    app.add_exception_handler(HTTPException, problems.on_http)
+    _add_state(app, classifier, started)
+    _add_classify(app, classifier, settings)
+    return app
+
+
+def _lifespan(classifier: Classifier, on_fatal: Callable[[TingsuError], None]) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        running = asyncio.create_task(_run(classifier, on_fatal))
+        yield
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    return lifespan
+
+
+async def _run(classifier: Classifier, on_fatal: Callable[[TingsuError], None]) -> None:
+    try:
+        await classifier.run()
+    except* TingsuError as group:
+        on_fatal(_first(group))
+
+
+def _first(group: BaseExceptionGroup[TingsuError]) -> TingsuError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _add_state(app: FastAPI, classifier: Classifier, started: float) -> None:
+    @app.get("/health", response_model=state.Health)
+    async def health() -> state.Health:
+        """Always 200 while the process lives; `status` says what is wrong."""
+        return state.health(classifier, started)
+
+    @app.get("/ready", response_model=state.Readiness, responses={503: PROBLEMS[503]})
+    async def ready(request: Request) -> Response:
+        """200 once the engine is loaded and its parity probe passed; 503 before, and while it restarts."""
+        if classifier.worker.is_ready:
+            return JSONResponse(state.Readiness().model_dump())
+        wait_s = classifier.worker.retry_after_s
+        return problems.problem(request, 503, "not_ready", retry_after_s=wait_s, seconds=round(wait_s))
+
+    @app.get("/model_info", response_model=state.ModelInfo)
+    async def model_info() -> state.ModelInfo:
+        return state.model_info(classifier)
+
+    @app.get("/stats", response_model=state.Stats)
+    async def stats() -> state.Stats:
+        return state.stats(classifier.metrics, classifier, started)
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        return Response(
+            state.scrape(classifier.metrics, classifier), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+
+def _add_classify(app: FastAPI, classifier: Classifier, settings: ServeSettings) -> None:
+    @app.post("/api/v1/classify", response_model=Answer | Answers, responses=PROBLEMS)  # type: ignore[arg-type]
+    async def classify(request: Request, asked: Asked) -> Response:
+        """One call (`text` or `turns`) or a batch (`calls`); the answers keep the order."""
+        calls = asked.calls if isinstance(asked, Calls) else (asked,)
+        if len(calls) > settings.max_calls_per_request:
+            return problems.problem(
+                request, 413, "too_many_calls", calls=len(calls), limit=settings.max_calls_per_request
+            )
+        found = await classifier.classify(calls)
+        evaluation = classifier.served.is_evaluation
+        answer = (
+            Answers(results=tuple(found), model_version=classifier.served.model_version, evaluation=evaluation)
+            if isinstance(asked, Calls)
+            else found[0]
+        )
+        return JSONResponse(answer.model_dump(mode="json", exclude={} if evaluation else RAW[type(asked)]))

@@ -1,0 +1,108 @@
+"""The classify slot: a bundle, its tokenizer, its engine and its queue; calls in, answers out."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from configs.settings import ServeSettings
+from data_contracts.errors import BundleCorrupt
+from data_contracts.prompt import Encoded
+from data_contracts.schema import Call
+from deploy import calibration
+from deploy.bundle import Bundle, Golden
+from deploy.service import answers
+from deploy.service.answers import Answer, Served
+from deploy.service.batcher import Batcher, Limits, NotReady
+from deploy.service.child import Loader, Plan
+from deploy.service.metrics import Metrics
+from deploy.service.text import prepare
+from deploy.service.worker import ParityFailed, Worker
+from deploy.tokenizer import Tokens
+
+INLINE_CHARS = 2000  # longer requests are cleaned and encoded in a thread, so that others are answered meanwhile
+
+
+class Classifier:
+    """One bundle being served; a later one will stand beside it until the switch."""
+
+    def __init__(self, served: Served, settings: ServeSettings, loader: Loader, metrics: Metrics) -> None:
+        bundle = served.bundle
+        self.served = served
+        self.metrics = metrics
+        self._tokens = Tokens.load(bundle.model)
+        if bundle.taxonomy.code_ids(self._tokens) != bundle.code_ids:
+            raise BundleCorrupt(
+                f"bundle {bundle.digest[:12]}: the tokenizer gives its category codes other ids than codes.json; "
+                "assemble it again"
+            )
+        plan = _plan(bundle, settings, self._tokens)
+        limits = Limits(settings.batch_tokens, settings.max_wait_ms / 1000, settings.queue_calls, settings.deadline_s)
+        self.worker = Worker(plan, loader, settings.start_timeout_s, batch_timeout_s=2 * settings.deadline_s)
+        self.batcher = Batcher(self.worker.score, limits, metrics)
+
+    async def run(self) -> None:
+        """Keep engine and queue going until cancelled.
+
+        Raises:
+            TingsuError: the engine cannot serve this bundle.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.worker.keep(self._probe))
+            group.create_task(self.batcher.run())
+
+    async def classify(self, calls: tuple[Call, ...]) -> list[Answer]:
+        """Answers in the order of the calls.
+
+        Raises:
+            EngineUnavailable: not ready, overloaded, too late, or the engine died.
+        """
+        if not self.worker.is_ready:
+            raise NotReady(f"the engine is {self.worker.state}", self.worker.retry_after_s)
+        encoded = await self._encode(calls)
+        scores = await self.batcher.submit([e.ids for e in encoded])
+        found = answers.compose(calls, encoded, scores, self.served)
+        for answer, mass in zip(found, scores.label_mass, strict=True):
+            self.metrics.answers.labels(answer.category.key, answer.decision).inc()
+            self.metrics.mass.observe(float(mass))
+        return found
+
+    async def _encode(self, calls: tuple[Call, ...]) -> list[Encoded]:
+        if sum(len(call.flat()) for call in calls) < INLINE_CHARS:
+            return self._encoded([prepare(call) for call in calls])
+        return await asyncio.to_thread(lambda: self._encoded([prepare(call) for call in calls]))
+
+    def _encoded(self, texts: Sequence[str]) -> list[Encoded]:
+        return [self.served.bundle.prompt.encode(text, self._tokens) for text in texts]
+
+    async def _probe(self) -> None:
+        """Ask the golden calls and compare.
+
+        Raises:
+            ParityFailed: says which one is how far off.
+        """
+        bundle = self.served.bundle
+        scores = await self.worker.score([e.ids for e in self._encoded([g.text for g in bundle.golden])])
+        rows = calibration.apply(bundle.calibration, scores.logprobs)
+        for number, (golden, row) in enumerate(zip(bundle.golden, rows, strict=True), start=1):
+            _compare(bundle, number, golden, dict(zip(bundle.taxonomy.keys, row.tolist(), strict=True)))
+
+
+def _compare(bundle: Bundle, number: int, golden: Golden, found: Mapping[str, float]) -> None:
+    for key, expected in golden.probabilities.items():
+        if not abs(found[key] - expected) <= golden.tolerance:
+            raise ParityFailed(
+                f"parity probe of bundle {bundle.digest[:12]}: golden call {number} of {len(bundle.golden)} "
+                f"gives {key!r} {found[key]:.4f}, the bundle says {expected:.4f} ± {golden.tolerance:g}; this machine "
+                "or engine version does not compute what was measured. Run retrain or the gate again here"
+            )
+
+
+def _plan(bundle: Bundle, settings: ServeSettings, tokens: Tokens) -> Plan:
+    return Plan(
+        engine=bundle.facts.engine,
+        model=bundle.model,
+        category_ids=bundle.code_ids,
+        head_tokens=len(bundle.prompt.frame(tokens)[0]),
+        precision=settings.precision,
+        threads=settings.threads,
+        batch_tokens=settings.batch_tokens,
+    )

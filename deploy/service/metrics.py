@@ -1,0 +1,56 @@
+"""What the service counts about itself: Prometheus metrics (requirement O3) and the numbers of /stats."""
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+MS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
+
+
+class Metrics:
+    """One service's counters; its own registry, so that two services in one test do not share them."""
+
+    def __init__(self) -> None:
+        r = self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "qwen3_inference_requests_total", "Inference requests by HTTP status", ["endpoint", "status"], registry=r
+        )
+        self.duration = Histogram(
+            "qwen3_inference_duration_seconds", "Time from request to answer", ["endpoint"], buckets=MS, registry=r
+        )
+        self.memory = Gauge("qwen3_model_memory_usage_bytes", "Resident memory of the engine", registry=r)
+        self.active = Gauge("qwen3_active_connections", "Requests being answered", registry=r)
+        self.ready = Gauge("tingsu_ready", "1 while the service answers classifications", registry=r)
+        self.restarts = Gauge("tingsu_engine_restarts", "Engine processes started after the first", registry=r)
+        self.queued = Gauge("tingsu_queue_calls", "Calls waiting for a prefill", registry=r)
+        self.batches = Histogram("tingsu_batch_calls", "Calls in one prefill batch", buckets=COUNTS, registry=r)
+        self.tokens = Counter("tingsu_prefill_tokens_total", "Tokens scored", registry=r)
+        self.waited = Histogram(
+            "tingsu_queue_wait_seconds", "Time a call waited for its prefill", buckets=MS, registry=r
+        )
+        self.mass = Histogram(
+            "tingsu_label_mass_share", "Probability the model gave to categories at all", buckets=SHARES, registry=r
+        )
+        self.answers = Counter("tingsu_answers_total", "Answered calls", ["category", "decision"], registry=r)
+        self.total, self.succeeded, self.seconds = 0, 0, 0.0
+
+    def request(self, endpoint: str, status: int, seconds: float) -> None:
+        """One inference request was answered; below 400 it succeeded."""
+        self.requests.labels(endpoint, str(status)).inc()
+        self.duration.labels(endpoint).observe(seconds)
+        self.total += 1
+        self.succeeded += status < 400
+        self.seconds += seconds
+
+    def batch(self, calls: int, tokens: int, waited_s: Sequence[float]) -> None:
+        """One prefill was done, over calls that had waited this long each."""
+        self.batches.observe(calls)
+        self.tokens.inc(tokens)
+        for seconds in waited_s:
+            self.waited.observe(seconds)
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,109 @@
+"""Start-up and shutdown of the service process: what may be served, on which socket, until which signal."""
+
+import ipaddress
+import logging
+import signal
+import socket
+from argparse import Namespace
+from pathlib import Path
+
+import uvicorn
+
+from configs.settings import ServeSettings, load
+from data_contracts.errors import ConfigurationError, ResourceInsufficient, TingsuError
+from deploy import bundle
+from deploy.service import logs
+from deploy.service.answers import Served
+from deploy.service.app import create_app
+from deploy.service.child import Loader
+from deploy.service.classifier import Classifier
+from deploy.service.metrics import Metrics
+
+log = logging.getLogger(__name__)
+BACKLOG = 2048
+
+
+def serve(options: Namespace, loader: Loader) -> None:
+    """Serve until SIGTERM or SIGINT; requests being answered are finished first.
+
+    Raises:
+        TingsuError: the bundle may not or cannot be served, or the port is held.
+    """
+    settings = load(sets=options.set)
+    logs.to_stderr(settings.log.level)
+    host = options.host or settings.serve.host
+    if options.evaluation and not _is_loopback(host):
+        raise ConfigurationError(
+            f"--evaluation serves without a verdict and only on loopback, not on {host!r}; "
+            "leave --host and serve.host out"
+        )
+    found = bundle.open(_folder(options.bundle, settings.serve))
+    verdict = None if options.evaluation else bundle.permit(found, bundle.public_key(options.home))
+    with _bind(host, options.port) as listener:
+        classifier = Classifier(Served(found, verdict, options.version), settings.serve, loader, Metrics())
+        _run(classifier, settings.serve, listener)
+
+
+def _run(classifier: Classifier, settings: ServeSettings, listener: socket.socket) -> None:
+    fatal: list[TingsuError] = []
+
+    def stop(error: TingsuError) -> None:
+        fatal.append(error)
+        server.should_exit = True
+
+    drain_s = int(settings.deadline_s) + 1
+    app = create_app(classifier, settings, on_fatal=stop)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, backlog=BACKLOG, timeout_graceful_shutdown=drain_s
+    )
+    server = uvicorn.Server(config)
+    # uvicorn raises the signal it stopped for once more when it is done; these let that end in exit code 0.
+    signal.signal(signal.SIGTERM, _done)
+    signal.signal(signal.SIGINT, _done)
+    host, port = listener.getsockname()[:2]
+    log.info(
+        "listening",
+        extra={
+            "url": f"http://{host}:{port}",
+            "model_version": classifier.served.model_version,
+            "evaluation": classifier.served.is_evaluation,
+        },
+    )
+    server.run(sockets=[listener])
+    if fatal:
+        raise fatal[0]
+
+
+def _folder(given: Path | None, settings: ServeSettings) -> Path:
+    """`serve.model_path` (MODEL_PATH) overrides the bundle given."""
+    chosen = Path(settings.model_path) if settings.model_path else given
+    if chosen is None or not chosen.is_dir():
+        raise ConfigurationError(
+            f"bundle {str(chosen)!r} is not a folder; give --bundle FOLDER, or set serve.model_path"
+        )
+    return chosen.absolute()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ResourceInsufficient(
+            f"cannot listen on {host}:{port}: {error.strerror}; stop what holds it, or choose another port"
+        ) from error
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _done(*_: object) -> None:
+    """Already stopped."""

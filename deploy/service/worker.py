@@ -1,0 +1,175 @@
+"""Keeps the engine's child process: starts it, probes it, restarts it with backoff when it dies."""
+
+import asyncio
+import logging
+import multiprocessing
+from collections.abc import Awaitable, Callable, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Literal
+
+from data_contracts import errors
+from data_contracts.errors import EngineUnavailable, ModelLoadError, TingsuError
+from deploy.engines import Scores
+from deploy.service.child import Failed, Loader, Message, Plan, Ready, Scored, Usage, main
+
+log = logging.getLogger(__name__)
+State = Literal["loading", "ready", "restarting", "stopped"]
+FIRST_TRIES = 3
+BACKOFF_S = 0.5
+MAX_BACKOFF_S = 30.0
+STEADY_S = 60.0  # a child that lived this long starts the backoff anew
+
+
+class ParityFailed(ModelLoadError):
+    """The engine does not answer the golden calls as the bundle says it must; trying again would not help."""
+
+
+class Worker:
+    """One engine. `score` has one caller at a time (the batcher), so at most one batch is in the pipe."""
+
+    def __init__(self, plan: Plan, loader: Loader, start_timeout_s: float, batch_timeout_s: float) -> None:
+        self.plan = plan
+        self.state: State = "loading"
+        self.restarts = 0
+        self.load_s = 0.0
+        self.usage = Usage(0.0, 0.0)
+        self._loader = loader
+        self._start_timeout_s = start_timeout_s
+        self._batch_timeout_s = batch_timeout_s
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+        self._reply: asyncio.Future[Message] | None = None
+        self._dead = asyncio.Event()
+
+    @property
+    def is_ready(self) -> bool:
+        return self.state == "ready"
+
+    @property
+    def retry_after_s(self) -> float:
+        """About how long until it may be ready again."""
+        return max(self.load_s, 1.0)
+
+    async def keep(self, probe: Callable[[], Awaitable[None]]) -> None:
+        """Run the child, and a new one whenever it dies, until cancelled.
+
+        Raises:
+            TingsuError: the child never became ready in FIRST_TRIES tries, or the probe says it answers wrongly.
+        """
+        loop = asyncio.get_running_loop()
+        was_ready, failures = False, 0
+        try:
+            while True:
+                try:
+                    await self._start()
+                    await probe()
+                    self.state, was_ready, since = "ready", True, loop.time()
+                    log.info(
+                        "engine ready",
+                        extra={"load_s": round(self.load_s, 2), "memory_mb": round(self.usage.memory_mb)},
+                    )
+                    await self._dead.wait()
+                    failures = 0 if loop.time() - since > STEADY_S else failures + 1
+                except (ModelLoadError, EngineUnavailable) as error:
+                    failures += 1
+                    if isinstance(error, ParityFailed) or (not was_ready and failures >= FIRST_TRIES):
+                        raise
+                    log.error("engine did not start", extra={"reason": str(error)})
+                self.state = "restarting" if was_ready else "loading"
+                self.restarts += 1
+                await self._reap()
+                await asyncio.sleep(min(BACKOFF_S * 2 ** (failures - 1), MAX_BACKOFF_S) if failures else 0)
+        finally:
+            self.state = "stopped"
+            await self._reap()
+
+    async def score(self, prompts: Sequence[tuple[int, ...]]) -> Scores:
+        """Score one batch in the child.
+
+        Raises:
+            EngineUnavailable: it is not there, died meanwhile, or took longer than the limit (then it is killed).
+        """
+        if self._pipe is None:
+            raise EngineUnavailable(f"the engine is {self.state}; try again in {self.retry_after_s:.0f} s")
+        try:
+            self._pipe.send(list(prompts))
+        except OSError:
+            self._bury()
+        message = await self._receive(self._batch_timeout_s)
+        if not isinstance(message, Scored):
+            raise EngineUnavailable(
+                f"the engine answered {type(message).__name__} instead of scores; it is being restarted"
+            )
+        self.usage = message.usage
+        return message.scores
+
+    async def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._dead = asyncio.Event()
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=main, args=(theirs, self.plan, self._loader), daemon=True, name="tingsu-engine"
+        )
+        self._process.start()
+        theirs.close()
+        asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._on_readable)
+        message = await self._receive(self._start_timeout_s)
+        if isinstance(message, Failed):
+            raise _raised(message)
+        if isinstance(message, Ready):
+            self.load_s, self.usage = message.seconds, message.usage
+
+    async def _receive(self, timeout_s: float) -> Message:
+        self._reply = asyncio.get_running_loop().create_future()
+        if self._dead.is_set():
+            raise EngineUnavailable("the engine process ended; it is being restarted")
+        try:
+            return await asyncio.wait_for(self._reply, timeout_s)
+        except TimeoutError as error:
+            self._bury()
+            raise EngineUnavailable(
+                f"the engine did not answer within {timeout_s:.0f} s and was stopped; it is being restarted"
+            ) from error
+        finally:
+            self._reply = None
+
+    def _on_readable(self) -> None:
+        if self._pipe is None:
+            return
+        try:
+            message: Message = self._pipe.recv()
+        except (EOFError, OSError):
+            self._bury()
+            return
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_result(message)
+
+    def _bury(self) -> None:
+        """The child is gone, or has to go: no more batches, whoever waits is told, `keep` is woken."""
+        if self._pipe is not None:
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+            self._pipe.close()
+            self._pipe = None
+        if self.state == "ready":
+            self.state = "restarting"
+            log.error("engine died", extra={"exitcode": self._process.exitcode if self._process else None})
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_exception(EngineUnavailable("the engine process ended; it is being restarted"))
+        self._dead.set()
+
+    async def _reap(self) -> None:
+        """Close the pipe, which ends a healthy child; kill one that does not end."""
+        self._bury()
+        process, self._process = self._process, None
+        if process is None or process.pid is None:
+            return
+        await asyncio.to_thread(process.join, 2.0)
+        if process.exitcode is None:
+            process.kill()
+            await asyncio.to_thread(process.join, 5.0)
+
+
+def _raised(message: Failed) -> TingsuError:
+    kind = getattr(errors, message.kind, ModelLoadError)
+    return ModelLoadError(message.message) if kind is TingsuError else kind(message.message)

@@ -1,0 +1,140 @@
+"""Verdicts are signed with Ed25519, so that a service can tell the gate's answer from anybody else's.
+
+The private key lies in `<home>/keys/gate.pem` (0600) where the gate runs; a server needs only `<home>/keys/gate.pub`.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_contracts.artifacts import Verdict
+from data_contracts.errors import ConfigurationError, GateRefused, StoreUnavailable
+from deploy.store import write_atomically
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+def keypair(home: Path) -> "Ed25519PrivateKey":
+    """The gate's key of this home, made on first use; two first uses at once agree on one key.
+
+    Raises:
+        StoreUnavailable: the keys folder is not writable.
+        ConfigurationError: the key file is not an Ed25519 key.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    path = home / "keys/gate.pem"
+    if not path.exists():
+        _create(path)
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigurationError(f"{path} cannot be read as a private key; restore it from your backup") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigurationError(f"{path} is a {type(key).__name__}, not an Ed25519 key; restore it from your backup")
+    public = path.with_suffix(".pub")
+    if not public.exists():
+        write_atomically(public, _public(key).encode() + b"\n")
+    return key
+
+
+def public_key(home: Path) -> str:
+    """The key (base64) whose verdicts this home trusts.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    path = home / "keys/gate.pub"
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{path} is missing or unreadable, so no verdict can be checked; "
+            "copy gate.pub from the machine where the gate ran"
+        ) from error
+
+
+def sign(verdict: Verdict, key: "Ed25519PrivateKey") -> Verdict:
+    """The verdict with the public key and the signature over everything in it."""
+    full = Verdict.model_validate_json(verdict.model_copy(update={"public_key": _public(key)}).model_dump_json())
+    return full.model_copy(update={"signature": base64.b64encode(key.sign(_payload(full))).decode()})
+
+
+def verify(verdict: Verdict, bundle_digest: str, public_key: str) -> None:
+    """Return if this verdict says PROMOTE of this bundle and was signed by this key.
+
+    Raises:
+        GateRefused: says which of the three does not hold.
+    """
+    what = f"verdict on bundle {verdict.bundle_digest[:12]}"
+    if not verdict.signature or verdict.public_key != public_key:
+        raise GateRefused(
+            f"{what} is not signed by the key this home trusts ({public_key[:12]}…); "
+            "run the gate again here, or install its gate.pub"
+        )
+    if not _is_signed(verdict, public_key):
+        raise GateRefused(f"{what} was changed after it was signed; run the gate again: ./tingsu gate")
+    if verdict.bundle_digest != bundle_digest:
+        raise GateRefused(f"{what} does not cover bundle {bundle_digest[:12]}; each bundle needs a verdict of its own")
+    if verdict.decision != "PROMOTE":
+        raise GateRefused(
+            f"{what} is {verdict.decision}, and only PROMOTE is served; "
+            "see ./tingsu why, or serve --evaluation on loopback"
+        )
+
+
+def verdict_id(verdict: Verdict) -> str:
+    """A short name of one signed verdict, for answers and logs."""
+    return hashlib.sha256(verdict.signature.encode()).hexdigest()[:16]
+
+
+def _is_signed(verdict: Verdict, public_key: str) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key, validate=True))
+        key.verify(base64.b64decode(verdict.signature, validate=True), _payload(verdict))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _payload(verdict: Verdict) -> bytes:
+    """What is signed. Fields that a later release adds with a default are absent from older verdicts and from this."""
+    fields = verdict.model_dump(mode="json", exclude={"signature"}, exclude_unset=True)
+    return json.dumps(fields, sort_keys=True, ensure_ascii=False).encode()
+
+
+def _public(key: "Ed25519PrivateKey") -> str:
+    return base64.b64encode(key.public_key().public_bytes_raw()).decode()
+
+
+def _create(path: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd, beside = tempfile.mkstemp(dir=path.parent)  # created 0600
+        try:
+            with os.fdopen(fd, "wb") as f:
+                f.write(pem)
+                f.flush()
+                os.fsync(f.fileno())
+            os.link(beside, path)
+        except FileExistsError:
+            pass  # another process was first; its key counts
+        finally:
+            Path(beside).unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot create the signing key {path}: {error.strerror}; mend the permissions of {path.parent}"
+        ) from error

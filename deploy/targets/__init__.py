@@ -1,0 +1,117 @@
+"""Where a version can be rolled out to: one small interface for every target, and the record each step leaves."""
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import ValidationError
+
+from data_contracts.errors import ConfigurationError
+from data_contracts.schema import Frozen
+from deploy.store import write_atomically
+
+State = Literal["planned", "staged", "verified", "live", "undone"]
+
+
+class Placed(Frozen):
+    """A version where a target can run it: `folder` holds the bundle on this machine, its verdict beside it."""
+
+    version: int
+    bundle_digest: str
+    folder: str
+    verdict_signature: str
+
+
+class Step(Frozen):
+    """A state, when it was reached, and what there is to say about it."""
+
+    state: State
+    at: str
+    note: str = ""
+
+
+class Record(Frozen):
+    """What a target serves and the rollout it is in, or had last. `live` changes only when a rollout ends as live."""
+
+    target: str
+    live: Placed | None = None
+    previous: Placed | None = None
+    endpoint: str = ""
+    candidate: Placed | None = None
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def state(self) -> State | None:
+        return self.steps[-1].state if self.steps else None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in (None, "live", "undone")
+
+
+class Status(Frozen):
+    """What a target does now, asked of the target itself. `serving`: the digest of the bundle that answers, if any."""
+
+    endpoint: str
+    serving: str | None
+    detail: str
+
+
+class Target(Protocol):
+    """A place versions are rolled out to. Every method may be called again after a crash in the middle of it.
+
+    All but `status` raise a TingsuError when they cannot do their part; the controller then calls `undo`.
+    """
+
+    name: str
+
+    def stage(self, candidate: Placed) -> None:
+        """Start the candidate beside what serves, without traffic."""
+        ...
+
+    def verify(self, candidate: Placed) -> None:
+        """Check every endpoint of the staged candidate."""
+        ...
+
+    def switch(self, candidate: Placed) -> str:
+        """Give the candidate the traffic, check it there, and return its endpoint; nothing stays staged."""
+        ...
+
+    def undo(self, live: Placed | None) -> None:
+        """Withdraw whatever is staged or half switched; `live`, if any, has the traffic again and is checked."""
+        ...
+
+    def status(self) -> Status:
+        """What serves now."""
+        ...
+
+
+def read(home: Path, target: str) -> Record:
+    """The target's record; an empty one before its first rollout.
+
+    Raises:
+        ConfigurationError: the file is damaged.
+    """
+    path = _file(home, target)
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return Record(target=target)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"{path} is no rollout record; `./tingsu status` shows what runs. Move the file away and roll out again"
+        ) from error
+
+
+def write(home: Path, record: Record) -> Record:
+    """Keep the record, atomically; returns it."""
+    write_atomically(_file(home, record.target), record.model_dump_json(indent=1).encode())
+    return record
+
+
+def lock_file(home: Path, target: str) -> Path:
+    """Held by the one rollout a target may have."""
+    return home / f"rollouts/{target}.lock"
+
+
+def _file(home: Path, target: str) -> Path:
+    return home / f"rollouts/{target}.json"

@@ -1,0 +1,98 @@
+"""This machine as a target: a service on the public port, and a second one beside it while a candidate is checked."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from configs.settings import Settings
+from data_contracts.errors import EngineUnavailable
+from deploy import service
+from deploy.client import Client
+from deploy.operate import ports, processes, verify
+from deploy.operate.processes import Command, Process
+from deploy.targets import Placed, Status
+
+SERVICE = "service"
+STAGED = "service-next"
+
+
+class Local:
+    """Stages on a spare engine port; a switch stops the old process, then starts the candidate on the public port."""
+
+    name = "local"
+
+    def __init__(self, home: Path, settings: Settings, command: Callable[..., list[str]] = service.command) -> None:
+        """`command` makes the service's command line, as `deploy.service.command` does."""
+        self.home = home
+        self.settings = settings
+        self.command = command
+
+    def stage(self, candidate: Placed) -> None:
+        self._wait(self._staged(candidate))
+
+    def verify(self, candidate: Placed) -> None:
+        process = self._staged(candidate)
+        self._wait(process)
+        self._check(process.port, candidate)
+
+    def switch(self, candidate: Placed) -> str:
+        port = self.settings.ports.service
+        processes.stop(self.home, STAGED)
+        self._wait(self._ensure(SERVICE, candidate, port))
+        self._check(port, candidate)
+        return self._url(port)
+
+    def undo(self, live: Placed | None) -> None:
+        processes.stop(self.home, STAGED)
+        if live is None:
+            processes.stop(self.home, SERVICE, self.settings.rollout.drain_s)
+        else:
+            self.switch(live)
+
+    def status(self) -> Status:
+        process = processes.find(self.home, SERVICE)
+        endpoint = self._url(process.port if process else self.settings.ports.service)
+        if process is None:
+            return Status(endpoint=endpoint, serving=None, detail="stopped")
+        if not processes.answers(f"{endpoint}/ready"):
+            return Status(endpoint=endpoint, serving=None, detail=f"pid {process.pid} is not ready; see {process.log}")
+        with Client(endpoint) as client:
+            serving = str(client.model_info()["bundle_digest"])
+        return Status(
+            endpoint=endpoint, serving=serving, detail=f"pid {process.pid}, {processes.memory_mb(process):.0f} MB"
+        )
+
+    def _staged(self, candidate: Placed) -> Process:
+        known = processes.find(self.home, STAGED)
+        taken = [process.port for process in processes.running(self.home)]
+        port = known.port if known else ports.spare(self.settings.ports.engines_from, taken)
+        return self._ensure(STAGED, candidate, port)
+
+    def _ensure(self, name: str, placed: Placed, port: int) -> Process:
+        """The process of this name serving this bundle on this port: the running one if it is that and answers, or a new one."""
+        command = self._command(name, placed, port)
+        known = processes.serves(self.home, command)
+        if known is not None:
+            return known
+        processes.stop(self.home, name, self.settings.rollout.drain_s)
+        return processes.start(self.home, command)
+
+    def _command(self, name: str, placed: Placed, port: int) -> Command:
+        serve = self.settings.serve.model_copy(update={"model_path": None})
+        argv = self.command(Path(placed.folder), port, self.home, serve, version=placed.version)
+        setting = "ports.service" if name == SERVICE else "ports.engines_from"
+        url = f"{self._url(port)}/ready"
+        return Command(name=name, argv=tuple(argv), port=port, url=url, setting=setting, env=processes.ONLY_THIS_BUNDLE)
+
+    def _wait(self, process: Process) -> None:
+        processes.wait(process, self.settings.serve.start_timeout_s)
+
+    def _check(self, port: int, placed: Placed) -> None:
+        url = self._url(port)
+        checks = verify.verify(url, self.settings.rollout.verify_timeout_s, placed.bundle_digest)
+        failed = "; ".join(f"{check.name}: {check.detail}" for check in checks if check.outcome == "failed")
+        if failed:
+            raise EngineUnavailable(f"version {placed.version} at {url} fails its check: {failed}")
+
+    def _url(self, port: int) -> str:
+        host = self.settings.serve.host
+        return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::', 'localhost') else host}:{port}"

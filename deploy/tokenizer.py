@@ -1,0 +1,78 @@
+"""A model folder's tokenizer, read by the `tokenizers` library alone, as the prompt's Encoder."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_contracts.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+FILE = "tokenizer.json"
+
+
+class Tokens:
+    """Text to token ids. Control tokens exist only through `control_id`; written in a text they are letters like any other."""
+
+    def __init__(self, plain: "Tokenizer", control: dict[str, int]) -> None:
+        self._plain = plain
+        self._control = control
+        self._control_ids = frozenset(control.values())
+        self._cached = lru_cache(maxsize=64)(self._encode)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Tokens":
+        """Read `folder/tokenizer.json`.
+
+        Raises:
+            ModelLoadError: it is missing or not a tokenizer; says how to make one.
+        """
+        from tokenizers import Tokenizer
+
+        path = folder / FILE
+        if not path.is_file():
+            raise ModelLoadError(f"{folder} has no {FILE}. Make it once: {conversion(folder)}")
+        try:
+            tree = json.loads(path.read_text(encoding="utf-8"))
+            added = tree.get("added_tokens") or []
+            tree |= {"added_tokens": [t for t in added if not _is_control(t)], "truncation": None, "padding": None}
+            plain = Tokenizer.from_str(json.dumps(tree))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelLoadError(f"{path} cannot be read as a tokenizer: {error}. Copy it from the checkpoint again") from error
+        return cls(plain, {t["content"]: int(t["id"]) for t in added if _is_control(t)})
+
+    def text_ids(self, text: str) -> list[int]:
+        """Ids of plain text; control tokens written in it stay text."""
+        return list(self._cached(text))
+
+    def control_id(self, token: str) -> int | None:
+        """Id of a control token, or None where the vocabulary has none."""
+        return self._control.get(token)
+
+    def text(self, ids: list[int]) -> str:
+        """The plain text of ids; control tokens are left out."""
+        return str(self._plain.decode([i for i in ids if i not in self._control_ids], skip_special_tokens=False))
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        ids = tuple(self._plain.encode(text, add_special_tokens=False).ids)
+        if self._control_ids.isdisjoint(ids):
+            return ids
+        # Vocabularies that hold their control tokens as ordinary words too: cut each after its first letter.
+        for token in self._control:
+            text = text.replace(token, f"{token[0]}\0{token[1:]}")
+        return tuple(i for piece in text.split("\0") for i in self._plain.encode(piece, add_special_tokens=False).ids)
+
+
+def conversion(folder: Path) -> str:
+    """The command that rewrites a checkpoint folder with safetensors weights and a fast tokenizer, beside the old one."""
+    new = f"{folder}-safetensors"
+    return (
+        f'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
+        f"M.from_pretrained('{folder}').save_pretrained('{new}'); T.from_pretrained('{folder}').save_pretrained('{new}')\""
+    )
+
+
+def _is_control(token: dict[str, Any]) -> bool:
+    return bool(token.get("special")) or str(token["content"]).startswith("<")

@@ -1,0 +1,94 @@
+"""`sample`, `submit`, `datasets`."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_contracts.errors import ConfigurationError
+from flows.commands.options import Json, Profile, Sets, show
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (sample, submit, datasets):
+        app.command()(command)
+
+
+def sample(
+    calls: Annotated[int, typer.Option("--calls", min=1, help="how many")] = 3000,
+    seed: Annotated[int, typer.Option("--seed", help="the same seed makes the same calls")] = 1,
+    out: Annotated[Path, typer.Option("--out", help="the JSONL file to write")] = Path("calls.jsonl"),
+    raw: Annotated[bool, typer.Option("--raw", help="without categories, as they come from the platform")] = False,
+) -> None:
+    """Write synthetic calls to try Tingsu with."""
+    write_sample(calls, seed, out, labelled=not raw)
+    print(f"{calls:,} synthetic {'raw' if raw else 'labelled'} calls, seed {seed}: {out}")
+
+
+def write_sample(calls: int, seed: int, out: Path, labelled: bool = True) -> None:
+    """Stream generated calls into a JSONL file; the file appears when it is whole."""
+    from data_contracts.samples import generate
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=out.parent, prefix=".tmp-", delete=False, encoding="utf-8") as file:
+            for record in generate(calls, seed, labelled):
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, out)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write {out}: {error.strerror}; give --out a place you may write to"
+        ) from error
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet of labelled calls")],
+    taxonomy: Annotated[Path | None, typer.Option("--taxonomy", help="your categories; default: telecom")] = None,
+    mapping: Annotated[str, typer.Option("--map", help="contract name=your column, comma-separated")] = "",
+    name: Annotated[str | None, typer.Option("--name", help="what to call it; default: the file's name")] = None,
+    profile: Profile = "tiny",
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Check a file against the contract; keep it, or say row by row what is wrong."""
+    from flows.commands.running import flow_of
+
+    flow = flow_of("submit", profile, sets)
+    answer = flow(str(file), str(taxonomy) if taxonomy else None, pairs(mapping), name, profile, sets or [])
+    warning = "\nSynthetic calls: models trained on them are for trying Tingsu." if answer["synthetic"] else ""
+    counts = f"{answer['rows']} rows = {answer['accepted']} accepted + {answer['rejected']} rejected, {answer['groups']} groups"
+    show(
+        answer,
+        f"dataset {answer['id'][:12]} {answer['name']}: {counts}{warning}\nnext: ./tingsu retrain --dataset {answer['id'][:12]}",
+        as_json,
+    )
+
+
+def pairs(text: str) -> dict[str, str]:
+    """`a=b,c=d` as a mapping."""
+    items = [item for item in text.split(",") if item.strip()]
+    if any("=" not in item for item in items):
+        raise ConfigurationError(
+            f"--map {text!r}: write name=column, comma-separated, e.g. input_text=text,complaint_category=label"
+        )
+    return {key.strip(): value.strip() for key, value in (item.split("=", 1) for item in items)}
+
+
+def datasets(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
+    """List the accepted datasets, newest last."""
+    from flows.session import open_session
+    from tasks import accept
+
+    found = accept.datasets(open_session(profile, sets=sets or ()).store)
+    lines = [
+        f"{d.id[:12]}  {d.created_at}  {d.accepted:>8,} calls  {d.family}  {d.name}{'  synthetic' if d.synthetic else ''}"
+        for d in found
+    ]
+    show(
+        [d.model_dump(mode="json") for d in found], "\n".join(lines) or "no datasets yet; ./tingsu submit FILE", as_json
+    )

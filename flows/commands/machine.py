@@ -1,0 +1,80 @@
+"""`up`, `down`, `status`, `logs`, `test`."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands.options import Json, Profile, Sets, show
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (up, down, status, logs):
+        app.command()(command)
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(test)
+
+
+def up(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
+    """Start Prefect, a worker, MLflow and the champion's service on this machine."""
+    from deploy.operate import stack
+    from flows.session import open_session
+
+    session = open_session(profile, sets=sets or ())
+    _show(stack.up(session.home, session.settings), as_json)
+
+
+def down(as_json: Json = False) -> None:
+    """Stop everything that runs under this home."""
+    from deploy.operate import stack
+    from flows.session import open_session
+
+    stopped = stack.down(open_session().home)
+    show(list(stopped), f"stopped: {', '.join(stopped)}" if stopped else "nothing was running", as_json)
+
+
+def status(as_json: Json = False) -> None:
+    """What runs, where, and its memory; exits 4 if something died or does not answer."""
+    from deploy.operate import stack
+    from flows.session import open_session
+
+    parts = stack.status(open_session().home)
+    _show(parts, as_json)
+    raise typer.Exit(4 if any(p.state in ("died", "not ready") for p in parts) else 0)
+
+
+def _show(parts: Any, as_json: bool) -> None:
+    from flows.commands.tables import columns
+
+    cells = [[p.name, p.state, p.url, f"{p.memory_mb:.0f} MB" if p.pid else "", p.log] for p in parts]
+    show([p.model_dump(mode="json") for p in parts], columns(["part", "state", "url", "memory", "log"], cells), as_json)
+
+
+def logs(
+    name: Annotated[str | None, typer.Argument(help="a part, as in `status`; default: all")] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow")] = False,
+    lines: Annotated[int, typer.Option("--lines", min=1)] = 40,
+) -> None:
+    """Show the logs of what `up` started."""
+    from data_contracts.errors import ConfigurationError
+    from flows.session import open_session
+
+    folder = open_session().home / "logs"
+    files = sorted(folder.glob(f"{name or '*'}.log"))
+    if not files:
+        known = ", ".join(sorted(f.stem for f in folder.glob("*.log"))) or "none yet"
+        raise ConfigurationError(f"no log of {name or 'anything'} in {folder}; there are: {known}")
+    raise typer.Exit(subprocess.call(["tail", "-n", str(lines), *(["-F"] if follow else []), *map(str, files)]))
+
+
+def test(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="the slowest proofs too")] = False,
+) -> None:
+    """Run the project's own tests; further arguments go to pytest."""
+    marks = [] if everything else ["-m", "not slow"]
+    raise typer.Exit(subprocess.call([sys.executable, "-P", "-m", "pytest", "-q", *marks, *context.args], cwd=ROOT))

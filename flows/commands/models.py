@@ -1,0 +1,135 @@
+"""`demo`, `retrain`, `models`, `compare`, `gate`, `history`, `why`."""
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from flows.commands.options import Json, Overlay, Profile, Sets, show
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (demo, retrain, models, compare, gate, history, why):
+        app.command()(command)
+
+
+def demo(
+    calls: Annotated[int, typer.Option("--calls", min=600, help="how many synthetic calls to learn from")] = 3000,
+    seed: Annotated[int, typer.Option("--seed", help="of the synthetic calls")] = 1,
+    sets: Sets = None,
+) -> None:
+    """The whole main job on synthetic calls: submit, train, measure, judge, release, classify."""
+    from flows.commands.demonstration import demonstrate
+
+    raise typer.Exit(demonstrate(calls, seed, sets or []))
+
+
+def retrain(
+    dataset: Annotated[str | None, typer.Option("--dataset", help="id or its beginning; default: the newest")] = None,
+    profile: Profile = "tiny",
+    overlay: Overlay = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Train, measure, judge and, on PROMOTE, release. HOLD or REJECT exits 3."""
+    from flows.commands.running import flow_of
+
+    ending = flow_of("retrain", profile, sets)(dataset, profile, overlay or [], sets or [])
+    show(ending, ending_text(ending), as_json)
+    raise typer.Exit(0 if ending["verdict"]["decision"] == "PROMOTE" else 3)
+
+
+def ending_text(ending: dict[str, Any]) -> str:
+    """Hop table, verdict and where it went."""
+    from flows.commands.tables import bounds, hops
+
+    verdict, release = ending["verdict"], ending["release"]
+    where = f"live at {release['endpoint']}" if release else "not released"
+    if verdict["decision"] == "PROMOTE" and not release:
+        where = f"waits for approval: ./tingsu promote {ending['version']['version']}"
+    synthetic = "\nMeasured on synthetic calls; says nothing about real ones." if verdict["synthetic"] else ""
+    head = f"{verdict['decision']}: version {ending['version']['version']}, {where}\n{verdict['sentence_en']}\n{verdict['sentence_zh']}"
+    return f"{hops(ending['reports'])}\n\n{bounds(verdict)}\n\n{head}{synthetic}"
+
+
+def models(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
+    """List the registered versions, newest first."""
+    from flows.commands.tables import columns
+    from flows.registry import open_registry
+    from tasks import versions
+
+    rows = versions.models(open_registry(profile, sets))
+    cells = [
+        [
+            str(r.version.version),
+            r.version.decision,
+            ",".join(r.aliases),
+            r.tags.get("dataset", ""),
+            f"{r.metrics.get('gold/macro_f1', 0):.3f}",
+        ]
+        for r in rows
+    ]
+    text = (
+        columns(["version", "verdict", "alias", "dataset", "macro-F1"], cells)
+        if rows
+        else "no versions yet; ./tingsu retrain"
+    )
+    show([r.model_dump(mode="json") for r in rows], text, as_json)
+
+
+def compare(a: int, b: int, profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
+    """Two versions, metric by metric."""
+    from flows.commands.tables import columns, number
+    from flows.registry import open_registry
+    from tasks import versions
+
+    found = versions.compare(open_registry(profile, sets), a, b)
+    cells = [[r.metric, number(r.a), number(r.b), number(r.change)] for r in found.rows]
+    text = columns(["metric", f"version {a}", f"version {b}", "change"], cells)
+    show(found.model_dump(mode="json"), text if found.comparable else f"{found.reason}\n\n{text}", as_json)
+
+
+def gate(version: int, profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
+    """The verdict of a version, bound by bound; exits 3 unless it is a valid PROMOTE."""
+    from flows.commands.tables import bounds
+    from flows.registry import open_registry, stored_verdict
+
+    verdict = stored_verdict(open_registry(profile, sets), version).model_dump(mode="json")
+    show(
+        verdict,
+        f"{bounds(verdict)}\n\n{verdict['decision']}: {verdict['sentence_en']}\n{verdict['sentence_zh']}",
+        as_json,
+    )
+    raise typer.Exit(0 if verdict["decision"] == "PROMOTE" else 3)
+
+
+def history(as_json: Json = False) -> None:
+    """Who promoted, released, undid or was refused what, and when."""
+    from data_contracts.errors import BundleCorrupt
+    from flows.session import open_session
+    from tasks import history as recorder
+
+    home = open_session().home
+    entries = recorder.read(home)
+    lines = [
+        f"{e.at}  {e.event.kind:<12} version {e.event.version or '-':<4} by {e.event.by}  {e.event.bundle_digest[:12]}"
+        for e in entries
+    ]
+    show([e.model_dump(mode="json") for e in entries], "\n".join(lines) or "nothing yet", as_json)
+    broken = recorder.verify(home)
+    if broken:
+        raise BundleCorrupt(broken)
+
+
+def why(
+    version: int,
+    language: Annotated[str, typer.Option("--language", help="en or zh")] = "en",
+    as_json: Json = False,
+) -> None:
+    """Why a version is live or not: evidence, who, when, and how to undo it."""
+    from flows.session import open_session
+    from tasks import why as answers
+
+    chosen: Literal["en", "zh"] = "zh" if language == "zh" else "en"
+    text = answers.answer(open_session().home, version, chosen)
+    show({"version": version, "answer": text}, text, as_json)

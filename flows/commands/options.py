@@ -1,0 +1,16 @@
+"""Options that several commands share, and how an answer is printed."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+Profile = Annotated[str, typer.Option("--profile", help="tiny, qwen3-0.6b, qwen3-1.7b, qwen3-4b-thinking")]
+Overlay = Annotated[list[str] | None, typer.Option("--overlay", help="more settings on top, such as production")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="one setting, section.key=value; may be repeated")]
+Json = Annotated[bool, typer.Option("--json", help="answer in JSON")]
+
+
+def show(value: Any, text: str, as_json: bool) -> None:
+    """Print an answer: JSON for machines, the text for people."""
+    print(json.dumps(value, ensure_ascii=False, indent=1, default=str) if as_json else text)

@@ -1,0 +1,71 @@
+"""`promote`, `rollback`, `deploy`."""
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import Json, Profile, Sets, show
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (promote, rollback, deploy):
+        app.command()(command)
+
+
+def promote(
+    version: int,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check the permit, change nothing")] = False,
+    profile: Profile = "tiny",
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Release a version whose verdict is PROMOTE, and make it the champion."""
+    from flows import release
+    from flows.registry import open_registry
+    from flows.session import open_session
+    from tasks import registry
+
+    at = open_registry(profile, sets)
+    if dry_run:
+        verdict = registry.permit(at, version)
+        text = f"version {version} may be promoted: bundle {verdict.bundle_digest[:12]}, verdict of {verdict.created_at}. Nothing was changed"
+        show(verdict.model_dump(mode="json"), text, as_json)
+        return
+    live = release.promote(at, version, open_session(profile, sets=sets or ()).settings)
+    show(live.model_dump(mode="json"), f"version {version} is live at {live.endpoint}", as_json)
+
+
+def rollback(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
+    """Make the previous champion serve again."""
+    from flows import release
+    from flows.registry import open_registry
+    from flows.session import open_session
+
+    version, live = release.rollback(open_registry(profile, sets), open_session(profile, sets=sets or ()).settings)
+    show(
+        live.model_dump(mode="json"),
+        f"version {version.version} is the champion again, live at {live.endpoint}",
+        as_json,
+    )
+
+
+def deploy(
+    target: Annotated[str, typer.Option("--target", help="local")] = "local",
+    profile: Profile = "tiny",
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Roll the champion out to a target: start, verify, switch, or undo."""
+    from data_contracts.errors import GateRefused
+    from flows.registry import open_registry
+    from flows.session import open_session
+    from tasks import rollout, versions
+
+    session = open_session(profile, sets=[*(sets or ()), f"rollout.target={target}"])
+    at = open_registry(profile, sets)
+    champion = versions.champion(at)
+    if champion is None:
+        raise GateRefused("there is no champion to deploy; ./tingsu retrain, then ./tingsu promote V")
+    live = rollout.rollout(at.store, champion, session.settings, session.home, by=at.by)
+    show(live.model_dump(mode="json"), f"version {live.version} is live at {live.endpoint}", as_json)

@@ -1,0 +1,101 @@
+"""`serve`, `classify`, `verify`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands.options import Json, Profile, Sets, show
+
+Url = Annotated[str | None, typer.Option("--url", help="default: the local service")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (serve, classify, verify):
+        app.command()(command)
+
+
+def serve(
+    bundle: Annotated[Path | None, typer.Option("--bundle", help="a bundle's folder; default: the champion's")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="default: ports.service")] = None,
+    evaluation: Annotated[
+        bool, typer.Option("--evaluation", help="serve a bundle without verdict, on loopback, marked")
+    ] = False,
+    profile: Profile = "tiny",
+    sets: Sets = None,
+) -> None:
+    """Serve one bundle in the foreground until SIGTERM."""
+    from deploy.service.__main__ import main
+    from flows.session import open_session
+
+    session = open_session(profile, sets=sets or ())
+    folder, version = (bundle, []) if bundle else _champion(profile, sets)
+    argv = [
+        "--bundle",
+        str(folder),
+        "--home",
+        str(session.home),
+        "--port",
+        str(port or session.settings.ports.service),
+        *version,
+    ]
+    options = [word for item in sets or () if item.startswith("serve.") for word in ("--set", item)]
+    raise typer.Exit(main([*argv, *options, *(["--evaluation"] if evaluation else [])]))
+
+
+def _champion(profile: str, sets: list[str] | None) -> tuple[Path, list[str]]:
+    from data_contracts.errors import GateRefused
+    from deploy import bundle
+    from flows.registry import open_registry
+    from tasks import versions
+
+    at = open_registry(profile, sets)
+    champion = versions.champion(at)
+    if champion is None:
+        raise GateRefused("there is no champion to serve; ./tingsu retrain first, or give --bundle FOLDER --evaluation")
+    return bundle.place(at.store, champion.bundle), ["--version", str(champion.version)]
+
+
+def classify(
+    text: Annotated[str, typer.Argument(help="the call, as text")],
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Classify one call on the running service."""
+    from data_contracts.schema import Call
+    from deploy.client import Client
+
+    with Client(url or _local()) as client:
+        answer = client.classify([Call(text=text)])[0]
+    show(answer, sentence(answer), as_json)
+
+
+def sentence(answer: dict[str, Any]) -> str:
+    """An answer on one line."""
+    c = answer["category"]
+    reasons = (
+        f" ({', '.join(str(r.get('code', r)) if isinstance(r, dict) else str(r) for r in answer['reasons'])})"
+        if answer["reasons"]
+        else ""
+    )
+    note = " [synthetic training data]" if answer.get("synthetic") else ""
+    return f"{c['name_zh']} {c['key']} ({c['code']})  {answer['confidence']:.2f}  {answer['decision']}{reasons}{note}"
+
+
+def verify(
+    url: Annotated[str | None, typer.Argument(help="default: the local service")] = None, as_json: Json = False
+) -> None:
+    """Check every endpoint of a live service; exits 4 if one fails."""
+    from deploy.operate import verify as checks
+
+    found = checks.verify(url or _local())
+    lines = [f"{c.outcome:<8} {c.name:<12} {c.detail}" for c in found]
+    show([c.model_dump(mode="json") for c in found], "\n".join(lines), as_json)
+    raise typer.Exit(0 if checks.passed(found) else 4)
+
+
+def _local() -> str:
+    from flows.session import open_session
+
+    return f"http://127.0.0.1:{open_session().settings.ports.service}"

@@ -1,0 +1,51 @@
+"""Tables for a terminal. A Chinese character is two columns wide."""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+HOP_COLUMNS = {
+    "macro-F1": "macro_f1", "accuracy": "accuracy_share", "ECE": "calibration_error_share", "cost/1000": "cost_per_1000",
+    "review": "review_share", "truncated": "truncated_share",
+}  # fmt: skip
+
+
+def width(text: str) -> int:
+    """Terminal columns a text takes."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns, the first to the left and the others to the right."""
+    widths = [max(width(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(_pad(cell, widths[i], left=i == 0) for i, cell in enumerate(row)).rstrip() for row in [head, *rows]
+    )
+
+
+def number(value: float | None) -> str:
+    """A number as a person reads it."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
+
+
+def hops(reports: dict[str, Any]) -> str:
+    """Every hop on the same gold calls."""
+    rows = [
+        [hop, *(number(report["metrics"].get(name)) for name in HOP_COLUMNS.values())]
+        for hop, report in reports.items()
+    ]
+    return columns(["hop", *HOP_COLUMNS], rows)
+
+
+def bounds(verdict: dict[str, Any]) -> str:
+    """The verdict, bound by bound."""
+    return "\n".join(
+        f"{b['decision']:<8}{'' if b['binding'] else '(not binding) '}{b['sentence_en']}" for b in verdict["bounds"]
+    )
+
+
+def _pad(cell: str, to: int, left: bool) -> str:
+    space = " " * (to - width(cell))
+    return cell + space if left else space + cell

@@ -1,0 +1,58 @@
+"""Flow `retrain`: the pipeline on an accepted dataset; on demand, on schedule, and from the command line alike."""
+
+import logging
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from data_contracts.errors import TingsuError
+from data_contracts.taxonomy import Taxonomy
+from flows.pipeline import Ending, pipeline
+from flows.run import Run, tracker
+from flows.session import open_session
+from tasks import accept, base, summary
+
+log = logging.getLogger("tingsu")
+
+
+@flow(name="retrain", persist_result=False)
+def retrain(
+    dataset: str | None = None,
+    profile: str = "tiny",
+    overlays: list[str] | None = None,
+    sets: list[str] | None = None,
+) -> dict[str, Any]:
+    """Train, measure, judge and, on PROMOTE, release. A HOLD or REJECT is an answer: the run completes.
+
+    Args:
+        dataset: id (or its beginning) or name; the newest accepted dataset of the family if left out.
+    """
+    session = open_session(profile, overlays or (), sets or ())
+    chosen = accept.find(session.store, dataset, session.settings.data.family)
+    taxonomy = Taxonomy.model_validate_json((session.store.local(chosen.key) / "taxonomy.json").read_bytes())
+    run = Run(session.settings, session.store, session.home, chosen, base.resolve(session.settings.train.base_model))
+    try:
+        ending = pipeline(run, taxonomy)
+    except BaseException as error:
+        if run.mlflow is not None:
+            tracker(session.settings, session.home).finish(
+                run.mlflow, "FAILED" if isinstance(error, TingsuError) else "KILLED"
+            )
+        raise
+    if run.mlflow is not None:
+        tracker(session.settings, session.home).finish(run.mlflow)
+    publish(ending)
+    return ending.model_dump(mode="json")
+
+
+def publish(ending: Ending) -> None:
+    """The hop table and the verdict on Prefect's page."""
+    reports = tuple(ending.reports.values())
+    create_markdown_artifact(
+        key="hops", markdown=summary.table(reports), description="every hop on the same gold calls"
+    )
+    text = summary.note(summary.Summary(reports=reports, speed=ending.speed, verdict=ending.verdict))
+    create_markdown_artifact(
+        key="verdict", markdown=text, description=f"{ending.verdict.decision}: version {ending.version.version}"
+    )

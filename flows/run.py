@@ -1,0 +1,101 @@
+"""What a pipeline run carries: settings, places, and the MLflow run that is opened as soon as there is something new to log."""
+
+import getpass
+import hashlib
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from configs.settings import Settings
+from data_contracts.artifacts import Base, BundleRef, Dataset, Hop, Report, Speed, Verdict
+from deploy.operate import processes
+from deploy.operate.stack import TRACKING
+from deploy.signing import public_key
+from deploy.store import Store
+from tasks import trace
+from tasks.registry import Candidate
+from tasks.stages import Outcome
+from tasks.tracking import RunRef, Tracker
+from tasks.versions import Registry
+
+log = logging.getLogger("tingsu")
+
+
+@dataclass
+class Run:
+    """One run of the pipeline. `notes`: the finished stages in order, title and outcome."""
+
+    settings: Settings
+    store: Store
+    home: Path
+    dataset: Dataset
+    base: Base
+    started: float = field(default_factory=time.monotonic)
+    notes: list[tuple[str, Outcome[BaseModel]]] = field(default_factory=list)
+    mlflow: RunRef | None = None
+
+    @property
+    def registry(self) -> Registry:
+        """The registered model and whose verdicts count."""
+        return Registry(tracker(self.settings, self.home), self.store, public_key(self.home), by=getpass.getuser())
+
+    def note(self, title: str, outcome: Outcome[BaseModel]) -> None:
+        """Say a finished stage on one line and log it to MLflow; a run that finds everything done opens no new MLflow run."""
+        self.notes.append((title, outcome))
+        log.info("%-24s %s", title, "reused" if outcome.reused else f"{outcome.seconds:.1f} s")
+        if self.mlflow is None and outcome.reused:
+            return
+        late = [] if self.mlflow else self.notes[:-1]
+        for earlier in [*late, self.notes[-1]]:
+            self._child(*earlier)
+
+    def candidate(self, bundle: BundleRef, verdict: Verdict, reports: Mapping[Hop, Report], speed: Speed) -> Candidate:
+        """What the registry records."""
+        return Candidate(
+            run=self.parent(),
+            bundle=bundle,
+            verdict=verdict,
+            dataset=self.dataset,
+            base_model=self.base.name,
+            reports=tuple(reports.values()),
+            speed=speed,
+            seconds={title: outcome.seconds for title, outcome in self.notes},
+        )
+
+    def parent(self) -> RunRef:
+        """The MLflow run, opened at first use; an unfinished one of the same data and settings goes on."""
+        if self.mlflow is None:
+            t = tracker(self.settings, self.home)
+            plain = self.settings.model_dump(mode="json")
+            key = hashlib.sha256(
+                f"{self.dataset.id}{self.base.digest}{self.settings.model_dump_json()}".encode()
+            ).hexdigest()
+            self.mlflow = t.open_run(f"{self.settings.profile} {self.dataset.name}", self._tags(), plain, key=key)
+            t.log_dataset(self.mlflow, self.dataset)
+        return self.mlflow
+
+    def _child(self, title: str, outcome: Outcome[BaseModel]) -> None:
+        parent = self.parent()
+        tracker(self.settings, self.home).child(parent, trace.stage_of(title, outcome, self.store))
+
+    def _tags(self) -> dict[str, str]:
+        return {
+            "mlflow.user": getpass.getuser(),
+            "dataset": self.dataset.name,
+            "dataset_id": self.dataset.id,
+            "base_model": self.base.name,
+            "method": self.settings.train.method,
+            "profile": self.settings.profile,
+            "synthetic": str(self.dataset.synthetic).lower(),
+        }
+
+
+def tracker(settings: Settings, home: Path) -> Tracker:
+    """MLflow: the configured server, else the one that `up` started, else the embedded database."""
+    server = None if settings.mlflow.uri else processes.find(home, TRACKING)
+    is_up = server is not None and processes.alive(server) and processes.answers(server.url)
+    return Tracker(settings.mlflow, home, server.url.removesuffix("/health") if server and is_up else None)

@@ -1,0 +1,23 @@
+"""The steps of the pipeline as Prefect tasks: what each returns, and the policy it runs under."""
+
+from prefect import task
+
+from data_contracts.artifacts import Adapter, BundleRef, Model, Report, Splits, Verdict
+from flows import release
+from flows.stage import stage
+from tasks import baseline, benchmark, judge, measure, merge, pack, quantize, registry, score, split, train
+from tasks.benchmark import Benchmarked
+from tasks.score import ScoredSides
+
+divide = stage(split.split, Splits)
+fit_baseline = stage(baseline.fit, ScoredSides)
+fit = stage(train.fit, Adapter, tags=["gpu"])  # not retried: same data, same crash
+fuse = stage(merge.merge, Model)
+shrink = stage(quantize.quantize, Model)
+answer = stage(score.score, ScoredSides)
+assess = stage(measure.measure, Report)
+bind = stage(pack.pack, BundleRef)
+drive = stage(benchmark.benchmark, Benchmarked)
+decide = stage(judge.judge, Verdict)
+record = task(registry.record, name="record", retries=3, retry_delay_seconds=[2, 10, 30])  # MLflow may be restarting
+go_live = task(release.promote, name="release")

@@ -1,0 +1,88 @@
+"""Flow `submit`: a file of labelled calls becomes an accepted dataset, or is refused with reasons."""
+
+import logging
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from data_contracts import taxonomy as taxonomies
+from data_contracts.artifacts import Dataset
+from data_contracts.errors import ConfigurationError
+from data_contracts.schema import Frozen
+from data_contracts.taxonomy import Taxonomy
+from deploy.store import sha256_file
+from flows.session import Session, open_session
+from tasks import accept, stages
+from tasks.stages import Work
+
+log = logging.getLogger("tingsu")
+
+
+class Submission(Frozen):
+    """What is submitted. `mapping`: contract name → column of the file, where they differ."""
+
+    file: str
+    name: str
+    taxonomy: Taxonomy
+    mapping: dict[str, str]
+
+
+@flow(name="submit", persist_result=False)
+def submit(
+    file: str,
+    taxonomy: str | None = None,
+    mapping: dict[str, str] | None = None,
+    name: str | None = None,
+    profile: str = "tiny",
+    sets: list[str] | None = None,
+) -> dict[str, object]:
+    """Check, mask and keep a file of calls. Paths are on the machine that runs the flow.
+
+    Raises:
+        ContractViolation: refused; the message says where report and rejects lie.
+    """
+    session = open_session(profile, sets=sets or ())
+    words = taxonomies.load(Path(taxonomy) if taxonomy else taxonomies.DEFAULT)
+    wanted = Submission(file=file, name=name or Path(file).stem, taxonomy=words, mapping=mapping or {})
+    dataset = task(keep, name="accept", cache_policy=NO_CACHE)(session, wanted)
+    create_markdown_artifact(key=f"dataset-{dataset.family}", markdown=describe(dataset), description=dataset.name)
+    return dataset.model_dump(mode="json")
+
+
+def keep(session: Session, wanted: Submission) -> Dataset:
+    """The accepted dataset; a file that was accepted before, under the same contract, is not checked again.
+
+    Raises:
+        ConfigurationError: no such file.
+        ContractViolation: refused.
+    """
+    path = Path(wanted.file).expanduser()
+    if not path.is_file():
+        raise ConfigurationError(
+            f"file {wanted.file!r} does not exist; give the path of a CSV, JSONL or Parquet file of labelled calls"
+        )
+    digest = sha256_file(path)
+    data = session.settings.data
+    answer = session.home / "submissions" / digest[:12]
+    inputs: dict[str, object] = {
+        "sha256": digest,
+        "wanted": wanted.model_copy(update={"file": path.suffix}),
+        "data": data,
+    }
+
+    def step(work: Work) -> Dataset:
+        return accept.submit(path, wanted.taxonomy, wanted.mapping, wanted.name, data, work.store, answer)
+
+    outcome = stages.run(session.store, stages.stage_key("accept", inputs, accept), Dataset, step)
+    log.info("%-24s %s", "accept", "reused" if outcome.reused else f"{outcome.seconds:.1f} s")
+    return outcome.result
+
+
+def describe(dataset: Dataset) -> str:
+    """The dataset in markdown, for Prefect's page."""
+    warning = "\n\n**Synthetic calls.**" if dataset.synthetic else ""
+    rows = "\n".join(f"| {key} | {n} |" for key, n in dataset.categories.items())
+    head = f"**{dataset.name}** `{dataset.id[:12]}`: {dataset.rows} rows = {dataset.accepted} accepted + {dataset.rejected} rejected"
+    return f"{head}, {dataset.groups} groups.{warning}\n\n| category | calls |\n|---|---:|\n{rows}"

@@ -1,0 +1,258 @@
+"""Measure the real service on a bundle: what it answers (the served hop) and how fast it answers under scheduled load."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.settings import BenchmarkSettings, PortSettings, ServeSettings
+from data_contracts.artifacts import BundleRef, Predictions, Speed, Splits
+from data_contracts.errors import EngineUnavailable
+from data_contracts.schema import Call, Frozen
+from deploy import bundle as bundles
+from deploy import service
+from deploy.client import Client
+from deploy.operate import load, ports, processes
+from deploy.operate.load import Sent
+from deploy.operate.processes import Command, Process
+from tasks.stages import Work
+
+CLASSIFY = "/api/v1/classify"
+CALLS_A_REQUEST = 32
+IN_FLIGHT = 2
+SCORING_DEADLINE_S = 900.0  # a slow machine may take minutes for a whole batch; load is held to `serve.deadline_s`
+SAMPLE_S = 0.2
+SEED = 17  # the same arrivals for every bundle, so that two benchmarks differ in the bundle alone
+EDGES_PER_DECADE = 10
+
+
+class Benchmarked(Frozen):
+    """`served` are the gold predictions as the service gave them, in the order of the gold file."""
+
+    speed: Speed
+    served: Predictions
+
+
+@dataclass
+class Running:
+    """A service being measured; `peak_mb` grows while it is watched."""
+
+    process: Process
+    url: str
+    load_time_s: float = 0.0
+    peak_mb: float = 0.0
+
+
+def benchmark(
+    bundle: BundleRef,
+    splits: Splits,
+    settings: BenchmarkSettings,
+    serve: ServeSettings,
+    ports: PortSettings,
+    home: Path,
+    work: Work,
+) -> Benchmarked:
+    """Start the service on the bundle under evaluation, score every gold call through it, then load it; stop it.
+
+    Raises:
+        EngineUnavailable: the service does not start, or answers none of the load.
+    """
+    import polars
+
+    gold = polars.read_parquet(work.store.local(splits.key) / "gold.parquet")
+    with running(bundles.place(work.store, bundle), serve, ports, home, f"benchmark-{_short(work.key)}") as it:
+        with Client(it.url) as client:
+            info = client.model_info()
+        served = score(it.url, gold, splits, str(info["taxonomy_digest"]), work)
+        sent = press(it.url, gold["input_text"].to_list(), settings, serve, home, work)
+    measured = [item for item in sent if item.scheduled_s >= settings.warmup_s]
+    return Benchmarked(speed=summarise(measured, settings, it, str(info["engine"])), served=served)
+
+
+@contextmanager
+def running(folder: Path, serve: ServeSettings, chosen: PortSettings, home: Path, name: str) -> Iterator[Running]:
+    """The service on a spare port of this machine, ready, its memory watched from the start. One left by a crash goes first."""
+    processes.stop(home, name)
+    port = ports.spare(chosen.engines_from, [process.port for process in processes.running(home)])
+    mine = serve.model_copy(update={"host": ports.LOOPBACK, "deadline_s": SCORING_DEADLINE_S, "model_path": None})
+    argv = service.command(folder, port, home, mine, evaluation=True)
+    url = f"http://{ports.LOOPBACK}:{port}"
+    command = Command(
+        name=name,
+        argv=tuple(argv),
+        port=port,
+        url=f"{url}/ready",
+        setting="ports.engines_from",
+        env=processes.ONLY_THIS_BUNDLE,
+    )
+    began = time.monotonic()
+    it = Running(processes.start(home, command), url)
+    try:
+        with _watched(it):
+            processes.wait(it.process, serve.start_timeout_s)
+            it.load_time_s = time.monotonic() - began
+            yield it
+    finally:
+        processes.stop(home, name)
+
+
+@contextmanager
+def _watched(it: Running) -> Iterator[None]:
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(SAMPLE_S):
+            it.peak_mb = max(it.peak_mb, processes.memory_mb(it.process))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def score(url: str, gold: Any, splits: Splits, taxonomy_digest: str, work: Work) -> Predictions:
+    """Every gold call through HTTP, in batches; raw log-probabilities kept.
+
+    Raises:
+        EngineUnavailable: the service stops answering.
+    """
+    import polars
+
+    calls = [Call(conversation_id=i, text=t) for i, t in gold.select("conversation_id", "input_text").iter_rows()]
+    batches = [calls[at : at + CALLS_A_REQUEST] for at in range(0, len(calls), CALLS_A_REQUEST)]
+    began = time.monotonic()
+    with Client(url, timeout_s=SCORING_DEADLINE_S) as client, ThreadPoolExecutor(IN_FLIGHT) as pool:
+        answers = [answer for batch in pool.map(client.classify, batches) for answer in batch]
+    seconds = time.monotonic() - began
+    name = "served-gold.parquet"
+    polars.DataFrame(_columns(gold, answers)).write_parquet(work.out / name)
+    return Predictions(
+        key=f"{work.key}/{name}",
+        hop="served",
+        side="gold",
+        rows=len(answers),
+        rows_digest=splits.gold_digest,
+        taxonomy_digest=taxonomy_digest,
+        seconds=seconds,
+        tokens=sum(int(answer["tokens"]) for answer in answers),
+    )
+
+
+def _columns(gold: Any, answers: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {
+        "conversation_id": gold["conversation_id"].to_list(),
+        "group": gold["group"].to_list(),
+        "category": gold["complaint_category"].to_list(),
+        "logprobs": [list(answer["logprobs"]) for answer in answers],
+        "label_mass": [answer["label_mass"] for answer in answers],
+        "tokens": [answer["tokens"] for answer in answers],
+        "truncated": [answer["truncated"] for answer in answers],
+    }
+
+
+def press(
+    url: str, texts: Sequence[str], settings: BenchmarkSettings, serve: ServeSettings, home: Path, work: Work
+) -> list[Sent]:
+    """Send scheduled single calls with Locust in its own process; every request comes back, warm-up too.
+
+    Raises:
+        EngineUnavailable: Locust did not finish.
+    """
+    warmup = load.schedule(settings.rate_qps, settings.warmup_s, SEED) if settings.warmup_s else []
+    sends = warmup + [settings.warmup_s + at for at in load.schedule(settings.rate_qps, settings.duration_s, SEED + 1)]
+    chosen = [texts[i * len(texts) // len(sends)] for i in range(len(sends))]
+    bodies = [json.dumps({"text": text}, ensure_ascii=False) for text in chosen]
+    plan = load.Plan(url, CLASSIFY, sends, bodies, serve.deadline_s)
+    plan_file, out = work.scratch / "load-plan.json", work.out / "load.json"
+    plan_file.write_text(json.dumps(plan._asdict(), ensure_ascii=False), encoding="utf-8")
+    try:
+        done = subprocess.run(
+            processes.python("deploy.operate.load", str(plan_file), str(out)),
+            env=processes.inherited(home, {}),
+            capture_output=True,
+            text=True,
+            timeout=sends[-1] + 2 * serve.deadline_s + 120,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EngineUnavailable(f"the load test did not end within {error.timeout:.0f} s; run it again") from error
+    finally:
+        plan_file.unlink()
+    if done.returncode:
+        raise EngineUnavailable(f"the load test failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return [Sent(**item) for item in json.loads(out.read_text(encoding="utf-8"))]
+
+
+def summarise(sent: Sequence[Sent], settings: BenchmarkSettings, it: Running, engine: str) -> Speed:
+    """Rates, latencies of the answered requests from their scheduled times, and what the service took to run.
+
+    Raises:
+        EngineUnavailable: nothing was answered.
+    """
+    import numpy as np
+
+    answered = np.array([item.latency_s for item in sent if not item.error]) * 1000
+    failures = sum(1 for item in sent if item.error)
+    if not len(answered):
+        raise EngineUnavailable(f"none of {len(sent)} requests was answered ({sent[0].error}); see {it.process.log}")
+    seconds = max(item.scheduled_s + item.latency_s for item in sent) - settings.warmup_s
+    p50, p95, p99 = np.percentile(answered, [50, 95, 99])
+    return Speed(
+        requests=len(sent),
+        failures=failures,
+        rate_requested_qps=settings.rate_qps,
+        qps=len(answered) / seconds,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        mean_ms=answered.mean(),
+        error_share=failures / len(sent),
+        load_time_s=it.load_time_s,
+        memory_mb=it.peak_mb,
+        histogram=histogram(answered.tolist()),
+        engine=engine,
+        machine=machine(),
+    )
+
+
+def histogram(latencies_ms: Sequence[float]) -> tuple[tuple[float, int], ...]:
+    """(upper edge in ms, count), ten logarithmic buckets a decade, from the first to the last that holds one."""
+    import math
+
+    buckets = [math.ceil(math.log10(max(ms, 0.1)) * EDGES_PER_DECADE - 1e-9) for ms in latencies_ms]
+    return tuple(
+        (round(10 ** (b / EDGES_PER_DECADE), 3), buckets.count(b)) for b in range(min(buckets), max(buckets) + 1)
+    )
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on."""
+    import psutil
+
+    cpu = Path("/proc/cpuinfo")
+    models = (
+        [line.partition(":")[2].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
+        if cpu.is_file()
+        else []
+    )
+    return {
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
+        "cores": str(psutil.cpu_count() or 0),
+        "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def _short(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:12]

@@ -1,0 +1,28 @@
+"""The table of calls that datasets, sides and the gold set are stored as."""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CALLS = "calls.parquet"
+COLUMNS = (
+    "conversation_id",
+    "group",
+    "input_text",
+    "complaint_category",
+    "confidence_score",
+    "started_at",
+    "channel",
+    "region",
+)
+
+
+def content_digest(calls: "pl.DataFrame") -> str:
+    """SHA-256 over the rows of a calls table, in their order."""
+    digest = hashlib.sha256()
+    for row in calls.select(COLUMNS).iter_rows():
+        digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,52 @@
+"""The version that serves now, as the one to beat."""
+
+from data_contracts.artifacts import BundleRef, Calibration, Model, Verdict, Version
+from data_contracts.errors import GateRefused
+from data_contracts.prompt import Prompt
+from data_contracts.schema import Frozen
+from data_contracts.taxonomy import Taxonomy
+from deploy import bundle
+from tasks import versions
+from tasks.versions import Registry
+
+
+class Champion(Frozen):
+    """What scoring and judging need of it; `model` lies inside its bundle."""
+
+    version: Version
+    bundle: BundleRef
+    verdict: Verdict
+    model: Model
+    prompt: Prompt
+    calibration: Calibration
+
+
+def find(at: Registry, taxonomy: Taxonomy) -> Champion | None:
+    """The champion, or None where there is none; asked before anything is trained.
+
+    Raises:
+        GateRefused: it answers another taxonomy, so nothing can be compared; says how to start a classifier of its own.
+    """
+    version = versions.champion(at)
+    if version is None:
+        return None
+    content = bundle.open(bundle.place(at.store, version.bundle))
+    if content.taxonomy.digest != taxonomy.digest:
+        raise GateRefused(
+            f"not comparable: the champion of {at.name!r} (version {version.version}) answers taxonomy {content.taxonomy.name!r} "
+            f"({content.taxonomy.digest[:12]}), this dataset has {taxonomy.name!r} ({taxonomy.digest[:12]}). "
+            "Give the new classifier a name: --set mlflow.model=NAME --set data.family=NAME"
+        )
+    return Champion(
+        version=version,
+        bundle=version.bundle,
+        verdict=versions.verdict_of(at, version),
+        model=Model(
+            key=f"{version.bundle.key}/model",
+            form=content.facts.quantization,
+            digest=content.facts.model_digest,
+            size_mb=0.0,
+        ),
+        prompt=content.prompt,
+        calibration=content.calibration,
+    )

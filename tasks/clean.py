@@ -1,0 +1,136 @@
+"""Clean and mask: from raw cells to the call as it may be stored. Nothing after this step sees personal data.
+
+The two functions on one text live in `data_contracts`, since the service must treat a call exactly as training did.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, NamedTuple
+
+from data_contracts.personal import Masked, mask
+from data_contracts.transcript import clean, shorten
+
+if TYPE_CHECKING:
+    import polars as pl
+
+OPTIONAL = (
+    "conversation_id",
+    "customer_id",
+    "input_text",
+    "confidence_score",
+    "started_at",
+    "channel",
+    "region",
+    "synthetic",
+)
+_MOMENT = re.compile(
+    r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[T ]*(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?"
+    r" ?(Z|[+-]\d{2}(?::?\d{2})?)?",
+    re.IGNORECASE,
+)
+_TRUE = ("true", "1", "yes", "是")
+
+
+class Prepared(NamedTuple):
+    """Calls fit to be stored, what was masked by type, and how many ids were personal or texts too long.
+
+    Columns: row, problem, conversation_id, has_id, customer (digest), input_text, complaint_category, confidence_score
+    (text), started_at (ISO), bad_started_at, channel, region, channel_personal, region_personal, synthetic, damage.
+    """
+
+    frame: "pl.DataFrame"
+    masked: dict[str, int]
+    personal_ids: int
+    shortened: int
+
+
+def prepare(raw: "pl.DataFrame", max_chars: int) -> Prepared:
+    """Clean and mask every text of a frame that `ingest.read` made; ids of people become digests."""
+    import polars as pl
+
+    frame = raw.with_columns(pl.lit(None, pl.String).alias(name) for name in OPTIONAL if name not in raw.columns)
+    texts, masked, shortened = _texts(frame["input_text"], max_chars)
+    ids, personal_ids = _ids(frame["conversation_id"])
+    moments = pl.Series("started_at", [_moment(v) for v in frame["started_at"]], pl.String)
+    frame = frame.with_columns(
+        pl.Series("damage", frame["input_text"].str.contains("\ufffd", literal=True).replace(False, None)),
+        pl.Series("has_id", ids.is_not_null()),
+        pl.Series("bad_started_at", (frame["started_at"].is_not_null() & moments.is_null()).replace(False, None)),
+        pl.Series("customer", [digest(v) if v else None for v in frame["customer_id"]], pl.String),
+        pl.Series("synthetic", frame["synthetic"].str.to_lowercase().is_in(_TRUE).fill_null(False)),
+        *(field for name in ("channel", "region") for field in _short(frame[name])),
+    )
+    named = ids.zip_with(
+        ids.is_not_null(), pl.Series("conversation_id", [f"text-{digest(t)}" if t else None for t in texts], pl.String)
+    )
+    return Prepared(frame.drop("customer_id").with_columns(texts, named, moments), masked, personal_ids, shortened)
+
+
+def digest(text: str) -> str:
+    """Sixteen hex digits that stand for a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _texts(series: "pl.Series", max_chars: int) -> tuple["pl.Series", dict[str, int], int]:
+    import polars as pl
+
+    counts: Counter[str] = Counter()
+    texts: list[str | None] = []
+    shortened = 0
+    for value in series:
+        whole = mask(clean(value)) if value else Masked("", {})
+        counts.update(whole.counts)
+        texts.append(shorten(whole.text, max_chars) or None)
+        shortened += len(whole.text) > max_chars
+    return pl.Series("input_text", texts, pl.String), dict(counts), shortened
+
+
+def _ids(series: "pl.Series") -> tuple["pl.Series", int]:
+    """Conversation ids; one that is or holds personal data becomes a digest."""
+    import polars as pl
+
+    ids: list[str | None] = []
+    replaced = 0
+    for value in series:
+        is_personal = bool(value) and bool(mask(value).counts)
+        ids.append(f"id-{digest(value)}" if is_personal else value)
+        replaced += is_personal
+    return pl.Series("conversation_id", ids, pl.String), replaced
+
+
+def _short(series: "pl.Series") -> tuple["pl.Series", "pl.Series"]:
+    """A metadata column, masked, and where it held personal data."""
+    import polars as pl
+
+    known = {value: mask(value) for value in series.unique() if value is not None}
+    values = [known[v].text if v is not None else None for v in series]
+    personal = [True if v is not None and known[v].counts else None for v in series]
+    return pl.Series(series.name, values, pl.String), pl.Series(f"{series.name}_personal", personal, pl.Boolean)
+
+
+def _moment(value: str | None) -> str | None:
+    """A date and time as ISO 8601, or None where it is none; a time zone stays as given."""
+    match = _MOMENT.fullmatch(value) if value else None
+    if match is None:
+        return None
+    *numbers, zone = match.groups()
+    year, month, day, hour, minute, second = (int(n or 0) for n in numbers)
+    try:
+        return datetime(year, month, day, hour, minute, second, tzinfo=_zone(zone)).isoformat()
+    except ValueError:
+        return None
+
+
+def _zone(text: str | None) -> timezone | None:
+    if text is None:
+        return None
+    if text in "Zz":
+        return timezone(timedelta(0))
+    sign = -1 if text[0] == "-" else 1
+    digits = text[1:].replace(":", "").ljust(4, "0")
+    return timezone(sign * timedelta(hours=int(digits[:2]), minutes=int(digits[2:])))
+
+
+__all__ = ["Masked", "Prepared", "clean", "digest", "mask", "prepare"]

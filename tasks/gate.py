@@ -1,0 +1,205 @@
+"""The gate: PROMOTE, HOLD or REJECT, from evidence (design.md §3).
+
+Every number is computed again from the stored predictions; a report that does not agree with them is refused.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from configs.settings import GateSettings
+from data_contracts.artifacts import SIDES, BoundResult, BundleRef, Decision, Form, Hop, Report, Speed, Splits, Verdict
+from data_contracts.errors import BundleCorrupt, ConfigurationError, GateRefused
+from data_contracts.messages import say
+from data_contracts.schema import Frozen
+from data_contracts.taxonomy import Taxonomy
+from deploy.store import Store
+from tasks import bounds, metrics, resample
+from tasks.answered import Answers, answer
+from tasks.bounds import QUANTIZATION_LOSS, SPEED_METRICS, Against, Measurements
+from tasks.stages import now
+
+AGREES = 1e-6  # relative, between a report and its predictions
+
+
+class Evidence(Frozen):
+    """What the gate judges. `reports`: hop → report on gold, "served" among them. `champion`: the champion re-scored on
+    the same gold calls. `gold_looks`: how many candidates this gold set has judged, this one included."""
+
+    taxonomy: Taxonomy
+    splits: Splits
+    settings: GateSettings
+    profile: str
+    bundle: BundleRef
+    prompt_digest: str
+    engine: str
+    quantization: Form
+    reports: dict[Hop, Report]
+    speed: Speed
+    champion: Report | None = None
+    champion_bundle: str | None = None
+    gold_looks: int = 1
+
+
+def judge(evidence: Evidence, store: Store) -> Verdict:
+    """Judge the served form of a candidate; unsigned (`deploy/bundle.py` signs).
+
+    Raises:
+        ConfigurationError: a bound on a metric that nobody measures, or nothing that binds.
+        GateRefused: the champion is not comparable, gold was trained on, or a report and its predictions disagree.
+        BundleCorrupt: predictions of different calls.
+    """
+    check(evidence.settings, evidence.taxonomy)
+    _refuse_other_gold(evidence)
+    _refuse_leaks(evidence.splits, store)
+    measured, against = _measure(evidence, store)
+    questions = bounds.ask(evidence.settings, measured.resamples.table, evidence.profile, against)
+    if not any(q.is_binding for q in questions):
+        raise ConfigurationError(
+            "gate.bounds has no bound that binds without a champion; add an absolute one, e.g. macro_f1 at_least"
+        )
+    results = bounds.answer(questions, measured, evidence.settings.confidence)
+    decision = combine(results)
+    needed = _needed(results)
+    en, zh = _summary(decision, results, needed)
+    return Verdict(
+        decision=decision,
+        bundle_digest=evidence.bundle.digest,
+        dataset_id=evidence.splits.dataset_id,
+        gold_digest=evidence.splits.gold_digest,
+        taxonomy_digest=evidence.taxonomy.digest,
+        prompt_digest=evidence.prompt_digest,
+        report_digest=_digest(
+            *(r.model_dump_json() for r in evidence.reports.values()), evidence.speed.model_dump_json()
+        ),
+        thresholds_digest=_digest(evidence.settings.model_dump_json()),
+        champion_bundle=evidence.champion_bundle,
+        engine=evidence.engine,
+        quantization=evidence.quantization,
+        profile=evidence.profile,
+        synthetic=evidence.reports["served"].synthetic,
+        gold_looks=evidence.gold_looks,
+        bounds=results,
+        created_at=now(),
+        needed_rows=needed,
+        sentence_en=en,
+        sentence_zh=zh,
+    )
+
+
+def check(settings: GateSettings, taxonomy: Taxonomy) -> None:
+    """Return if every bound is on a metric that is measured; cheap, so that a pipeline can ask before it trains.
+
+    Raises:
+        ConfigurationError: names the metric and the nearest that exists.
+    """
+    quality = tuple(metrics.table(taxonomy))
+    for bound in settings.bounds:
+        is_relative = bound.margin is not None or bound.over_baseline is not None
+        _known(bound.metric, quality if is_relative else (*quality, QUANTIZATION_LOSS, *SPEED_METRICS), "gate.bounds")
+    if settings.improve is not None:
+        _known(settings.improve, quality, "gate.improve")
+
+
+def combine(results: Iterable[BoundResult]) -> Decision:
+    """REJECT if one binding bound is certainly missed, PROMOTE if all hold, else HOLD."""
+    decisions = {r.decision for r in results if r.binding}
+    if "REJECT" in decisions:
+        return "REJECT"
+    return "PROMOTE" if decisions == {"PROMOTE"} else "HOLD"
+
+
+def _known(metric: str, names: tuple[str, ...], setting: str) -> None:
+    if metric not in names:
+        close = difflib.get_close_matches(metric, names, n=1, cutoff=0.3)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigurationError(
+            f"{setting}: metric {metric!r} is measured by nothing{hint}. Allowed here: {', '.join(names)}"
+        )
+
+
+def _measure(evidence: Evidence, store: Store) -> tuple[Measurements, list[Against]]:
+    reports: dict[str, Report] = {
+        hop: evidence.reports[hop] for hop in ("served", "merged", "baseline") if hop in evidence.reports
+    }
+    if evidence.champion is not None:
+        reports["champion"] = evidence.champion
+    table = metrics.table(evidence.taxonomy)
+    answers = [_answers(report, evidence.taxonomy, store) for report in reports.values()]
+    for name, one in zip(reports, answers, strict=True):
+        if one.ids != answers[0].ids or not np.array_equal(one.truth, answers[0].truth):
+            raise BundleCorrupt(
+                f"hop {name!r} was scored on other calls than 'served'; score it again on the gold side"
+            )
+    drawn = resample.resample(answers, table, evidence.settings.resamples, evidence.settings.seed)
+    hops = {name: i for i, name in enumerate(reports)}
+    if "merged" not in hops and any(b.metric == QUANTIZATION_LOSS for b in evidence.settings.bounds):
+        raise ConfigurationError(f"gate.bounds: {QUANTIZATION_LOSS} needs the report of hop 'merged', which is missing")
+    against: list[Against] = [name for name in ("champion", "baseline") if name in hops]
+    rows = evidence.reports["served"].rows
+    return Measurements(drawn, hops, evidence.speed, rows, evidence.profile), against
+
+
+def _answers(report: Report, taxonomy: Taxonomy, store: Store) -> Answers:
+    """The answers behind a report, which has to agree with them."""
+    answers = answer(report.predictions, report.calibration, taxonomy, store)
+    for name, value in metrics.values(answers, metrics.table(taxonomy)).items():
+        said = report.metrics.get(name, value)
+        if abs(said - value) > AGREES * max(1.0, abs(value)):
+            raise GateRefused(
+                f"report of hop {report.hop!r} says {name} {said:.6g}, its predictions give {value:.6g}; evaluate again"
+            )
+    return answers
+
+
+def _refuse_other_gold(evidence: Evidence) -> None:
+    served, champion = evidence.reports["served"], evidence.champion
+    if champion is None:
+        return
+    for what in ("rows_digest", "taxonomy_digest"):
+        ours, theirs = getattr(served, what), getattr(champion, what)
+        if ours != theirs:
+            raise GateRefused(
+                f"not comparable: {what} of the champion's report is {theirs[:12]}, the candidate's {ours[:12]}; "
+                "score the champion again on the same gold calls and taxonomy"
+            )
+
+
+def _refuse_leaks(splits: Splits, store: Store) -> None:
+    """Gold calls, or others of their customers, must not be on a fitted side; nor their texts in train."""
+    import polars as pl
+
+    columns = ["conversation_id", "group", "input_text"]
+    gold = pl.read_parquet(store.local(splits.file("gold")), columns=columns)
+    for side in (s for s in SIDES if s != "gold"):
+        other = pl.read_parquet(store.local(splits.file(side)), columns=columns)
+        for column in columns if side == "train" else columns[:2]:
+            shared = len(set(gold[column]) & set(other[column]))
+            if shared:
+                raise GateRefused(
+                    f"{shared} values of {column} are on the gold and the {side} side; split again, then train again"
+                )
+
+
+def _needed(results: Iterable[BoundResult]) -> int | None:
+    """The most that an undecided binding bound needs; None if none is undecided, or calls cannot help one."""
+    held = [r.needed_rows for r in results if r.binding and r.decision == "HOLD"]
+    known = [n for n in held if n is not None]
+    return max(known) if held and len(known) == len(held) else None
+
+
+def _summary(decision: Decision, results: tuple[BoundResult, ...], needed: int | None) -> tuple[str, str]:
+    binding = [r for r in results if r.binding]
+    held = sum(r.decision == "PROMOTE" for r in binding)
+    missed = ", ".join(dict.fromkeys(r.metric for r in binding if r.decision == "REJECT"))
+    undecided = ", ".join(dict.fromkeys(r.metric for r in binding if r.decision == "HOLD"))
+    code = f"gate_{decision.lower()}" + ("_about" if decision == "HOLD" and needed else "")
+    return say(
+        code, held=held, of=len(binding), missed=missed, undecided=undecided, more=f"{needed:,}" if needed else ""
+    )
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

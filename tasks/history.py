@@ -1,0 +1,158 @@
+"""The flight recorder: a line an event in `history.jsonl`, each with the digest of the one before; never rewritten.
+
+The registry keeps the newest line's digest in MLflow too (its head), so that a file with its tail cut off shows.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, cast
+
+from pydantic import Field
+
+from data_contracts.errors import BundleCorrupt, StoreUnavailable
+from data_contracts.schema import Frozen
+from tasks import stages
+
+FILE = "history.jsonl"
+START = "0" * 64
+Kind = Literal["recorded", "promoted", "rolled_back", "released", "undone", "refused", "removed"]
+
+
+class Event(Frozen):
+    """What happened to a version, and by whom. `detail` holds JSON values; never text of a call."""
+
+    kind: Kind
+    version: int | None
+    by: str
+    bundle_digest: str = ""
+    detail: dict[str, object] = Field(default_factory=dict)
+
+
+class Entry(Frozen):
+    """One line. `digest` covers every other field; `previous` is the digest of the line before."""
+
+    number: int
+    at: str
+    event: Event
+    previous: str
+    digest: str
+
+    @property
+    def head(self) -> str:
+        """What the registry keeps to notice a cut tail: `<number>:<digest>`."""
+        return f"{self.number}:{self.digest}"
+
+
+def append(home: Path, event: Event) -> Entry:
+    """Add one event, on disk when this returns; a line torn by a crash was never acknowledged and is dropped.
+
+    Raises:
+        StoreUnavailable: the file cannot be written.
+        BundleCorrupt: the last whole line is not a history line.
+    """
+    path = home / FILE
+    try:
+        with locked(home), path.open("ab+") as f:
+            os.chmod(path, 0o600)
+            last = _last(f.fileno(), path)
+            entry = _seal(last.number + 1 if last else 1, event, last.digest if last else START)
+            f.write(json.dumps(entry.model_dump(mode="json"), ensure_ascii=False, sort_keys=True).encode() + b"\n")
+            f.flush()
+            os.fsync(f.fileno())
+            return entry
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot write {path}: {error.strerror}. Free space or mend the permissions, then run again"
+        ) from error
+
+
+def read(home: Path) -> tuple[Entry, ...]:
+    """Every whole line, oldest first, chain not checked.
+
+    Raises:
+        BundleCorrupt: a line is not a history line.
+    """
+    return tuple(_entry(line, home / FILE, i) for i, line in enumerate(_lines(home), start=1))
+
+
+def verify(home: Path, head: str = "") -> str | None:
+    """What is wrong with the history, in one sentence, or None. `head`: the newest line the registry knows of."""
+    previous = START
+    entries: list[Entry] = []
+    for i, line in enumerate(_lines(home), start=1):
+        try:
+            entry = _entry(line, home / FILE, i)
+        except BundleCorrupt as error:
+            return str(error)
+        if (
+            entry.number != i
+            or entry.previous != previous
+            or entry.digest != _seal(i, entry.event, previous, entry.at).digest
+        ):
+            return f"{home / FILE} line {i} was changed, inserted, or follows a removed line; restore a backup"
+        entries.append(entry)
+        previous = entry.digest
+    if not head:
+        return None
+    number = int(head.partition(":")[0])
+    if number > len(entries):
+        return (
+            f"{home / FILE} ends at line {len(entries)}, the registry saw {number}: its tail was cut; restore a backup"
+        )
+    if entries[number - 1].head != head:
+        return f"{home / FILE} line {number} is not the one the registry saw: the file was replaced; restore a backup"
+    return None
+
+
+def standing(entries: tuple[Entry, ...]) -> Entry | None:
+    """The entry that made the present champion the champion."""
+    moves = [e for e in entries if e.event.kind in ("promoted", "rolled_back")]
+    return moves[-1] if moves else None
+
+
+@contextmanager
+def locked(home: Path, name: str = "history") -> Iterator[None]:
+    """Alone among all processes that share this home."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home / f".{name}.lock").open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+def _seal(number: int, event: Event, previous: str, at: str = "") -> Entry:
+    body: dict[str, object] = {
+        "number": number,
+        "at": at or stages.now(),
+        "event": event.model_dump(mode="json"),
+        "previous": previous,
+    }
+    text = json.dumps(body, ensure_ascii=False, sort_keys=True)
+    return Entry.model_validate({**body, "digest": hashlib.sha256(text.encode()).hexdigest()})
+
+
+def _lines(home: Path) -> list[bytes]:
+    path = home / FILE
+    whole = path.read_bytes() if path.is_file() else b""
+    return whole.split(b"\n")[:-1]
+
+
+def _last(fd: int, path: Path) -> Entry | None:
+    """The last whole entry; whatever follows it is cut off."""
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    if end != len(data):
+        os.ftruncate(fd, end)
+    lines = data[:end].split(b"\n")[:-1]
+    return _entry(lines[-1], path, len(lines)) if lines else None
+
+
+def _entry(line: bytes, path: Path, number: int) -> Entry:
+    try:
+        return Entry.model_validate(cast(Mapping[str, object], json.loads(line)))
+    except ValueError as error:
+        raise BundleCorrupt(f"{path} line {number} is not a history line; restore the file from a backup") from error

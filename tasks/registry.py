@@ -1,0 +1,240 @@
+"""Moves versions of the registered model: recorded with their verdict, promoted only by a signed PROMOTE, rolled back.
+
+Aliases: `candidate` the newest, `champion` the one that serves, `previous` the one a rollback returns to.
+Every move is in the history before the alias moves.
+"""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from data_contracts.artifacts import BundleRef, Dataset, Report, Speed, Verdict, Version
+from data_contracts.errors import GateRefused
+from data_contracts.schema import Frozen
+from deploy import bundle as bundles
+from tasks import history, logged, summary
+from tasks.history import Entry, Event, Kind
+from tasks.summary import Summary
+from tasks.tracking import RunRef
+from tasks.versions import (
+    HEAD,
+    Registry,
+    audit,
+    by_alias,
+    champion,
+    compare,
+    get,
+    models,
+    registered,
+    value,
+    verdict_of,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = [
+    "Candidate",
+    "Registry",
+    "audit",
+    "champion",
+    "compare",
+    "get",
+    "models",
+    "permit",
+    "promote",
+    "record",
+    "rollback",
+]
+
+
+class Candidate(Frozen):
+    """A judged bundle, and all that led to it."""
+
+    run: RunRef
+    bundle: BundleRef
+    verdict: Verdict
+    dataset: Dataset
+    base_model: str
+    reports: tuple[Report, ...]
+    speed: Speed | None = None
+    seconds: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(
+            dataset=self.dataset, reports=self.reports, speed=self.speed, verdict=self.verdict, seconds=self.seconds
+        )
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What a version says of itself in MLflow."""
+        v = self.verdict
+        return {
+            "verdict": v.decision,
+            "bundle_digest": self.bundle.digest,
+            "dataset": self.dataset.name,
+            "dataset_id": self.dataset.id,
+            "gold_digest": v.gold_digest,
+            "taxonomy_digest": v.taxonomy_digest,
+            "base_model": self.base_model,
+            "engine": v.engine,
+            "quantization": v.quantization,
+            "profile": v.profile,
+            "synthetic": str(self.bundle.synthetic).lower(),
+        }
+
+
+def record(at: Registry, candidate: Candidate) -> Version:
+    """Register a judged bundle as a version, alias `candidate`; a bundle already registered keeps its version.
+
+    The parent run gets its summary and description here, and the verdict is laid beside the bundle.
+    """
+    with history.locked(at.home, "registry"):
+        known = _of_bundle(at, candidate.bundle.digest)
+        version = known or _create(at, candidate)
+        if known:
+            at.tracker.summarise(candidate.run, candidate.summary)
+        _attest(at, version, candidate.verdict)
+        with at.tracker.client() as client:
+            for tag, text in candidate.tags.items():
+                client.set_model_version_tag(at.name, str(version.version), tag, text)
+            client.update_model_version(at.name, str(version.version), summary.note(candidate.summary))
+            client.set_registered_model_alias(at.name, "candidate", str(version.version))
+        version = version.model_copy(update={"decision": candidate.verdict.decision})
+        if not _is_recorded(at, version, candidate.verdict):
+            detail = {"verdict": candidate.verdict.model_dump(mode="json"), "decision": version.decision}
+            _remember(
+                at, "recorded", version, detail | {"dataset": candidate.dataset.name, "run_id": candidate.run.run_id}
+            )
+        return version
+
+
+def permit(at: Registry, version: int) -> Verdict:
+    """The verdict that lets this version become the champion now: what `promote --dry-run` shows.
+
+    Raises:
+        GateRefused: no valid signed PROMOTE for exactly this bundle, or judged against another champion than today's.
+        BundleCorrupt: the bundle's files do not match its digest.
+        ConfigurationError: no such version.
+    """
+    target = get(at, version)
+    verdict = verdict_of(at, target)
+    bundles.open(bundles.place(at.store, target.bundle))
+    sitting = _sitting(at)
+    if sitting and sitting.version != version and verdict.champion_bundle != sitting.bundle.digest:
+        judged = f"champion bundle {verdict.champion_bundle[:12]}" if verdict.champion_bundle else "no champion"
+        raise GateRefused(
+            f"version {version} was judged against {judged}, but the champion is now version {sitting.version} "
+            f"(bundle {sitting.bundle.digest[:12]}); judge it again with `./tingsu gate {version}`"
+        )
+    return verdict
+
+
+def promote(at: Registry, version: int) -> Version:
+    """Make a version the champion; the champion until now becomes `previous`. Promoting the champion changes nothing.
+
+    Raises:
+        GateRefused, BundleCorrupt, ConfigurationError: as `permit`; a refusal is written into the history.
+    """
+    with history.locked(at.home, "registry"):
+        target = get(at, version)
+        try:
+            permit(at, version)
+        except GateRefused as error:
+            _remember(at, "refused", target, {"reason": str(error)})
+            raise
+        sitting = _sitting(at)
+        standing = history.standing(history.read(at.home))
+        if sitting and sitting.version == version and standing and standing.event.version == version:
+            return target
+        if sitting and sitting.version == version:
+            _remember(at, "promoted", target, {"previous_version": standing.event.version if standing else None})
+        else:
+            _move(at, "promoted", target, sitting.version if sitting else None)
+        return target
+
+
+def rollback(at: Registry) -> Version:
+    """Make `previous` the champion again; its own predecessor, if it had one, becomes `previous`.
+
+    Raises:
+        GateRefused: there is no previous version, or its verdict does not hold.
+    """
+    with history.locked(at.home, "registry"):
+        target = by_alias(at, "previous")
+        if target is None:
+            raise GateRefused(f"{at.name} has no previous version to return to; `./tingsu promote V` chooses one")
+        verdict_of(at, target)
+        bundles.open(bundles.place(at.store, target.bundle))
+        _move(at, "rolled_back", target, _predecessor(at, target.version))
+        return target
+
+
+def _create(at: Registry, candidate: Candidate) -> Version:
+    model = logged.log(at.tracker, candidate.run, at.name, at.store, candidate.bundle)
+    at.tracker.summarise(candidate.run, candidate.summary, model.model_id)
+    with at.tracker.client() as client:
+        if registered(client, at.name) is None:
+            client.create_registered_model(at.name, description="Complaint classifier of Chinese call-centre calls")
+        made = client.create_model_version(
+            at.name, model.place, candidate.run.run_id, candidate.tags, model_id=model.model_id
+        )
+        return value(at, made)
+
+
+def _of_bundle(at: Registry, digest: str) -> Version | None:
+    return next((row.version for row in models(at) if row.version.bundle.digest == digest), None)
+
+
+def _attest(at: Registry, version: Version, verdict: Verdict) -> None:
+    """A later HOLD or REJECT bars a candidate; it does not take the verdict away from one that serves or may have to."""
+    with at.tracker.client() as client:
+        model = registered(client, at.name)
+        live = {str(model.aliases[a]) for a in ("champion", "previous") if a in model.aliases} if model else set()
+    if verdict.decision == "PROMOTE" or str(version.version) not in live:
+        bundles.attest(at.store, version.bundle, bundles.VERDICT, verdict.model_dump_json(indent=1).encode())
+
+
+def _is_recorded(at: Registry, version: Version, verdict: Verdict) -> bool:
+    plain = verdict.model_dump(mode="json")
+    same = [e for e in history.read(at.home) if e.event.version == version.version and e.event.kind == "recorded"]
+    return bool(same) and same[-1].event.detail.get("verdict") == plain
+
+
+def _sitting(at: Registry) -> Version | None:
+    """The champion; if its alias was moved by hand to what may not serve, the one the history knows."""
+    try:
+        return champion(at)
+    except GateRefused:
+        entry = history.standing(history.read(at.home))
+        return get(at, entry.event.version) if entry and entry.event.version is not None else None
+
+
+def _predecessor(at: Registry, version: int) -> int | None:
+    made = [e for e in history.read(at.home) if e.event.kind == "promoted" and e.event.version == version]
+    before = made[-1].event.detail.get("previous_version") if made else None
+    return before if isinstance(before, int) else None
+
+
+def _move(at: Registry, kind: Kind, target: Version, previous: int | None) -> None:
+    left = by_alias(at, "champion")
+    _remember(at, kind, target, {"previous_version": previous, "left_version": left.version if left else None})
+    with at.tracker.client() as client:
+        _alias(client, at.name, "previous", previous)
+        _alias(client, at.name, "champion", target.version)
+
+
+def _alias(client: "MlflowClient", name: str, alias: str, version: int | None) -> None:
+    if version is None:
+        client.delete_registered_model_alias(name, alias)
+    else:
+        client.set_registered_model_alias(name, alias, str(version))
+
+
+def _remember(at: Registry, kind: Kind, version: Version, detail: dict[str, object]) -> Entry:
+    event = Event(kind=kind, version=version.version, by=at.by, bundle_digest=version.bundle.digest, detail=detail)
+    entry = history.append(at.home, event)
+    with at.tracker.client() as client:
+        client.set_registered_model_tag(at.name, HEAD, entry.head)
+    return entry

@@ -1,0 +1,232 @@
+"""The transformers Trainer, taught that a call has one answer: loss at one position, early stopping on macro-F1, one progress line."""
+
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from configs.settings import TrainSettings
+from deploy.engines import prefill
+from deploy.engines.transformers import TransformersEngine
+from tasks.batches import Batches, collate
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is taught: encoded tables, the category tokens with their weights, and the ids every prompt starts with."""
+
+    train: Any
+    validation: Any
+    code_ids: tuple[int, ...]
+    weights: tuple[float, ...]
+    head: tuple[int, ...]
+
+
+@dataclass
+class Meter:
+    """Tokens trained since the start, for the progress line and the metrics."""
+
+    started: float = field(default_factory=time.monotonic)
+    tokens: int = 0
+    steps: int = 0
+
+    def rate(self) -> float:
+        return self.tokens / max(time.monotonic() - self.started, 1e-9)
+
+
+def trainer(model: Any, lesson: Lesson, settings: TrainSettings, folder: Path, meter: Meter) -> Any:
+    """A Trainer over a peft model: checkpoints in `folder/checkpoints`, the best adapter in `folder/best`."""
+    from torch.utils.data import DataLoader
+    from transformers import Trainer
+    from transformers.trainer_callback import PrinterCallback
+
+    base = model.get_base_model()
+    skip = len(lesson.head) if shares_head(base, lesson, settings) else 0
+    batches = Batches([n - skip for n in lesson.train["tokens"]], settings.batch_tokens, settings.seed)
+
+    class AnswerTrainer(Trainer):  # type: ignore[misc, unused-ignore]
+        def get_train_dataloader(self) -> Any:
+            join = partial(collate, head_tokens=skip)
+            loader = DataLoader(lesson.train, batch_sampler=batches, collate_fn=join)  # type: ignore[arg-type]
+            return self.accelerator.prepare(loader)
+
+        def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> "Tensor":
+            meter.tokens += int(inputs["tokens"])
+            return answer_loss(base, inputs, lesson, skip, len(lesson.train) / len(batches))
+
+        def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+            metrics = {"eval_macro_f1": validate(base, lesson, settings.batch_tokens)}
+            self.log(metrics)
+            keep_best(model, metrics["eval_macro_f1"], Path(folder) / "best", self.state.log_history)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
+
+    made = AnswerTrainer(model=model, args=arguments(settings, folder / "checkpoints", len(batches)))
+    made.pop_callback(PrinterCallback)
+    made.add_callback(watch(settings, len(batches), meter))
+    return made
+
+
+def shares_head(base: Any, lesson: Lesson, settings: TrainSettings) -> bool:
+    """Whether the fixed instruction is run once a batch instead of once a call; recomputed activations exclude it."""
+    return not settings.gradient_checkpointing and prefill.shares_head(base, len(lesson.head))
+
+
+def answer_loss(base: Any, inputs: dict[str, Any], lesson: Lesson, skip: int, rows_a_batch: float) -> "Tensor":
+    """Weighted cross-entropy over the whole vocabulary at the answer positions.
+
+    Divided by the mean batch size, not this batch's, so that each call counts the same however long it is.
+    """
+    import torch
+
+    with autocast(base):
+        head = prefill.run_head(base, torch.tensor([lesson.head[:skip]], device=base.device)) if skip else ()
+        block = prefill.Padded(inputs["ids"], inputs["answer_at"])
+        logits = prefill.answer_logits(base, prefill.answer_hidden(base, block, head))
+    category = inputs["category"]
+    target = torch.tensor(lesson.code_ids, device=logits.device)[category]
+    weight = torch.tensor(lesson.weights, device=logits.device)[category]
+    losses = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+    return (losses * weight).sum() / rows_a_batch
+
+
+def autocast(base: Any) -> Any:
+    """bf16 products where the frozen weights are bf16; the adapter's own numbers stay fp32."""
+    import torch
+
+    return torch.autocast(base.device.type, torch.bfloat16, enabled=base.dtype == torch.bfloat16)
+
+
+def validate(base: Any, lesson: Lesson, batch_tokens: int) -> float:
+    """Macro-F1 on the validation side, by the engine that serves."""
+    table = lesson.validation
+    with autocast(base):
+        engine = TransformersEngine(base, batch_tokens=batch_tokens)
+        scores = engine.score(table["ids"][:], lesson.code_ids, len(lesson.head))
+    return macro_f1(table["category"][:], scores.logprobs.argmax(axis=1).tolist())
+
+
+def macro_f1(truth: Sequence[int], predicted: Sequence[int]) -> float:
+    """Mean F1 over the categories that occur in truth."""
+    pairs = list(zip(truth, predicted, strict=True))
+    seen = sorted(set(truth))
+    both = [2 * sum(t == p == c for t, p in pairs) / (sum(t == c for t, _ in pairs) + sum(p == c for _, p in pairs)) for c in seen]
+    return sum(both) / max(len(seen), 1)
+
+
+def keep_best(model: Any, f1: float, best: Path, history: Sequence[dict[str, float]]) -> None:
+    """Save the adapter if no earlier epoch was better; whole or not at all."""
+    if any(earlier >= f1 for earlier in evaluations(history)[:-1]):
+        return
+    fresh = best.with_suffix(".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    model.save_pretrained(fresh)
+    (fresh / "README.md").unlink(missing_ok=True)
+    shutil.rmtree(best, ignore_errors=True)
+    fresh.rename(best)
+
+
+def evaluations(history: Sequence[dict[str, float]]) -> list[float]:
+    """Validation macro-F1 of each finished epoch."""
+    return [entry["eval_macro_f1"] for entry in history if "eval_macro_f1" in entry]
+
+
+def exhausted(history: Sequence[dict[str, float]], patience: int) -> bool:
+    """Whether the last `patience` epochs brought nothing better."""
+    values = evaluations(history)
+    return bool(values) and len(values) - 1 - values.index(max(values)) >= patience
+
+
+def arguments(settings: TrainSettings, folder: Path, batches: int) -> Any:
+    """The Trainer's own settings; the callback of `watch` says when to log, evaluate and save."""
+    import torch
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=math.ceil(settings.warmup_share * settings.epochs * batches),
+        weight_decay=settings.weight_decay,
+        logging_strategy="no",
+        save_strategy="no",
+        save_total_limit=2,
+        seed=settings.seed,
+        use_cpu=not torch.cuda.is_available(),
+        report_to=[],
+        disable_tqdm=True,
+        log_level="error",
+        remove_unused_columns=False,
+    )
+
+
+def watch(settings: TrainSettings, batches: int, meter: Meter, stream: TextIO = sys.stderr) -> Any:
+    """The callback that checkpoints inside an epoch, ends an epoch with evaluation then checkpoint, and prints progress."""
+    from transformers import TrainerCallback
+
+    line = Line(stream, meter)
+
+    class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            meter.started = time.monotonic()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            meter.steps += 1
+            inside = state.global_step % batches != 0
+            control.should_log = control.should_save = inside and state.global_step % settings.checkpoint_steps == 0
+            line.show(state.global_step, state.max_steps, evaluations(state.log_history))
+
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            control.should_log = control.should_evaluate = control.should_save = True
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            control.should_training_stop = exhausted(state.log_history, settings.patience)
+            line.show(state.global_step, state.max_steps, evaluations(state.log_history), now=True)
+
+    return Watch()
+
+
+@dataclass
+class Line:
+    """The progress line: rewritten in place on a terminal, a line every ten seconds elsewhere."""
+
+    stream: TextIO
+    meter: Meter
+    shown: float = field(default_factory=time.monotonic)
+
+    def show(self, step: int, steps: int, f1: Sequence[float], now: bool = False) -> None:
+        terminal = self.stream.isatty()
+        if not now and time.monotonic() - self.shown < (0.5 if terminal else 10):
+            return
+        self.shown = time.monotonic()
+        left = (steps - step) * (self.shown - self.meter.started) / max(self.meter.steps, 1)
+        quality = f" · validation macro-F1 {f1[-1]:.3f}" if f1 else ""
+        text = f"train {step}/{steps} · {self.meter.rate():,.0f} tokens/s{quality} · {left:.0f} s left"
+        self.stream.write(f"\r\033[K{text}" if terminal else f"{text}\n")
+        if terminal and step == steps:
+            self.stream.write("\n")
+        self.stream.flush()
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end: `trainer_state.json` is written last."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
+    return next((p for p in found if history_of(p) is not None), None)
+
+
+def history_of(checkpoint: Path) -> list[dict[str, float]] | None:
+    """What the checkpoint's run had logged, or None if the checkpoint is not whole."""
+    try:
+        return list(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["log_history"])
+    except (OSError, ValueError, KeyError):
+        return None

@@ -1,0 +1,240 @@
+"""Reads the registered model: its versions, its champion, and how two versions compare."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from data_contracts.artifacts import BundleRef, Decision, Verdict, Version
+from data_contracts.errors import ConfigurationError, GateRefused
+from data_contracts.schema import Frozen
+from deploy import bundle as bundles
+from deploy.store import Store
+from tasks import history
+from tasks.tracking import Tracker
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+Alias = Literal["candidate", "champion", "previous"]
+HEAD = "tingsu.history_head"
+LOWER_IS_BETTER = (
+    "error",
+    "cost",
+    "nll",
+    "brier",
+    "review",
+    "truncated",
+    "speed/p",
+    "speed/mean",
+    "speed/memory",
+    "speed/load",
+    "speed/failures",
+)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The registered model, the store its bundles lie in, whose verdicts count, and who acts."""
+
+    tracker: Tracker
+    store: Store
+    trusted_key: str
+    by: str = "pipeline"
+
+    @property
+    def home(self) -> Path:
+        return self.tracker.home
+
+    @property
+    def name(self) -> str:
+        return self.tracker.settings.model
+
+
+class Row(Frozen):
+    """One version at a glance; `metrics` are its run's."""
+
+    version: Version
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+    created_at_ms: int
+    metrics: dict[str, float]
+
+
+class Difference(Frozen):
+    """One metric of two versions; `change` is b − a where they may be compared."""
+
+    metric: str
+    a: float | None
+    b: float | None
+    change: float | None
+    better: Literal["a", "b", "same"] | None
+
+
+class Comparison(Frozen):
+    """Two versions side by side. Quality counts only on the same gold rows and taxonomy; `reason` says what differs."""
+
+    a: int
+    b: int
+    comparable: bool
+    reason: str
+    rows: tuple[Difference, ...]
+
+
+def models(at: Registry) -> tuple[Row, ...]:
+    """Every version, newest first."""
+    with at.tracker.client() as client:
+        model = registered(client, at.name)
+        if model is None:
+            return ()
+        found = client.search_model_versions(f"name = '{at.name}'", max_results=1000)
+        return tuple(_row(client, at, model, v) for v in sorted(found, key=lambda v: -int(v.version)))
+
+
+def compare(at: Registry, a: int, b: int) -> Comparison:
+    """Metric by metric; says so when the gold sets or taxonomies differ.
+
+    Raises:
+        ConfigurationError: there is no such version.
+    """
+    rows = {row.version.version: row for row in models(at)}
+    missing = [v for v in (a, b) if v not in rows]
+    if missing:
+        raise _unknown(at, missing[0], sorted(rows))
+    first, second = rows[a], rows[b]
+    differing = [n for n in ("gold", "taxonomy") if first.tags.get(f"{n}_digest") != second.tags.get(f"{n}_digest")]
+    reason = (
+        f"not comparable: versions {a} and {b} were measured with different {' and '.join(differing)}"
+        if differing
+        else ""
+    )
+    names = sorted(n for n in first.metrics.keys() | second.metrics.keys() if not n.startswith("seconds/"))
+    differences = tuple(_difference(n, first.metrics.get(n), second.metrics.get(n), bool(differing)) for n in names)
+    return Comparison(a=a, b=b, comparable=not differing, reason=reason, rows=differences)
+
+
+def champion(at: Registry) -> Version | None:
+    """The version that may serve, or None if none was promoted.
+
+    Raises:
+        GateRefused: the alias was moved by hand to a version without a valid verdict.
+    """
+    found = by_alias(at, "champion")
+    if found is None:
+        return None
+    try:
+        verdict_of(at, found)
+    except GateRefused as error:
+        raise GateRefused(
+            f"alias 'champion' of {at.name} points to version {found.version}, which may not serve: {error}. "
+            f"It was moved by hand; put it back with `./tingsu promote V` or `./tingsu rollback`"
+        ) from error
+    return found
+
+
+def verdict_of(at: Registry, version: Version) -> Verdict:
+    """The verdict that lets a version be promoted or serve.
+
+    Raises:
+        GateRefused: there is none, it is not PROMOTE, or its signature does not hold for this bundle.
+    """
+    data = at.store.read(f"{version.bundle.key}.attest/{bundles.VERDICT}")
+    if data is None:
+        raise GateRefused(
+            f"version {version.version} (bundle {version.bundle.digest[:12]}) has no verdict; gate it first"
+        )
+    try:
+        verdict = Verdict.model_validate_json(data)
+    except ValueError as error:
+        raise GateRefused(f"the verdict of version {version.version} cannot be read; gate it again") from error
+    bundles.verify(verdict, version.bundle.digest, at.trusted_key)
+    return verdict
+
+
+def get(at: Registry, version: int) -> Version:
+    """One version.
+
+    Raises:
+        ConfigurationError: there is no such version; names those there are.
+    """
+    rows = {row.version.version: row.version for row in models(at)}
+    if version not in rows:
+        raise _unknown(at, version, sorted(rows))
+    return rows[version]
+
+
+def by_alias(at: Registry, alias: Alias) -> Version | None:
+    """The version an alias points to, not checked."""
+    with at.tracker.client() as client:
+        model = registered(client, at.name)
+        number = model.aliases.get(alias) if model else None
+        return value(at, client.get_model_version(at.name, str(number))) if number is not None else None
+
+
+def audit(at: Registry) -> tuple[str, ...]:
+    """What does not fit together between history, aliases and verdicts, a sentence each; nothing if all is well."""
+    with at.tracker.client() as client:
+        model = registered(client, at.name)
+        head = model.tags.get(HEAD, "") if model else ""
+        number = model.aliases.get("champion") if model else None
+    found = [history.verify(at.home, head)]
+    standing = None if found[0] else history.standing(history.read(at.home))
+    if standing and str(standing.event.version) != str(number):
+        found.append(
+            f"alias 'champion' points to version {number}, the history says {standing.event.version}; see ./tingsu history"
+        )
+    try:
+        champion(at)
+    except GateRefused as error:
+        found.append(str(error))
+    return tuple(sentence for sentence in found if sentence)
+
+
+def registered(client: "MlflowClient", name: str) -> "RegisteredModel | None":
+    """The registered model, or None before its first version."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
+
+def value(at: Registry, found: "ModelVersion") -> Version:
+    """MLflow's model version as ours."""
+    tags: Mapping[str, str] = found.tags
+    digest = tags.get("bundle_digest", "")
+    return Version(
+        name=at.name,
+        version=int(found.version),
+        run_id=found.run_id or "",
+        bundle=BundleRef(digest=digest, key=f"bundles/{digest}", synthetic=tags.get("synthetic") == "true"),
+        decision=cast(Decision, tags.get("verdict") if tags.get("verdict") in ("PROMOTE", "REJECT") else "HOLD"),
+    )
+
+
+def _row(client: "MlflowClient", at: Registry, model: "RegisteredModel", found: "ModelVersion") -> Row:
+    metrics = client.get_run(found.run_id).data.metrics if found.run_id else {}
+    return Row(
+        version=value(at, found),
+        aliases=tuple(sorted(a for a, v in model.aliases.items() if str(v) == str(found.version))),
+        tags=dict(found.tags),
+        created_at_ms=int(found.creation_timestamp),
+        metrics=dict(metrics),
+    )
+
+
+def _difference(name: str, a: float | None, b: float | None, is_foreign: bool) -> Difference:
+    if a is None or b is None or (is_foreign and not name.startswith("speed/")):
+        return Difference(metric=name, a=a, b=b, change=None, better=None)
+    lower = any(part in name for part in LOWER_IS_BETTER)
+    better: Literal["a", "b", "same"] = "same" if a == b else "b" if (b < a) == lower else "a"
+    return Difference(metric=name, a=a, b=b, change=b - a, better=better)
+
+
+def _unknown(at: Registry, version: int, known: list[int]) -> ConfigurationError:
+    there = ", ".join(str(v) for v in known) or "none"
+    return ConfigurationError(f"{at.name} has no version {version}; versions: {there}. See `./tingsu models`")

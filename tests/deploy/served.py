@@ -1,0 +1,199 @@
+"""A real service process over a small bundle, with a fake engine at the port or the real one."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from data_contracts import taxonomy
+from data_contracts.artifacts import BundleRef, Calibration, Model, Verdict
+from data_contracts.prompt import Prompt, instruct
+from deploy import bundle, calibration
+from deploy.bundle import Golden, Parts
+from deploy.engines import Engine, Scores
+from deploy.service.child import Plan
+from deploy.store import FolderStore
+from deploy.tokenizer import Tokens
+from tests import tiny
+
+ROOT = Path(__file__).parent.parent.parent
+TAXONOMY = taxonomy.load()
+CALIBRATION = Calibration(temperature=1.5, bias=(0.1,) * len(TAXONOMY.keys), threshold=0.2)
+PROMPT = Prompt(
+    template="qwen3",
+    instruction=instruct([(c.code, c.name_zh, "") for c in TAXONOMY.categories], False),
+    max_call_tokens=128,
+)
+TEXTS = ("客户：我的话费多扣了三十元。", "客户：宽带断了两天。\n客服：马上核实。")
+WITH_FAKE = """
+import sys
+from deploy.service.__main__ import main
+from tests.deploy.served import load
+sys.exit(main(sys.argv[1:], load))
+"""
+
+
+class FakeEngine:
+    """Scores that depend on the ids alone. `fake.json` in the model folder: seconds a batch takes, seconds to load."""
+
+    name = "fake"
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.delay_s = delay_s
+
+    def score(self, prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
+        time.sleep(self.delay_s)
+        rows = [[((sum(p) * (i + 3)) % 17) / 4.0 for i in range(len(category_ids))] for p in prompts]
+        raw = np.array(rows, np.float32)
+        logprobs = (raw - np.logaddexp.reduce(raw, axis=1, keepdims=True) - 0.01).astype(np.float32)
+        return Scores(logprobs, np.exp(logprobs).sum(axis=1))
+
+    def memory_mb(self) -> float:
+        return 12.5
+
+    def close(self) -> None:
+        pass
+
+
+def load(plan: Plan) -> Engine:
+    """The loader handed to the child process."""
+    behaviour = json.loads((plan.model / "fake.json").read_text())
+    time.sleep(behaviour.get("load_s", 0.0))
+    return FakeEngine(behaviour.get("delay_s", 0.0))
+
+
+def fake_model(store: FolderStore, **behaviour: float) -> Model:
+    """A model folder that only the fake engine can load."""
+    key = f"stages/merge/{len(list(store.root.rglob('*')))}/model"
+    folder = store.root / key
+    tiny.write_tokenizer(folder)
+    (folder / "fake.json").write_text(json.dumps(behaviour))
+    (folder / "model.safetensors").write_bytes(b"w" * 1000)
+    return Model(key=key, form="merged", digest="0" * 64, size_mb=0.001)
+
+
+def golden(model: Path, engine: Engine) -> tuple[Golden, ...]:
+    """What this engine answers to two calls."""
+    tokens = Tokens.load(model)
+    head, _ = PROMPT.frame(tokens)
+    prompts = [PROMPT.encode(text, tokens).ids for text in TEXTS]
+    rows = calibration.apply(CALIBRATION, engine.score(prompts, TAXONOMY.code_ids(tokens), len(head)).logprobs)
+    return tuple(
+        Golden(text=t, probabilities=dict(zip(TAXONOMY.keys, row.tolist(), strict=True)))
+        for t, row in zip(TEXTS, rows, strict=True)
+    )
+
+
+def parts(model: Model, expected: tuple[Golden, ...]) -> Parts:
+    return Parts(
+        model=model, prompt=PROMPT, taxonomy=TAXONOMY, calibration=CALIBRATION, golden=expected, synthetic=True
+    )
+
+
+def fake_bundle(store: FolderStore, **behaviour: float) -> BundleRef:
+    model = fake_model(store, **behaviour)
+    return bundle.assemble(parts(model, golden(store.root / model.key, FakeEngine())), store)
+
+
+def verdict(digest: str, decision: str = "PROMOTE") -> Verdict:
+    fields = ("dataset_id", "gold_digest", "taxonomy_digest", "prompt_digest", "report_digest", "thresholds_digest")
+    return Verdict.model_validate(
+        {
+            **dict.fromkeys(fields, "d"),
+            "decision": decision,
+            "bundle_digest": digest,
+            "champion_bundle": None,
+            "engine": "transformers",
+            "quantization": "merged",
+            "profile": "tiny",
+            "synthetic": True,
+            "gold_looks": 1,
+            "bounds": (),
+            "created_at": "2026-11-22T00:00:00+00:00",
+        }
+    )
+
+
+def promote(store: FolderStore, ref: BundleRef, home: Path, decision: str = "PROMOTE") -> Path:
+    """Attach a signed verdict; the folder to serve."""
+    signed = bundle.sign(verdict(ref.digest, decision), bundle.keypair(home))
+    bundle.attest(store, ref, "verdict.json", signed.model_dump_json().encode())
+    return bundle.place(store, ref)
+
+
+@dataclass
+class Served:
+    """A running service process."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    started_s: float
+
+    def ready(self, limit_s: float = 60.0) -> "Served":
+        until = time.monotonic() + limit_s
+        while time.monotonic() < until and self.process.poll() is None:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/ready").status_code == 200:
+                    return self
+            time.sleep(0.02)
+        raise AssertionError(f"not ready: {self.log.read_text()[-3000:]}")
+
+
+def argv(folder: Path, home: Path, port: int, *more: str, fake: bool = True) -> list[str]:
+    start = ["-c", WITH_FAKE] if fake else ["-m", "deploy.service"]
+    return [sys.executable, "-P", *start, f"--bundle={folder}", f"--home={home}", f"--port={port}", *more]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def refused(folder: Path, home: Path, *more: str) -> "subprocess.CompletedProcess[str]":
+    """A start that is expected to fail."""
+    return subprocess.run(
+        argv(folder, home, free_port(), *more), env=environment(), capture_output=True, text=True, timeout=60
+    )
+
+
+@contextlib.contextmanager
+def serving(folder: Path, home: Path, *more: str, fake: bool = True) -> Iterator[Served]:
+    """Start, wait until HTTP answers at all, and stop at the end."""
+    port = free_port()
+    log = home / f"service-{port}.log"
+    before = time.monotonic()
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            argv(folder, home, port, *more, fake=fake), env=environment(), stderr=out, stdout=out
+        )
+    served = Served(f"http://127.0.0.1:{port}", process, log, 0.0)
+    try:
+        while process.poll() is None and time.monotonic() < before + 30:
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(f"{served.url}/health")
+                break
+            time.sleep(0.02)
+        served.started_s = time.monotonic() - before
+        yield served
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])

@@ -1,0 +1,54 @@
+"""The auditor's answer names evidence, people and the way back."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from data_contracts.errors import ConfigurationError
+from tasks import history, why
+from tasks.history import Event
+from tests.tasks.verdicts import verdict
+
+
+def test_why_names_evidence_people_and_undo(tmp_path: Path) -> None:
+    detail: dict[str, object] = {"verdict": verdict().model_dump(mode="json"), "dataset": "march"}
+    history.append(tmp_path, Event(kind="promoted", version=1, by="ops"))
+    history.append(tmp_path, Event(kind="recorded", version=2, by="pipeline", bundle_digest="b" * 64, detail=detail))
+    moved = history.append(
+        tmp_path, Event(kind="promoted", version=2, by="王工", bundle_digest="b" * 64, detail={"previous_version": 1})
+    )
+
+    text = why.answer(tmp_path, 2)
+
+    for part in (
+        "march",
+        "d" * 64,
+        "g" * 64,
+        "0.830 [0.800, 0.860]",
+        "王工",
+        moved.at,
+        "version 1 the champion again",
+        "synthetic",
+    ):
+        assert part in text
+    assert "宏平均F1" in why.answer(tmp_path, 2, "zh")
+    assert "not the champion" in why.answer(tmp_path, 1)
+
+
+def test_why_of_an_unknown_version_names_the_known_ones(tmp_path: Path) -> None:
+    for n in (1, 2, 3):
+        history.append(tmp_path, Event(kind="recorded", version=n, by="me"))
+
+    with pytest.raises(ConfigurationError, match="version 7"):
+        why.answer(tmp_path, 7)
+
+
+def test_why_says_when_the_chain_is_broken(tmp_path: Path) -> None:
+    for n in (1, 2, 3):
+        history.append(tmp_path, Event(kind="recorded", version=n, by="me"))
+    path = tmp_path / history.FILE
+    first, _, third = (json.loads(line) for line in path.read_text().splitlines())
+    path.write_text("\n".join(json.dumps(x) for x in (first, third)) + "\n")
+
+    assert "WARNING" in why.answer(tmp_path, 3)
