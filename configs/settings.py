@@ -237,11 +237,12 @@ def load(
         raise ConfigurationError(
             f"profile {profile!r} is unknown; allowed: {', '.join(PROFILES)}{_nearest(profile, PROFILES)}"
         )
-    tree: dict[str, Any] = {"profile": profile}
+    tree: dict[str, Any] = {}
     for name in ("base", profile, *overlays):
         _merge(tree, _read(name))
     for key, value in [*_from_environment(env), *(_pair(item) for item in sets)]:
         _put(tree, key, value)
+    tree["profile"] = profile
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:

@@ -62,7 +62,7 @@ _CARD = re.compile(rf"{START}[3-6٣-٦](?:{SEP}\d){{14,18}}{END}")
 _MOBILE = re.compile(rf"(?:(?<!\d)(?:\+|00)?(?:86|٨٦){SEP})?{START}[1١]{SEP}[3-9٣-٩](?:{SEP}\d){{9}}{END}")
 _AREA = r"[0٠](?:[1١][0٠]|[2٢]\d|[3-9٣-٩]\d\d)"
 _LANDLINE = re.compile(
-    rf"{START}(?:[(（]{_AREA}[)）]|{_AREA}){SEP}[2-8٢-٨](?:{SEP}\d){{6,7}}{END}(?:(?:转|分机)\d{{1,5}})?"
+    rf"(?:[(（]{_AREA}[)）]|{START}{_AREA}){SEP}[2-8٢-٨](?:{SEP}\d){{6,7}}{END}(?:(?:转|分机)\d{{1,5}})?"
 )
 _LOCAL = re.compile(rf"{START}[2-8٢-٨](?:{SEP}\d){{6,7}}{END}")
 _PLATE = re.compile(

@@ -27,7 +27,9 @@ _CHAR = rf"(?![{NOT_GIVEN}])[\u4e00-\u9fff]"
 _NAME = rf"(?P<name>(?:{COMPOUND}|[{SINGLE}])(?:{_CHAR}){{1,2}})"
 _WHO = r"(?:姓名|名字|机主|户主|联系人|收件人|开户人|经办人)(?:姓名|名字)?"
 _TOLD = re.compile(rf"(?:我叫|名字叫|名叫|本人叫|{_WHO}(?:就?是|叫|为|写的是)?[：:，, ]?){_NAME}")
-_IS = re.compile(rf"(?:我是|本人是|本人|我就是|您是|你是|叫做|他叫|她叫){_NAME}(?=[，。,.！!？?；;、 \n]|$)")
+_IS = re.compile(
+    rf"(?:我是|本人是|本人|我就是|您是|你是|叫做|他叫|她叫|(?<=[，。,：])叫){_NAME}(?=[，。,.！!？?；;、 \n]|$)"
+)
 _SURNAME = re.compile(rf"(?:免贵|我|您|客户|机主)姓(?P<name>{COMPOUND}|[{SINGLE}])(?!名)")
 _TITLE = re.compile(rf"{'|'.join(TITLES)}|老师(?!傅)|师傅|经理|主任|总(?![是共之的体部机数额算结说归会])")
 _FULL = re.compile(rf"(?:(?:{COMPOUND})(?:{_CHAR}){{1,2}}|[{SINGLE}](?:{_CHAR}){{1,2}})$")

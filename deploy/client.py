@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import httpx
 
 Answer = dict[str, Any]
+BUSY = (429, 503)
+TOO_MUCH = ("overloaded", "deadline_exceeded")
 
 
 class Client:
@@ -70,13 +72,17 @@ class Client:
         return [answer for batch in _batches(calls, batch_calls) for answer in self._classify(batch)]
 
     def _classify(self, calls: Sequence[Call]) -> list[Answer]:
+        """A batch that is too much for the service is halved after the wait it asks for."""
         body = {"calls": [call.model_dump(mode="json", exclude_none=True) for call in calls]}
         until = time.monotonic() + self.patience_s
-        while (response := self._send("POST", "/api/v1/classify", body)).status_code in (429, 503):
+        while (response := self._send("POST", "/api/v1/classify", body)).status_code in BUSY:
             wait_s = float(response.headers.get("Retry-After", "1"))
             if time.monotonic() + wait_s > until:
                 break
             time.sleep(wait_s)
+            if len(calls) > 1 and response.json().get("code") in TOO_MUCH:
+                half = len(calls) // 2
+                return self._classify(calls[:half]) + self._classify(calls[half:])
         return list(self._json(response)["results"])
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> "httpx.Response":

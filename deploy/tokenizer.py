@@ -14,13 +14,13 @@ FILE = "tokenizer.json"
 
 
 class Tokens:
-    """Text to token ids. Control tokens exist only through `control_id`; written in a text they are letters like any other."""
+    """Text to token ids. Control tokens exist only through `control_id`; written in a text they are letters."""
 
     def __init__(self, plain: "Tokenizer", control: dict[str, int]) -> None:
         self._plain = plain
         self._control = control
         self._control_ids = frozenset(control.values())
-        self._cached = lru_cache(maxsize=64)(self._encode)
+        self._cached = lru_cache(maxsize=64)(self._encode)  # the prompt asks for its own parts again with every call
 
     @classmethod
     def load(cls, folder: Path) -> "Tokens":
@@ -40,7 +40,9 @@ class Tokens:
             tree |= {"added_tokens": [t for t in added if not _is_control(t)], "truncation": None, "padding": None}
             plain = Tokenizer.from_str(json.dumps(tree))
         except Exception as error:  # the library raises bare Exception
-            raise ModelLoadError(f"{path} cannot be read as a tokenizer: {error}. Copy it from the checkpoint again") from error
+            raise ModelLoadError(
+                f"{path} cannot be read as a tokenizer: {error}. Copy it from the checkpoint again"
+            ) from error
         return cls(plain, {t["content"]: int(t["id"]) for t in added if _is_control(t)})
 
     def text_ids(self, text: str) -> list[int]:
@@ -66,11 +68,11 @@ class Tokens:
 
 
 def conversion(folder: Path) -> str:
-    """The command that rewrites a checkpoint folder with safetensors weights and a fast tokenizer, beside the old one."""
-    new = f"{folder}-safetensors"
+    """The command that writes a checkpoint folder anew, with safetensors weights and a fast tokenizer."""
+    old, new = f"'{folder}'", f"'{folder}-safetensors'"
     return (
         f'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
-        f"M.from_pretrained('{folder}').save_pretrained('{new}'); T.from_pretrained('{folder}').save_pretrained('{new}')\""
+        f'M.from_pretrained({old}).save_pretrained({new}); T.from_pretrained({old}).save_pretrained({new})"'
     )
 
 

@@ -25,7 +25,7 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tingsu").setLevel(logging.INFO)
     try:
-        app(standalone_mode=True)
+        app(prog_name="./tingsu")
     except TingsuError as error:
         print(f"tingsu: {error}", file=sys.stderr)
         return error.exit_code

@@ -8,8 +8,8 @@ from prefect.artifacts import create_markdown_artifact
 
 from data_contracts.errors import TingsuError
 from data_contracts.taxonomy import Taxonomy
-from flows.pipeline import Ending, pipeline
-from flows.run import Run, tracker
+from flows.pipeline import pipeline
+from flows.run import Ending, Run, tracker
 from flows.session import open_session
 from tasks import accept, base, summary
 

@@ -1,4 +1,4 @@
-"""What a pipeline run carries: settings, places, and the MLflow run that is opened as soon as there is something new to log."""
+"""What a pipeline run carries: settings, places, and the MLflow run, opened as soon as there is something new to log."""
 
 import getpass
 import hashlib
@@ -7,22 +7,37 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from pydantic import BaseModel
+from typing import Any
 
 from configs.settings import Settings
-from data_contracts.artifacts import Base, BundleRef, Dataset, Hop, Report, Speed, Verdict
+from data_contracts.artifacts import Base, BundleRef, Dataset, Hop, Release, Report, Speed, Splits, Verdict, Version
+from data_contracts.prompt import Prompt
+from data_contracts.schema import Frozen
+from data_contracts.taxonomy import Taxonomy
 from deploy.operate import processes
 from deploy.operate.stack import TRACKING
 from deploy.signing import public_key
 from deploy.store import Store
 from tasks import trace
+from tasks.gate import Evidence
 from tasks.registry import Candidate
 from tasks.stages import Outcome
 from tasks.tracking import RunRef, Tracker
 from tasks.versions import Registry
 
 log = logging.getLogger("tingsu")
+
+
+class Ending(Frozen):
+    """What a run ended with. `release` is None unless the verdict was PROMOTE and the version went live."""
+
+    dataset_id: str
+    bundle: BundleRef
+    verdict: Verdict
+    version: Version
+    reports: dict[Hop, Report]
+    speed: Speed
+    release: Release | None
 
 
 @dataclass
@@ -35,7 +50,7 @@ class Run:
     dataset: Dataset
     base: Base
     started: float = field(default_factory=time.monotonic)
-    notes: list[tuple[str, Outcome[BaseModel]]] = field(default_factory=list)
+    notes: list[tuple[str, Outcome[Any]]] = field(default_factory=list)
     mlflow: RunRef | None = None
 
     @property
@@ -43,8 +58,8 @@ class Run:
         """The registered model and whose verdicts count."""
         return Registry(tracker(self.settings, self.home), self.store, public_key(self.home), by=getpass.getuser())
 
-    def note(self, title: str, outcome: Outcome[BaseModel]) -> None:
-        """Say a finished stage on one line and log it to MLflow; a run that finds everything done opens no new MLflow run."""
+    def note(self, title: str, outcome: Outcome[Any]) -> None:
+        """Say a finished stage on one line and log it; a run that finds everything done opens no MLflow run."""
         self.notes.append((title, outcome))
         log.info("%-24s %s", title, "reused" if outcome.reused else f"{outcome.seconds:.1f} s")
         if self.mlflow is None and outcome.reused:
@@ -78,7 +93,7 @@ class Run:
             t.log_dataset(self.mlflow, self.dataset)
         return self.mlflow
 
-    def _child(self, title: str, outcome: Outcome[BaseModel]) -> None:
+    def _child(self, title: str, outcome: Outcome[Any]) -> None:
         parent = self.parent()
         tracker(self.settings, self.home).child(parent, trace.stage_of(title, outcome, self.store))
 
@@ -92,6 +107,32 @@ class Run:
             "profile": self.settings.profile,
             "synthetic": str(self.dataset.synthetic).lower(),
         }
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What every hop of a run shares: categories, prompt, and the split with its frozen gold calls."""
+
+    run: Run
+    taxonomy: Taxonomy
+    prompt: Prompt
+    splits: Splits
+
+    def evidence(self, bundle: BundleRef, reports: Mapping[Hop, Report], speed: Speed) -> Evidence:
+        """What the gate is shown."""
+        s = self.run.settings
+        return Evidence(
+            taxonomy=self.taxonomy,
+            splits=self.splits,
+            settings=s.gate,
+            profile=s.profile,
+            bundle=bundle,
+            prompt_digest=self.prompt.digest,
+            engine="transformers",
+            quantization=s.quantize.serve,
+            reports=dict(reports),
+            speed=speed,
+        )
 
 
 def tracker(settings: Settings, home: Path) -> Tracker:

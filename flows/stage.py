@@ -18,6 +18,19 @@ R = TypeVar("R", bound=BaseModel)
 log = logging.getLogger("tingsu")
 
 
+def once(step: Callable[..., R], name: str, **policy: Any) -> Callable[..., R]:
+    """Wrap a step with side effects of its own, such as registering: a Prefect task, not kept by a stage key.
+
+    The inputs are closed over: Prefect would otherwise walk through every field of them, looking for futures.
+    """
+
+    def call(*inputs: Any) -> R:
+        result: R = task(name=name, cache_policy=NO_CACHE, persist_result=False, **policy)(lambda: step(*inputs))()
+        return result
+
+    return call
+
+
 def stage(step: Callable[..., R], kind: type[R], **policy: Any) -> Callable[..., R]:
     """Wrap a step. The result is called as `wrapped(run, *inputs, label="…")`; the step gets the inputs and `work=`.
 
@@ -36,7 +49,8 @@ def stage(step: Callable[..., R], kind: type[R], **policy: Any) -> Callable[...,
                 Completed(name="Reused", message=outcome.key, data=outcome.result) if outcome.reused else outcome.result
             )
 
-        return task(name=title, cache_policy=NO_CACHE, persist_result=False, **policy)(body)()
+        result: R = task(name=title, cache_policy=NO_CACHE, persist_result=False, **policy)(body)()
+        return result
 
     return call
 

@@ -1,10 +1,8 @@
 """The steps of the pipeline as Prefect tasks: what each returns, and the policy it runs under."""
 
-from prefect import task
-
 from data_contracts.artifacts import Adapter, BundleRef, Model, Report, Splits, Verdict
 from flows import release
-from flows.stage import stage
+from flows.stage import once, stage
 from tasks import baseline, benchmark, judge, measure, merge, pack, quantize, registry, score, split, train
 from tasks.benchmark import Benchmarked
 from tasks.score import ScoredSides
@@ -19,5 +17,5 @@ assess = stage(measure.measure, Report)
 bind = stage(pack.pack, BundleRef)
 drive = stage(benchmark.benchmark, Benchmarked)
 decide = stage(judge.judge, Verdict)
-record = task(registry.record, name="record", retries=3, retry_delay_seconds=[2, 10, 30])  # MLflow may be restarting
-go_live = task(release.promote, name="release")
+record = once(registry.record, "record", retries=3, retry_delay_seconds=[2, 10, 30])  # MLflow may be restarting
+go_live = once(release.promote, "release")

@@ -3,9 +3,8 @@
 import logging
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
 from data_contracts import taxonomy as taxonomies
 from data_contracts.artifacts import Dataset
@@ -14,6 +13,7 @@ from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy.store import sha256_file
 from flows.session import Session, open_session
+from flows.stage import once
 from tasks import accept, stages
 from tasks.stages import Work
 
@@ -46,7 +46,7 @@ def submit(
     session = open_session(profile, sets=sets or ())
     words = taxonomies.load(Path(taxonomy) if taxonomy else taxonomies.DEFAULT)
     wanted = Submission(file=file, name=name or Path(file).stem, taxonomy=words, mapping=mapping or {})
-    dataset = task(keep, name="accept", cache_policy=NO_CACHE)(session, wanted)
+    dataset = once(keep, "accept")(session, wanted)
     create_markdown_artifact(key=f"dataset-{dataset.family}", markdown=describe(dataset), description=dataset.name)
     return dataset.model_dump(mode="json")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 PREFIX = "datasets"
-CALLS, TAXONOMY, MANIFEST, ANSWER = "calls.parquet", "taxonomy.json", "manifest.json", "report"
+TAXONOMY, MANIFEST, ANSWER = "taxonomy.json", "manifest.json", "report"
 
 
 def submit(

@@ -44,7 +44,7 @@ def answer(predictions: Predictions, calibration: Calibration, taxonomy: Taxonom
     frame = pl.read_parquet(store.local(predictions.key))
     if predictions.taxonomy_digest != taxonomy.digest or frame.height != predictions.rows:
         raise BundleCorrupt(
-            f"predictions {predictions.key}: {frame.height} rows, taxonomy {predictions.taxonomy_digest[:12]}; expected "
+            f"predictions {predictions.key}: {frame.height} rows, taxonomy {predictions.taxonomy_digest[:12]}; not "
             f"{predictions.rows} rows, taxonomy {taxonomy.digest[:12]}; score the calls again"
         )
     truth = np.array([taxonomy.index[k] for k in frame["category"]], dtype=np.intp)
@@ -67,7 +67,9 @@ def answer(predictions: Predictions, calibration: Calibration, taxonomy: Taxonom
     )
 
 
-def costs(truth: NDArray[np.intp], predicted: NDArray[np.intp], is_auto: NDArray[np.bool_], taxonomy: Taxonomy) -> Floats:
+def costs(
+    truth: NDArray[np.intp], predicted: NDArray[np.intp], is_auto: NDArray[np.bool_], taxonomy: Taxonomy
+) -> Floats:
     """What each call costs (N,), in the taxonomy's money unit.
 
     A reviewed call costs `review_cost`, whatever was predicted (the reviewer is taken to be right). One answered

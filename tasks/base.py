@@ -27,7 +27,9 @@ def resolve(base_model: str) -> Base:
     if not folder.is_dir():
         raise ConfigurationError(f"train.base_model {base_model!r} is no folder on this machine{_advice(base_model)}")
     if not (folder / "config.json").is_file():
-        raise ConfigurationError(f"{folder} has no config.json; give the folder of a Hugging Face causal language model")
+        raise ConfigurationError(
+            f"{folder} has no config.json; give the folder of a Hugging Face causal language model"
+        )
     form = weights.form_of(folder)
     if form != "merged":
         raise ConfigurationError(f"{folder} holds {form} weights; only a model with *.safetensors can be trained")
@@ -41,7 +43,8 @@ def _advice(base_model: str) -> str:
         return f"; make it with `python -P -m tasks.pretrain --out {BUILTIN[base_model]}`"
     if base_model.count("/") == 1 and not base_model.startswith((".", "/", "~")):
         name = base_model.split("/")[1]
-        return f". Nothing is downloaded: fetch it yourself (`hf download {base_model} --local-dir {name}`), then --set train.base_model={name}"
+        fetch = f"hf download {base_model} --local-dir {name}"
+        return f". Nothing is downloaded: fetch it yourself (`{fetch}`), then --set train.base_model={name}"
     return f"; give the folder of a Hugging Face checkpoint, or one of {', '.join(BUILTIN)}"
 
 

@@ -57,7 +57,9 @@ def encode_side(parquet: Path, prompt: Prompt, taxonomy: Taxonomy, tokens: Token
         return {"ids": ids, "category": categories, "tokens": [len(i) for i in ids]}
 
     cache.mkdir(parents=True, exist_ok=True)
-    table = datasets.Dataset.from_parquet(str(parquet), cache_dir=str(cache), columns=["input_text", "complaint_category"])
+    table = datasets.Dataset.from_parquet(
+        str(parquet), cache_dir=str(cache), columns=["input_text", "complaint_category"]
+    )
     return table.map(
         encode,
         batched=True,
@@ -68,7 +70,7 @@ def encode_side(parquet: Path, prompt: Prompt, taxonomy: Taxonomy, tokens: Token
 
 
 def collate(rows: Sequence[Mapping[str, Any]], head_tokens: int) -> dict[str, "Tensor"]:
-    """Rows as one block without the shared head: ids (N, T), answer_at (N,), category (N,), tokens () of the whole prompts."""
+    """Rows as a block without the shared head: ids (N, T), answer_at and category (N,), tokens () of whole prompts."""
     import torch
 
     block = prefill.pad([row["ids"] for row in rows], head_tokens)

@@ -1,8 +1,7 @@
-"""Measure the real service on a bundle: what it answers (the served hop) and how fast it answers under scheduled load."""
+"""Measure the real service on a bundle: what it answers (the served hop), and how fast under scheduled load."""
 
 import hashlib
 import json
-import platform
 import subprocess
 import threading
 import time
@@ -23,6 +22,8 @@ from deploy.client import Client
 from deploy.operate import load, ports, processes
 from deploy.operate.load import Sent
 from deploy.operate.processes import Command, Process
+from tasks import speed
+from tasks.speed import Usage
 from tasks.stages import Work
 
 CLASSIFY = "/api/v1/classify"
@@ -31,7 +32,6 @@ IN_FLIGHT = 2
 SCORING_DEADLINE_S = 900.0  # a slow machine may take minutes for a whole batch; load is held to `serve.deadline_s`
 SAMPLE_S = 0.2
 SEED = 17  # the same arrivals for every bundle, so that two benchmarks differ in the bundle alone
-EDGES_PER_DECADE = 10
 
 
 class Benchmarked(Frozen):
@@ -63,7 +63,7 @@ def benchmark(
     """Start the service on the bundle under evaluation, score every gold call through it, then load it; stop it.
 
     Raises:
-        EngineUnavailable: the service does not start, or answers none of the load.
+        EngineUnavailable: the service does not start, stops answering, or answers none of the load.
     """
     import polars
 
@@ -74,12 +74,13 @@ def benchmark(
         served = score(it.url, gold, splits, str(info["taxonomy_digest"]), work)
         sent = press(it.url, gold["input_text"].to_list(), settings, serve, home, work)
     measured = [item for item in sent if item.scheduled_s >= settings.warmup_s]
-    return Benchmarked(speed=summarise(measured, settings, it, str(info["engine"])), served=served)
+    usage = Usage(it.load_time_s, it.peak_mb, str(info["engine"]))
+    return Benchmarked(speed=speed.summarise(measured, settings, usage), served=served)
 
 
 @contextmanager
 def running(folder: Path, serve: ServeSettings, chosen: PortSettings, home: Path, name: str) -> Iterator[Running]:
-    """The service on a spare port of this machine, ready, its memory watched from the start. One left by a crash goes first."""
+    """The service, ready, on a spare port; its memory watched from the start. One left by a crash goes first."""
     processes.stop(home, name)
     port = ports.spare(chosen.engines_from, [process.port for process in processes.running(home)])
     mine = serve.model_copy(update={"host": ports.LOOPBACK, "deadline_s": SCORING_DEADLINE_S, "model_path": None})
@@ -191,67 +192,6 @@ def press(
     if done.returncode:
         raise EngineUnavailable(f"the load test failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return [Sent(**item) for item in json.loads(out.read_text(encoding="utf-8"))]
-
-
-def summarise(sent: Sequence[Sent], settings: BenchmarkSettings, it: Running, engine: str) -> Speed:
-    """Rates, latencies of the answered requests from their scheduled times, and what the service took to run.
-
-    Raises:
-        EngineUnavailable: nothing was answered.
-    """
-    import numpy as np
-
-    answered = np.array([item.latency_s for item in sent if not item.error]) * 1000
-    failures = sum(1 for item in sent if item.error)
-    if not len(answered):
-        raise EngineUnavailable(f"none of {len(sent)} requests was answered ({sent[0].error}); see {it.process.log}")
-    seconds = max(item.scheduled_s + item.latency_s for item in sent) - settings.warmup_s
-    p50, p95, p99 = np.percentile(answered, [50, 95, 99])
-    return Speed(
-        requests=len(sent),
-        failures=failures,
-        rate_requested_qps=settings.rate_qps,
-        qps=len(answered) / seconds,
-        p50_ms=p50,
-        p95_ms=p95,
-        p99_ms=p99,
-        mean_ms=answered.mean(),
-        error_share=failures / len(sent),
-        load_time_s=it.load_time_s,
-        memory_mb=it.peak_mb,
-        histogram=histogram(answered.tolist()),
-        engine=engine,
-        machine=machine(),
-    )
-
-
-def histogram(latencies_ms: Sequence[float]) -> tuple[tuple[float, int], ...]:
-    """(upper edge in ms, count), ten logarithmic buckets a decade, from the first to the last that holds one."""
-    import math
-
-    buckets = [math.ceil(math.log10(max(ms, 0.1)) * EDGES_PER_DECADE - 1e-9) for ms in latencies_ms]
-    return tuple(
-        (round(10 ** (b / EDGES_PER_DECADE), 3), buckets.count(b)) for b in range(min(buckets), max(buckets) + 1)
-    )
-
-
-def machine() -> dict[str, str]:
-    """What the numbers were measured on."""
-    import psutil
-
-    cpu = Path("/proc/cpuinfo")
-    models = (
-        [line.partition(":")[2].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
-        if cpu.is_file()
-        else []
-    )
-    return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "cores": str(psutil.cpu_count() or 0),
-        "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
-        "system": platform.platform(),
-        "python": platform.python_version(),
-    }
 
 
 def _short(key: str) -> str:

@@ -29,11 +29,12 @@ FONTS = (
     "uming",
 )
 BLUE, RED, GREY = "#1f5fa8", "#c0392b", "#8a8f98"
+STEADY_CALLS = 20
 RELIABLE_CALLS = 5  # bins with fewer calls are drawn hollow
 
 
 def figures(report: Report, taxonomy: Taxonomy, store: Store, out: Path, speed: Speed | None = None) -> list[Path]:
-    """Draw what a person asks of a report into `out`; the latency histogram only where speed was measured."""
+    """Draw what a person asks of a report into `out`; the latency histogram where any request was answered."""
     answers = answer(report.predictions, report.calibration, taxonomy, store)
     raw = answer(report.predictions, identity(len(taxonomy.keys)), taxonomy, store)
     drawn = [
@@ -41,7 +42,7 @@ def figures(report: Report, taxonomy: Taxonomy, store: Store, out: Path, speed: 
         _page(out / "reliability.png", report, (6.4, 6.6), lambda ax: _reliability(ax, report, answers, raw)),
         _page(out / "risk_coverage.png", report, (7.2, 5.2), lambda ax: _risk_coverage(ax, report, answers)),
     ]
-    if speed is not None:
+    if speed is not None and speed.histogram:
         drawn.append(_page(out / "latency.png", report, (7.2, 4.8), lambda ax: _latency(ax, speed)))
     return drawn
 
@@ -78,8 +79,10 @@ def _page(path: Path, report: Report, size: tuple[float, float], draw: Callable[
     font = cjk_font()
     families = ["DejaVu Sans"]
     if font:
-        font_manager.fontManager.addfont(font)
-        families.append(font_manager.FontProperties(fname=font).get_name())
+        family = font_manager.FontProperties(fname=font).get_name()
+        if family not in font_manager.get_font_names():
+            font_manager.fontManager.addfont(font)
+        families.append(family)
     with rc_context(
         {"font.family": families, "axes.unicode_minus": False, "axes.spines.top": False, "axes.spines.right": False}
     ):
@@ -96,7 +99,7 @@ def _page(path: Path, report: Report, size: tuple[float, float], draw: Callable[
 
 
 def _title(ax: Any, english: str, chinese: str) -> None:
-    ax.set_title(f"{english} {chinese}" if cjk_font() else english, loc="left", fontsize=12, pad=10)
+    ax.set_title(f"{chinese}  {english}" if cjk_font() else english, loc="left", fontsize=12, pad=10)
 
 
 def _names(taxonomy: Taxonomy) -> list[str]:
@@ -141,21 +144,22 @@ def _reliability(ax: Any, report: Report, answers: Answers, raw: Answers) -> Non
         np.maximum(after[1] * (1 - after[1]), 0.25 / np.maximum(after[2], 1)) / np.maximum(after[2], 1)
     )
     ends = np.array([after[1] - np.maximum(after[1] - half, 0), np.minimum(after[1] + half, 1) - after[1]])
-    ax.errorbar(after[0], after[1], yerr=ends, color=BLUE, lw=1, ls="-", capsize=2, zorder=2)
+    ax.plot(after[0][enough], after[1][enough], color=BLUE, lw=1, zorder=2)
+    ax.errorbar(after[0][enough], after[1][enough], yerr=ends[:, enough], color=BLUE, lw=1, ls="", capsize=2, zorder=2)
     ax.scatter(
         after[0],
         after[1],
         color=np.where(enough, BLUE, "white"),
         edgecolors=BLUE,
         zorder=3,
-        label="calibrated (hollow: under 5 calls)",
+        label="calibrated, 95 % ends (hollow: under 5 calls)",
     )
     for x, y, n in zip(*after, strict=True):
-        ax.annotate(f"{n:.0f}", (x, y), textcoords="offset points", xytext=(7, -10), fontsize=8, color=BLUE)
+        ax.annotate(f"{n:.0f}", (x, y), textcoords="offset points", xytext=(7, 5), fontsize=8, color=BLUE)
     ax.axvline(report.calibration.threshold, color=RED, lw=1)
     ax.text(report.calibration.threshold, 0.02, " review ←│ → automatic", color=RED, fontsize=8, ha="center")
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="share of these calls answered rightly")
-    ax.legend(loc="upper left", frameon=False, fontsize=9)
+    ax.legend(loc=(0.45, 0.1), frameon=False, fontsize=9)
     _title(ax, f"Reliability · calibration error {report.metrics['calibration_error_share']:.3f}", "可靠性图")
 
 
@@ -175,7 +179,9 @@ def _risk_coverage(ax: Any, report: Report, answers: Answers) -> None:
     order = np.argsort(-answers.confidence, kind="stable")
     wrong = (answers.predicted != answers.truth)[order]
     count = np.arange(1, len(order) + 1)
-    coverage, risk = count / len(order), wrong.cumsum() / count
+    first = min(STEADY_CALLS, len(order)) - 1  # before, one wrong call moves the curve by more than it means
+    count, wrong_so_far = count[first:], wrong.cumsum()[first:]
+    coverage, risk = count / len(order), wrong_so_far / count
     half = 1.96 * np.sqrt(np.maximum(risk * (1 - risk), 0.25 / count) / count)
     ax.fill_between(coverage, np.maximum(risk - half, 0), np.minimum(risk + half, 1), color=BLUE, alpha=0.15, lw=0)
     ax.plot(coverage, risk, color=BLUE, lw=1.6)
@@ -187,8 +193,8 @@ def _risk_coverage(ax: Any, report: Report, answers: Answers) -> None:
         x, y = automatic / len(order), float((answers.predicted != answers.truth)[answers.is_auto].mean())
         ax.scatter([x], [y], color=RED, zorder=3)
         text = f"threshold {report.calibration.threshold:.2f}: {x:.0%} automatic, {y:.1%} of them wrong"
-        ax.annotate(text, (x, y), textcoords="offset points", xytext=(-8, 12), ha="right", fontsize=9, color=RED)
-    ax.set(xlim=(0, 1.01), ylim=(0, max(0.12, float(risk[len(risk) // 20 :].max()) * 1.3)))
+        ax.text(0.02, 0.96, f"● {text}", transform=ax.transAxes, va="top", fontsize=9, color=RED)
+    ax.set(xlim=(0, 1.01), ylim=(0, max(0.12, float(risk.max()) * 1.4)))
     ax.set(xlabel="share of calls answered automatically, most confident first", ylabel="share of these that are wrong")
     _title(
         ax, f"Risk and coverage · {report.metrics['coverage_at_95_share']:.0%} of calls at 95 % accuracy", "风险与覆盖"
@@ -196,29 +202,21 @@ def _risk_coverage(ax: Any, report: Report, answers: Answers) -> None:
 
 
 def _latency(ax: Any, speed: Speed) -> None:
-    """Requests by latency; `histogram` holds (upper end in ms, requests)."""
-    ends = np.array([end for end, _ in speed.histogram])
-    starts = np.append(0.0, ends[:-1])
-    ax.bar(
-        starts,
-        [n for _, n in speed.histogram],
-        width=ends - starts,
-        align="edge",
-        color=BLUE,
-        alpha=0.8,
-        edgecolor="white",
-        lw=0.5,
-    )
-    top = ax.get_ylim()[1] * 1.12
-    ax.set_ylim(0, top)
-    for share, (name, at) in enumerate((("p50", speed.p50_ms), ("p95", speed.p95_ms), ("p99", speed.p99_ms))):
-        ax.axvline(at, color=RED, lw=1, ls=("-", "--", ":")[share])
-        ax.text(at, top * (0.98 - 0.06 * share), f" {name} {at:.0f} ms", color=RED, fontsize=9, va="top")
-    ax.set(
-        xlim=(0, max(float(ends[-1]), speed.p99_ms * 1.15)),
-        xlabel="latency from the scheduled send time, ms",
-        ylabel="requests",
-    )
-    _title(
-        ax, f"Latency · {speed.requests} requests at {speed.rate_requested_qps:g}/s, {speed.failures} failed", "延迟"
-    )
+    """Requests by latency, logarithmic; `histogram` holds (upper edge in ms, requests), edges at a constant ratio."""
+    edges = np.array([edge for edge, _ in speed.histogram])
+    ratio = edges[1] / edges[0] if len(edges) > 1 else 10**0.1
+    starts = edges / ratio
+    look = {"align": "edge", "color": BLUE, "alpha": 0.8, "edgecolor": "white", "lw": 0.5}
+    ax.bar(starts, [n for _, n in speed.histogram], width=edges - starts, **look)
+    ax.set_xscale("log")
+    right = max(float(edges[-1]), speed.p99_ms) * 1.25
+    ticks = [n * 10.0**e for e in range(-1, 6) for n in (1, 2, 5) if starts[0] <= n * 10.0**e <= right]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.set_xticks([], minor=True)
+    top = ax.get_ylim()[1] * 1.25
+    for i, (name, at) in enumerate((("p50", speed.p50_ms), ("p95", speed.p95_ms), ("p99", speed.p99_ms))):
+        ax.axvline(at, color=RED, lw=1, ls=("-", "--", ":")[i])
+        ax.text(at, top * (0.98 - 0.06 * i), f" {name} {at:.0f} ms", color=RED, fontsize=9, va="top")
+    ax.set(xlim=(starts[0], right), ylim=(0, top), xlabel="latency from the scheduled send time, ms", ylabel="requests")
+    title = f"Latency · {speed.requests} requests at {speed.rate_requested_qps:g}/s, {speed.failures} failed"
+    _title(ax, title, "延迟")

@@ -61,6 +61,32 @@ def judge(evidence: Evidence, store: Store) -> Verdict:
             "gate.bounds has no bound that binds without a champion; add an absolute one, e.g. macro_f1 at_least"
         )
     results = bounds.answer(questions, measured, evidence.settings.confidence)
+    return _verdict(evidence, results)
+
+
+def check(settings: GateSettings, taxonomy: Taxonomy) -> None:
+    """Return if every bound is on a metric that is measured; cheap, so that a pipeline can ask before it trains.
+
+    Raises:
+        ConfigurationError: names the metric and the nearest that exists.
+    """
+    quality = tuple(metrics.table(taxonomy))
+    for bound in settings.bounds:
+        is_relative = bound.margin is not None or bound.over_baseline is not None
+        _known(bound.metric, quality if is_relative else (*quality, QUANTIZATION_LOSS, *SPEED_METRICS), "gate.bounds")
+    if settings.improve is not None:
+        _known(settings.improve, quality, "gate.improve")
+
+
+def combine(results: Iterable[BoundResult]) -> Decision:
+    """REJECT if one binding bound is certainly missed, PROMOTE if all hold, else HOLD."""
+    decisions = {r.decision for r in results if r.binding}
+    if "REJECT" in decisions:
+        return "REJECT"
+    return "PROMOTE" if decisions == {"PROMOTE"} else "HOLD"
+
+
+def _verdict(evidence: Evidence, results: tuple[BoundResult, ...]) -> Verdict:
     decision = combine(results)
     needed = _needed(results)
     en, zh = _summary(decision, results, needed)
@@ -87,28 +113,6 @@ def judge(evidence: Evidence, store: Store) -> Verdict:
         sentence_en=en,
         sentence_zh=zh,
     )
-
-
-def check(settings: GateSettings, taxonomy: Taxonomy) -> None:
-    """Return if every bound is on a metric that is measured; cheap, so that a pipeline can ask before it trains.
-
-    Raises:
-        ConfigurationError: names the metric and the nearest that exists.
-    """
-    quality = tuple(metrics.table(taxonomy))
-    for bound in settings.bounds:
-        is_relative = bound.margin is not None or bound.over_baseline is not None
-        _known(bound.metric, quality if is_relative else (*quality, QUANTIZATION_LOSS, *SPEED_METRICS), "gate.bounds")
-    if settings.improve is not None:
-        _known(settings.improve, quality, "gate.improve")
-
-
-def combine(results: Iterable[BoundResult]) -> Decision:
-    """REJECT if one binding bound is certainly missed, PROMOTE if all hold, else HOLD."""
-    decisions = {r.decision for r in results if r.binding}
-    if "REJECT" in decisions:
-        return "REJECT"
-    return "PROMOTE" if decisions == {"PROMOTE"} else "HOLD"
 
 
 def _known(metric: str, names: tuple[str, ...], setting: str) -> None:

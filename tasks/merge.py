@@ -10,7 +10,14 @@ from deploy.engines import weights
 from deploy.store import Store, folder_digest
 from tasks.stages import Work
 
-CARRIED = ("tokenizer*", "special_tokens_map.json", "chat_template*", "generation_config.json", "vocab.json", "merges.txt")
+CARRIED = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "chat_template*",
+    "generation_config.json",
+    "vocab.json",
+    "merges.txt",
+)
 """Files of a model folder that travel with its weights through every form."""
 
 
@@ -23,7 +30,7 @@ def merge(adapter: Adapter, work: Work) -> Model:
     import torch
 
     base = Path(adapter.base.path)
-    stored = _stored_dtype(base)
+    stored = stored_dtype(base)
     merged = attach(adapter, "fp32", work.store).merge_and_unload()
     folder = work.out / "model"
     with weights.quiet():
@@ -63,7 +70,7 @@ def described(folder: Path, form: Any, work: Work) -> Model:
     return Model(key=key, form=form, digest=folder_digest(folder), size_mb=size / 2**20)
 
 
-def _stored_dtype(folder: Path) -> str:
+def stored_dtype(folder: Path) -> str:
     """bfloat16, float16 or float32: what most of the base's numbers are stored as."""
     from safetensors import safe_open
 

@@ -30,7 +30,7 @@ def jaccard(one: str, other: str) -> float:
 
 
 def clusters(texts: "pl.Series", threshold: float) -> list[int]:
-    """For each text the index of its cluster's first text; texts at or above the threshold share one, chains included."""
+    """For each text the index of its cluster's first text; texts at the threshold or above share one, by chains too."""
     finder = _Finder(threshold)
     parent = list(range(len(texts)))
     for at, (shingles, bands) in enumerate(_sketches(texts)):

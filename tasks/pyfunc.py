@@ -25,7 +25,7 @@ from deploy.tokenizer import Tokens
 
 
 class Answer(Frozen):
-    """One call's answer. `confidence` is the calibrated probability of `category`; `review` means a person should look."""
+    """One call's answer. `confidence` is the probability of `category`; `review` means a person should look."""
 
     category: str
     name_zh: str
@@ -96,7 +96,7 @@ def define() -> None:
     """Tell MLflow the model of this file."""
     import mlflow
 
-    class ComplaintModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # Any: MLflow loads pyfunc lazily
+    class ComplaintModel(mlflow.pyfunc.PythonModel):
         """Texts in, answers out."""
 
         def load_context(self, context: Any) -> None:

@@ -144,14 +144,12 @@ def promote(at: Registry, version: int) -> Version:
         except GateRefused as error:
             _remember(at, "refused", target, {"reason": str(error)})
             raise
-        sitting = _sitting(at)
+        placed, sitting, before = by_alias(at, "champion"), _sitting(at), by_alias(at, "previous")
         standing = history.standing(history.read(at.home))
-        if sitting and sitting.version == version and standing and standing.event.version == version:
+        if placed and placed.version == version and standing and standing.event.version == version:
             return target
-        if sitting and sitting.version == version:
-            _remember(at, "promoted", target, {"previous_version": standing.event.version if standing else None})
-        else:
-            _move(at, "promoted", target, sitting.version if sitting else None)
+        left = sitting if sitting and sitting.version != version else before
+        _move(at, "promoted", target, left.version if left else None)
         return target
 
 
@@ -184,11 +182,13 @@ def _create(at: Registry, candidate: Candidate) -> Version:
 
 
 def _of_bundle(at: Registry, digest: str) -> Version | None:
-    return next((row.version for row in models(at) if row.version.bundle.digest == digest), None)
+    with at.tracker.client() as client:
+        found = client.search_model_versions(f"name = '{at.name}' and tag.bundle_digest = '{digest}'")
+        return value(at, found[0]) if found else None
 
 
 def _attest(at: Registry, version: Version, verdict: Verdict) -> None:
-    """A later HOLD or REJECT bars a candidate; it does not take the verdict away from one that serves or may have to."""
+    """A later HOLD or REJECT bars a candidate; it does not take the verdict from one that serves or may have to."""
     with at.tracker.client() as client:
         model = registered(client, at.name)
         live = {str(model.aliases[a]) for a in ("champion", "previous") if a in model.aliases} if model else set()
@@ -198,8 +198,9 @@ def _attest(at: Registry, version: Version, verdict: Verdict) -> None:
 
 def _is_recorded(at: Registry, version: Version, verdict: Verdict) -> bool:
     plain = verdict.model_dump(mode="json")
-    same = [e for e in history.read(at.home) if e.event.version == version.version and e.event.kind == "recorded"]
-    return bool(same) and same[-1].event.detail.get("verdict") == plain
+    events = [e.event for e in history.read(at.home) if e.event.version == version.version]
+    own = [e for e in events if e.kind == "recorded"]
+    return bool(own) and own[-1].detail.get("verdict") == plain
 
 
 def _sitting(at: Registry) -> Version | None:

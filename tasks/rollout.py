@@ -76,7 +76,7 @@ def _controller(settings: Settings, home: Path, by: str) -> "Controller":
 
 @dataclass(frozen=True)
 class Controller:
-    """Drives one target through the states. `by` is who asked, for the history; `permit` refuses a version whose verdict fell."""
+    """Drives one target. `by`: who asked, for the history; `permit` refuses a version whose verdict fell."""
 
     target: Target
     home: Path

@@ -37,7 +37,7 @@ class Gold(Frozen):
     rows: int
 
 
-def split(dataset: Dataset, split: SplitSettings, data: DataSettings, work: Work) -> Splits:
+def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, work: Work) -> Splits:
     """One Parquet file a side, and counts.json: rows a side and category, and what was left out and why.
 
     Raises:
@@ -46,28 +46,30 @@ def split(dataset: Dataset, split: SplitSettings, data: DataSettings, work: Work
     """
     import polars as pl
 
-    calls = _sided(pl.read_parquet(work.store.local(dataset.key) / CALLS), split)
-    frozen = gold(work.store, dataset.family) or _freeze(calls.filter(pl.col("side") == "gold"), dataset, work)
-    if frozen.taxonomy_digest != dataset.taxonomy_digest:
+    calls = _sided(pl.read_parquet(work.store.local(dataset.key) / CALLS), settings)
+    frozen = gold(work.store, dataset.family)
+    if frozen and frozen.taxonomy_digest != dataset.taxonomy_digest:
         raise ContractViolation(
-            f"the gold set of family {dataset.family!r} was made with another taxonomy, and results under two taxonomies "
-            "cannot be compared. Submit under another family (--set data.family=NAME) or with the taxonomy of that gold set"
+            f"the gold set of family {dataset.family!r} has another taxonomy; results under two cannot be compared; "
+            "submit under another family (--set data.family=NAME), or with that gold set's taxonomy"
         )
-    frame = pl.read_parquet(work.store.local(frozen.key) / GOLD)
-    sides, dropped = _apart(calls, frame, data.near_duplicate_jaccard)
+    rows = pl.read_parquet(work.store.local(frozen.key) / GOLD) if frozen else _first_gold(calls)
+    sides, dropped = _apart(calls, rows, data.near_duplicate_jaccard)
     _require(sides, dataset)
+    if frozen is None:
+        frozen = _freeze(rows, dataset, work)
+        if frozen.digest != content_digest(rows):  # another process froze its gold set first
+            return split(dataset, settings, data, work)
     for side in SIDES:
         sides[side].write_parquet(work.out / f"{side}.parquet")
-    counts: dict[Side, int] = {side: sides[side].height for side in SIDES}
     (work.out / COUNTS).write_text(json.dumps(_counts(sides, dropped, dataset), indent=1), encoding="utf-8")
-    near_gold = dropped["near_gold"]
     return Splits(
         key=work.key,
         dataset_id=dataset.id,
         family=dataset.family,
-        counts=counts,
+        counts={side: sides[side].height for side in SIDES},
         gold_digest=frozen.digest,
-        dropped_near_gold=near_gold,
+        dropped_near_gold=dropped["near_gold"],
     )
 
 
@@ -116,13 +118,15 @@ def _moment(text: str | None) -> datetime | None:
         return None
 
 
+def _first_gold(calls: "pl.DataFrame") -> "pl.DataFrame":
+    """The gold rows of a family that has no gold set yet."""
+    import polars as pl
+
+    return calls.filter(pl.col("side") == "gold").drop("side")
+
+
 def _freeze(rows: "pl.DataFrame", dataset: Dataset, work: Work) -> Gold:
     """Make the gold set once; if another process was faster, its gold set is the one."""
-    if rows.height == 0:
-        raise ContractViolation(
-            f"no call of dataset {dataset.id[:12]} falls into the gold set ({dataset.groups} groups, split.gold_after and "
-            "split.gold_share decide); submit calls of more customers"
-        )
     key = f"{PREFIX}/{dataset.family}"
     made = Gold(
         key=key,
@@ -135,7 +139,7 @@ def _freeze(rows: "pl.DataFrame", dataset: Dataset, work: Work) -> Gold:
     folder: Path = work.scratch / "gold"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    rows.drop("side").write_parquet(folder / GOLD)
+    rows.write_parquet(folder / GOLD)
     (folder / MANIFEST).write_text(made.model_dump_json(indent=1), encoding="utf-8")
     work.store.commit(folder, key)
     return gold(work.store, dataset.family) or made
@@ -144,7 +148,7 @@ def _freeze(rows: "pl.DataFrame", dataset: Dataset, work: Work) -> Gold:
 def _apart(
     calls: "pl.DataFrame", frozen: "pl.DataFrame", threshold: float
 ) -> tuple[dict[Side, "pl.DataFrame"], dict[str, int]]:
-    """Sides without shared groups or near-duplicates; of two sides that share words, the one nearer to training loses."""
+    """Sides without shared groups or near-duplicates; where two share words, the one nearer to training loses."""
     import polars as pl
 
     rest = calls.filter(pl.col("side").is_not_null() & (pl.col("side") != "gold"))

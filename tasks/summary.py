@@ -1,9 +1,10 @@
 """What a run shows at a glance: stable metric names and the description, from reports, speed and verdict.
 
-One name means one thing in every run, so a column of MLflow's runs table compares hops as well as runs: a parent carries
-the served hop's `gold/…`, each hop's child its own. `hops/<hop>.macro_f1` on the parent shows where quality was lost.
+One name means one thing in every run, so a column of the runs table compares hops as well as runs: a parent carries the
+served hop's `gold/…`, each hop's child its own; `hops/<hop>.macro_f1` shows where quality was lost.
 """
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -76,6 +77,18 @@ def finite(values: Mapping[str, float]) -> dict[str, float]:
 def plain(name: str) -> str:
     """A user's own name as part of a metric name, which MLflow keeps to letters, digits and a few signs."""
     return re.sub(r"[^\w.\- ]", "_", name).strip(". ") or "_"
+
+
+def flatten(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted parameters, lists as JSON, each within MLflow's 6,000 characters."""
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            flat[prefix + name] = text[:6000]
+    return flat
 
 
 def note(summary: Summary) -> str:

@@ -85,9 +85,7 @@ class Tracker:
             yield MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-            raise StoreUnavailable(
-                f"MLflow at {self.uri} failed: {reason}. See `./tingsu status`, then again"
-            ) from error
+            raise StoreUnavailable(f"MLflow at {_shown(self.uri)} failed: {reason}. See `./tingsu status`") from error
 
     def open_run(self, name: str, tags: Mapping[str, str], settings: Mapping[str, object], key: str = "") -> RunRef:
         """A new parent run with its resolved settings; the unfinished one with the same `key`, if there is one.
@@ -182,18 +180,6 @@ class Tracker:
             client.log_inputs(run.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
 
 
-def flatten(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted parameters, lists as JSON, each within MLflow's 6,000 characters."""
-    flat: dict[str, str] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-            flat[prefix + name] = text[:6000]
-    return flat
-
-
 def _log(
     client: "MlflowClient",
     run: RunRef,
@@ -212,7 +198,7 @@ def _log(
         points += [
             Metric(f"train/{summary.plain(n)}", v, now_ms, step) for n, v in summary.finite(row).items() if n != "step"
         ]
-    pairs = [Param(name, value) for name, value in flatten(params or {}).items()]
+    pairs = [Param(name, value) for name, value in summary.flatten(params or {}).items()]
     for at in range(0, len(pairs), BATCH):
         client.log_batch(run.run_id, params=pairs[at : at + BATCH])
     for at in range(0, len(points), 10 * BATCH):
@@ -255,6 +241,10 @@ def _reachable(uri: str) -> None:
             (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)), timeout=5
         ).close()
     except OSError as error:
-        raise StoreUnavailable(
-            f"MLflow at {uri} does not answer. Start it with `./tingsu up`, or set mlflow.uri"
-        ) from error
+        raise StoreUnavailable(f"MLflow at {_shown(uri)} does not answer; `./tingsu up`, or set mlflow.uri") from error
+
+
+def _shown(uri: str) -> str:
+    """The address without user and password."""
+    scheme, separator, rest = uri.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]

@@ -14,7 +14,7 @@ from data_contracts.taxonomy import Taxonomy
 from deploy.engines import weights
 from deploy.store import folder_digest
 from deploy.tokenizer import Tokens
-from tasks import attention, stages
+from tasks import attention, lora, stages
 from tasks.batches import category_weights, encode_side
 from tasks.stages import Work
 from tasks.trainer import Lesson, Meter, evaluations, exhausted, history_of, last_checkpoint, trainer
@@ -47,13 +47,20 @@ def fit(splits: Splits, base: Base, prompt: Prompt, taxonomy: Taxonomy, settings
         digest=folder_digest(adapter),
         prompt_digest=prompt.digest,
         settings=settings.model_dump(mode="json"),
-        metrics={"validation_macro_f1": max(f1), "epochs": float(len(f1)), "tokens_per_s": meter.rate(), "steps": float(meter.steps)},
+        metrics={
+            "validation_macro_f1": max(f1),
+            "epochs": float(len(f1)),
+            "tokens_per_s": meter.rate(),
+            "steps": float(meter.steps),
+        },
         history=tuple(_history(done or [])),
         created_at=stages.now(),
     )
 
 
-def _lesson(splits: Splits, base: Path, prompt: Prompt, taxonomy: Taxonomy, settings: TrainSettings, work: Work) -> Lesson:
+def _lesson(
+    splits: Splits, base: Path, prompt: Prompt, taxonomy: Taxonomy, settings: TrainSettings, work: Work
+) -> Lesson:
     tokens = Tokens.load(base)
     cache = work.scratch / "arrow"
     train, validation = (
@@ -89,9 +96,12 @@ def _with_lora(folder: Path, settings: TrainSettings) -> Any:
         task_type="CAUSAL_LM",
     )
     tuned = get_peft_model(model, config)
+    lora.fuse(tuned)
     for module in tuned.modules():
         if hasattr(module, "cast_input_dtype_enabled"):
-            module.cast_input_dtype_enabled = False  # autocast does it; peft's own cast reads and writes every activation
+            module.cast_input_dtype_enabled = (
+                False  # autocast does it; peft's own cast reads and writes every activation
+            )
     return tuned
 
 
@@ -112,7 +122,9 @@ def _load_4bit(folder: Path) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=how, use_safetensors=True, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, quantization_config=how, use_safetensors=True, dtype=torch.bfloat16
+    )
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 
@@ -123,5 +135,7 @@ def _history(log: list[dict[str, float]]) -> list[dict[str, float]]:
     for entry in log:
         loss = entry.get("loss", loss)
         if "eval_macro_f1" in entry:
-            epochs.append({"epoch": round(entry["epoch"], 4), "loss": loss, "validation_macro_f1": entry["eval_macro_f1"]})
+            epochs.append(
+                {"epoch": round(entry["epoch"], 4), "loss": loss, "validation_macro_f1": entry["eval_macro_f1"]}
+            )
     return epochs

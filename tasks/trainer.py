@@ -1,4 +1,4 @@
-"""The transformers Trainer, taught that a call has one answer: loss at one position, early stopping on macro-F1, one progress line."""
+"""The transformers Trainer for calls with one answer: loss at one position, best epoch by macro-F1, a progress line."""
 
 import json
 import math
@@ -56,7 +56,7 @@ def trainer(model: Any, lesson: Lesson, settings: TrainSettings, folder: Path, m
     class AnswerTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         def get_train_dataloader(self) -> Any:
             join = partial(collate, head_tokens=skip)
-            loader = DataLoader(lesson.train, batch_sampler=batches, collate_fn=join)  # type: ignore[arg-type]
+            loader = DataLoader(lesson.train, batch_sampler=batches, collate_fn=join)
             return self.accelerator.prepare(loader)
 
         def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> "Tensor":
@@ -67,12 +67,12 @@ def trainer(model: Any, lesson: Lesson, settings: TrainSettings, folder: Path, m
             metrics = {"eval_macro_f1": validate(base, lesson, settings.batch_tokens)}
             self.log(metrics)
             keep_best(model, metrics["eval_macro_f1"], Path(folder) / "best", self.state.log_history)
-            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             return metrics
 
     made = AnswerTrainer(model=model, args=arguments(settings, folder / "checkpoints", len(batches)))
     made.pop_callback(PrinterCallback)
-    made.add_callback(watch(settings, len(batches), meter))
+    made.add_callback(watch(settings, len(batches), meter, sys.stderr))
     return made
 
 
@@ -119,7 +119,10 @@ def macro_f1(truth: Sequence[int], predicted: Sequence[int]) -> float:
     """Mean F1 over the categories that occur in truth."""
     pairs = list(zip(truth, predicted, strict=True))
     seen = sorted(set(truth))
-    both = [2 * sum(t == p == c for t, p in pairs) / (sum(t == c for t, _ in pairs) + sum(p == c for _, p in pairs)) for c in seen]
+    both = [
+        2 * sum(t == p == c for t, p in pairs) / (sum(t == c for t, _ in pairs) + sum(p == c for _, p in pairs))
+        for c in seen
+    ]
     return sum(both) / max(len(seen), 1)
 
 
@@ -170,8 +173,8 @@ def arguments(settings: TrainSettings, folder: Path, batches: int) -> Any:
     )
 
 
-def watch(settings: TrainSettings, batches: int, meter: Meter, stream: TextIO = sys.stderr) -> Any:
-    """The callback that checkpoints inside an epoch, ends an epoch with evaluation then checkpoint, and prints progress."""
+def watch(settings: TrainSettings, batches: int, meter: Meter, stream: TextIO) -> Any:
+    """The callback that checkpoints inside an epoch, ends it with evaluation and checkpoint, and prints progress."""
     from transformers import TrainerCallback
 
     line = Line(stream, meter)

@@ -158,10 +158,15 @@ def get(at: Registry, version: int) -> Version:
     Raises:
         ConfigurationError: there is no such version; names those there are.
     """
-    rows = {row.version.version: row.version for row in models(at)}
-    if version not in rows:
-        raise _unknown(at, version, sorted(rows))
-    return rows[version]
+    from mlflow.exceptions import MlflowException
+
+    with at.tracker.client() as client:
+        try:
+            return value(at, client.get_model_version(at.name, str(version)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    raise _unknown(at, version, sorted(row.version.version for row in models(at)))
 
 
 def by_alias(at: Registry, alias: Alias) -> Version | None:
@@ -182,7 +187,7 @@ def audit(at: Registry) -> tuple[str, ...]:
     standing = None if found[0] else history.standing(history.read(at.home))
     if standing and str(standing.event.version) != str(number):
         found.append(
-            f"alias 'champion' points to version {number}, the history says {standing.event.version}; see ./tingsu history"
+            f"alias 'champion' is on version {number}, the history says {standing.event.version}; see ./tingsu history"
         )
     try:
         champion(at)

@@ -1,7 +1,18 @@
-"""A random Qwen3-shaped base of a hundred thousand parameters, made in a second: for tests of plumbing, never of quality."""
+"""A random base of thirty thousand parameters and a few calls, made in a second, for tests of plumbing."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from configs.settings import PromptSettings
+from data_contracts.artifacts import SIDES, Base, Splits
+from data_contracts.prompt import Prompt
+from data_contracts.taxonomy import Taxonomy
+from data_contracts.taxonomy import load as load_taxonomy
+from deploy.store import FolderStore
+from tasks.base import resolve
+from tasks.prompting import compose
+from tasks.stages import Work
 
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
 LINES = [
@@ -59,3 +70,67 @@ def write_tokenizer(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     return int(tokenizer.get_vocab_size())
+
+
+TAXONOMY = """
+name: test
+none_key: none
+categories:
+  - {key: money, code: A, name_zh: 扣费}
+  - {key: line, code: B, name_zh: 宽带}
+  - {key: none, code: C, name_zh: 非投诉}
+"""
+SAYINGS = {"money": "我的话费多扣了三十元", "line": "宽带断了两天", "none": "您好，请问有什么可以帮您"}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything a training step takes."""
+
+    store: FolderStore
+    splits: Splits
+    base: Base
+    prompt: Prompt
+    taxonomy: Taxonomy
+
+    def work(self, name: str) -> Work:
+        out, scratch = self.store.root / f".out/{name}", self.store.root / f".keep/{name}"
+        for folder in (out, scratch):
+            folder.mkdir(parents=True, exist_ok=True)
+        return Work(store=self.store, key=f"stages/{name}/1", out=out, scratch=scratch)
+
+    def commit(self, work: Work) -> None:
+        self.store.commit(work.out, work.key)
+
+
+def make_bench(folder: Path, rows: int = 24, **base: Any) -> Bench:
+    """A store with splits of a few repetitive calls, and a random base."""
+    import polars as pl
+
+    (folder / "taxonomy.yaml").write_text(TAXONOMY, encoding="utf-8")
+    store = FolderStore(folder / "store")
+    sides = folder / "sides"
+    sides.mkdir()
+    for side in SIDES:
+        keys = [list(SAYINGS)[i % 3] for i in range(rows)]
+        pl.DataFrame(
+            {
+                "conversation_id": [f"{side}-{i}" for i in range(rows)],
+                "group": [f"g{i:015d}" for i in range(rows)],
+                "input_text": [f"客户：{SAYINGS[k]}{'，好的' * (i % 5)}" for i, k in enumerate(keys)],
+                "complaint_category": keys,
+                "confidence_score": [0.9] * rows,
+            }
+        ).write_parquet(sides / f"{side}.parquet")
+    store.commit(sides, "splits/1")
+    taxonomy = load_taxonomy(folder / "taxonomy.yaml")
+    model = resolve(str(write_base(folder / "base", **base)))
+    return Bench(
+        store=store,
+        splits=Splits(
+            key="splits/1", dataset_id="d", family="f", counts=dict.fromkeys(SIDES, rows), gold_digest="9" * 64
+        ),
+        base=model,
+        prompt=compose(model, taxonomy, PromptSettings()),
+        taxonomy=taxonomy,
+    )

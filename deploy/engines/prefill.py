@@ -1,7 +1,7 @@
 """One prefill a call: hidden states of the decoder, gathered at the answer position, times the output embedding.
 
-Shapes: `N` calls, `T` tokens, `H` hidden, `V` vocabulary. Nothing here is ever (N, T, V). Batches are padded on the right:
-a causal decoder cannot see the padding from an earlier position, so no attention mask is needed.
+Shapes: `N` calls, `T` tokens, `H` hidden, `V` vocabulary. Nothing here is ever (N, T, V). Batches are padded on the
+right: a causal decoder cannot see the padding from an earlier position, so no attention mask is needed.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def pad(prompts: Sequence[Sequence[int]], skip: int = 0) -> Padded:
 
 
 def by_length(lengths: Sequence[int], budget: int, round_to: int = 1) -> list[list[int]]:
-    """Indices in batches of similar length, longest first; rows x longest row is at most `budget`, but for one long row."""
+    """Indices in batches of similar length, longest first; rows x longest is at most `budget`, or it is one row."""
     batches: list[list[int]] = []
     width = 0
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):

@@ -8,7 +8,7 @@ from deploy.engines import Scores, prefill, weights
 
 
 class TransformersEngine:
-    """Category log-probabilities over the whole vocabulary at the answer position. Not for use by two threads at once."""
+    """Category log-probabilities over the whole vocabulary at the answer position. For one thread at a time."""
 
     name = "transformers"
 

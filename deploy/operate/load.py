@@ -26,7 +26,7 @@ class Plan(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """One request. `latency_s` counts from the scheduled time, `late_s` is how late it was sent; no `error`: answered 200."""
+    """One request. `latency_s` counts from the scheduled time; `late_s`: sent so late; no `error`: it got 200."""
 
     scheduled_s: float
     latency_s: float
@@ -64,11 +64,11 @@ def _caller(plan: Plan, sent: list[Sent]) -> type:
     import gevent
     from locust import FastHttpUser, task
 
-    class Caller(FastHttpUser):  # type: ignore[misc]  # locust has no complete types
+    class Caller(FastHttpUser):
         concurrency = len(plan.sends_s)
         network_timeout = connection_timeout = plan.timeout_s
 
-        @task  # type: ignore[untyped-decorator]
+        @task
         def send_all(self) -> None:
             began = time.perf_counter() + 0.2
             greenlets = [gevent.spawn(self.send_at, began, i, at) for i, at in enumerate(plan.sends_s)]

@@ -27,16 +27,14 @@ ROOT = Path(__file__).parent.parent.parent
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 POLL_S = 0.1
 LEFTOVERS_S = 2.0
-ONLY_THIS_BUNDLE = {
-    "MODEL_PATH": "",
-    "TINGSU_SERVE__MODEL_PATH": "",
-}  # a caller's override must not change what is served
+# A caller's own override must not change which bundle a managed service serves.
+ONLY_THIS_BUNDLE = {"MODEL_PATH": "", "TINGSU_SERVE__MODEL_PATH": ""}
 
 
 class Command(Frozen):
-    """What to start. `url` answers 200 when it is up, `setting` chooses `port`, `env` is added to ours and not recorded.
+    """What to start. `url` answers 200 when it is up, `setting` names what chooses `port`, `env` is added to ours.
 
-    A command without a port has port 0 and is not waited for by HTTP.
+    A command without a port has port 0. The environment is never written down, it may hold secrets.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")

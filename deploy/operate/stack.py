@@ -87,7 +87,7 @@ def _part(process: processes.Process) -> Part:
 
 
 def _ensure(home: Path, command: Command) -> bool:
-    """Whether it had to be started; it answers when this returns. One that hangs, or runs with other settings, is replaced."""
+    """Whether it had to be started; it answers on return. One that hangs, or has other settings, is replaced."""
     if processes.serves(home, command) is not None:
         return False
     processes.stop(home, command.name, STOP_S)

@@ -13,10 +13,11 @@ from configs.settings import ServeSettings
 def command(
     bundle: Path, port: int, home: Path, serve: ServeSettings, *, evaluation: bool = False, version: int | None = None
 ) -> list[str]:
-    """The command that serves a bundle; PYTHONPATH must be the project's root. Up once `GET /ready` answers 200."""
-    settings = [
-        f"--set=serve.{key}={json.dumps(value)}" for key, value in serve.model_dump(exclude_defaults=True).items()
-    ]
+    """The command that serves a bundle; PYTHONPATH must be the project's root. Up once `GET /ready` answers 200.
+
+    Every setting is passed on, so that what serves is what the caller resolved, whatever the environment says.
+    """
+    settings = [f"--set=serve.{key}={json.dumps(value)}" for key, value in serve.model_dump().items()]
     argv = [
         sys.executable,
         "-P",

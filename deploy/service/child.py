@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal
 
-from data_contracts.errors import TingsuError
+from data_contracts.errors import ModelLoadError, TingsuError
 from deploy.engines import Engine, Scores
 
 
@@ -69,13 +69,22 @@ def load(plan: Plan) -> Engine:
     """The engine a bundle names.
 
     Raises:
-        ModelLoadError: from the engine.
+        ModelLoadError: unknown here, or from the engine.
     """
+    if plan.engine not in ENGINES:
+        raise ModelLoadError(f"engine {plan.engine!r} does not run in this service; it has {sorted(ENGINES)}")
+    return ENGINES[plan.engine](plan)
+
+
+def _transformers(plan: Plan) -> Engine:
     from deploy.engines.transformers import TransformersEngine
 
     return TransformersEngine.load(
         plan.model, precision=plan.precision, threads=plan.threads, batch_tokens=plan.batch_tokens
     )
+
+
+ENGINES: dict[str, Loader] = {"transformers": _transformers}
 
 
 def main(pipe: Connection, plan: Plan, loader: Loader) -> None:

@@ -68,7 +68,7 @@ class Local:
         return self._ensure(STAGED, candidate, port)
 
     def _ensure(self, name: str, placed: Placed, port: int) -> Process:
-        """The process of this name serving this bundle on this port: the running one if it is that and answers, or a new one."""
+        """The process of this name serving this bundle on this port: the running one, or a new one."""
         command = self._command(name, placed, port)
         known = processes.serves(self.home, command)
         if known is not None:

@@ -16,8 +16,24 @@ from data_contracts.errors import EngineUnavailable, ResourceInsufficient
 from deploy.operate import lock, ports, processes
 from deploy.operate.processes import Command
 
-SERVER = "import http.server,sys; http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind='127.0.0.1')"
-FAMILY = "import subprocess,sys,time; p=subprocess.Popen([sys.executable,'-c','import time; time.sleep(60)']); print(p.pid, flush=True); time.sleep(60)"
+SERVER = """
+import http.server, sys
+http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="127.0.0.1")
+"""
+FAMILY = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+KILLED = """
+import os, sys
+from pathlib import Path
+from deploy.operate import processes
+from tests.deploy.test_processes import script
+processes.start(Path(sys.argv[1]), script("import time; time.sleep(60)"))
+os.kill(os.getpid(), 9)
+"""
 STUBBORN = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 
 
@@ -80,7 +96,7 @@ def test_a_process_that_dies_before_it_is_ready_shows_its_last_words(home: Path)
     )
     process = processes.start(home, command)
 
-    with pytest.raises(EngineUnavailable, match="web ended before it was ready.*no weights"):
+    with pytest.raises(EngineUnavailable, match=r"web ended before it was ready.*no weights"):
         processes.wait(process, 10)
 
 
@@ -166,13 +182,8 @@ def test_one_that_ignores_the_request_is_killed_after_the_limit(home: Path) -> N
 
 
 def test_a_killed_controller_leaves_a_recorded_process(home: Path) -> None:
-    code = (
-        f"from pathlib import Path; from tests.deploy.test_processes import script; from deploy.operate import processes; import os; \
-processes.start(Path({str(home)!r}), script('import time; time.sleep(60)')); os.kill(os.getpid(), 9)"
-    )
-    subprocess.run(
-        [sys.executable, "-P", "-c", code], env={**os.environ, "PYTHONPATH": str(processes.ROOT)}, check=False
-    )
+    argv = [sys.executable, "-P", "-c", KILLED, str(home)]
+    subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(processes.ROOT)}, check=False)
 
     assert [p.name for p in processes.running(home)] == ["script"]
 

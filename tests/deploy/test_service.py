@@ -14,8 +14,9 @@ import httpx
 import psutil
 import pytest
 
+from configs.settings import ServeSettings, load
 from data_contracts.artifacts import Model
-from deploy import bundle
+from deploy import bundle, service
 from deploy.service.text import prepare
 from deploy.store import FolderStore
 from tests import tiny
@@ -192,32 +193,32 @@ def test_no_text_of_a_call_reaches_the_log(live: Served) -> None:
 
 
 def test_a_dead_engine_means_503_not_ready_and_then_a_fresh_engine(home: Path) -> None:
-    with served.serving(slow(home, delay_s=1.0, load_s=0.5), home) as service:
-        service.ready()
+    with served.serving(slow(home, delay_s=1.0, load_s=0.5), home) as running:
+        running.ready()
         with ThreadPoolExecutor(4) as pool:
-            asked = [pool.submit(post, service, CALL) for _ in range(4)]
+            asked = [pool.submit(post, running, CALL) for _ in range(4)]
             time.sleep(0.5)
-            engine_of(service).kill()
+            engine_of(running).kill()
             answers = [a.result() for a in asked]
-        while_away = httpx.get(service.url + "/ready"), post(service, CALL)
-        alive = httpx.get(service.url + "/health")
+        while_away = httpx.get(running.url + "/ready"), post(running, CALL)
+        alive = httpx.get(running.url + "/health")
 
         assert [a.status_code for a in answers] == [503] * 4
         assert {a.json()["code"] for a in answers} == {"engine_unavailable"}
         assert [a.status_code for a in while_away] == [503, 503]
         assert all(int(a.headers["retry-after"]) >= 1 for a in (*answers, *while_away))
         assert alive.status_code == 200 and alive.json()["status"] == "engine restarting"
-        service.ready()
-        assert post(service, CALL).status_code == 200
-        assert httpx.get(service.url + "/model_info").json()["engine_restarts"] == 1
+        running.ready()
+        assert post(running, CALL).status_code == 200
+        assert httpx.get(running.url + "/model_info").json()["engine_restarts"] == 1
 
 
 def test_overload_is_refused_at_once_with_a_time_to_come_back(home: Path) -> None:
     small = ("--set=serve.queue_calls=4", "--set=serve.batch_tokens=300")
-    with served.serving(slow(home, delay_s=0.4), home, *small) as service, httpx.Client(timeout=60) as client:
-        service.ready()
+    with served.serving(slow(home, delay_s=0.4), home, *small) as running, httpx.Client(timeout=60) as client:
+        running.ready()
         with ThreadPoolExecutor(24) as pool:
-            answers = list(pool.map(lambda _: client.post(service.url + CLASSIFY, json=CALL), range(24)))
+            answers = list(pool.map(lambda _: client.post(running.url + CLASSIFY, json=CALL), range(24)))
 
     refused = [a for a in answers if a.status_code == 503]
     assert 0 < len(refused) < 24
@@ -227,26 +228,35 @@ def test_overload_is_refused_at_once_with_a_time_to_come_back(home: Path) -> Non
 
 
 def test_sigterm_finishes_what_is_in_flight_and_exits_0(home: Path) -> None:
-    with served.serving(slow(home, delay_s=0.8), home) as service:
-        service.ready()
-        child = engine_of(service)
+    with served.serving(slow(home, delay_s=0.8), home) as running:
+        running.ready()
+        child = engine_of(running)
         with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(post, service, CALL)
+            asked = pool.submit(post, running, CALL)
             time.sleep(0.4)
-            service.process.send_signal(signal.SIGTERM)
+            running.process.send_signal(signal.SIGTERM)
             answer = asked.result()
 
         assert answer.status_code == 200
-        assert service.process.wait(10) == 0
+        assert running.process.wait(10) == 0
         assert not child.is_running()
 
 
+def test_sigterm_while_the_engine_loads_ends_at_once(home: Path) -> None:
+    with served.serving(slow(home, load_s=30.0), home) as running:
+        assert httpx.get(running.url + "/health").json()["status"] == "engine loading"
+        assert post(running, CALL).json()["code"] == "not_ready"
+        running.process.send_signal(signal.SIGTERM)
+
+        assert running.process.wait(8) == 0
+
+
 def test_a_killed_service_leaves_no_engine_behind(folder: Path, home: Path) -> None:
-    with served.serving(folder, home) as service:
-        service.ready()
-        child = engine_of(service)
-        service.process.kill()
-        service.process.wait()
+    with served.serving(folder, home) as running:
+        running.ready()
+        child = engine_of(running)
+        running.process.kill()
+        running.process.wait()
 
         assert not psutil.wait_procs([child], timeout=5)[1]
 
@@ -278,11 +288,21 @@ def test_a_held_port_is_refused_by_name(live: Served, folder: Path, home: Path) 
     assert live.url.removeprefix("http://") in found.stderr
 
 
+def test_the_command_passes_every_resolved_setting_on(home: Path, folder: Path) -> None:
+    settings = ServeSettings(deadline_s=7.5, threads=1)
+
+    argv = service.command(folder, 1234, home, settings, evaluation=True, version=4)
+
+    given = [a.removeprefix("--set=") for a in argv if a.startswith("--set=")]
+    assert load(sets=given, env={"MODEL_PATH": "/elsewhere", "TINGSU_SERVE__THREADS": "9"}).serve == settings
+    assert "--evaluation" in argv and "--version=4" in argv
+
+
 def test_evaluation_marks_every_answer_and_gives_the_raw_numbers(home: Path) -> None:
     store = FolderStore(home / "evaluation")
-    with served.serving(bundle.place(store, served.fake_bundle(store)), home, "--evaluation") as service:
-        service.ready()
-        one, many = post(service, CALL).json(), post(service, {"calls": [CALL]}).json()
+    with served.serving(bundle.place(store, served.fake_bundle(store)), home, "--evaluation") as running:
+        running.ready()
+        one, many = post(running, CALL).json(), post(running, {"calls": [CALL]}).json()
 
         assert one["evaluation"] is True and many["evaluation"] is True and many["results"] == [one]
         assert one["verdict_id"] is None
@@ -321,9 +341,9 @@ def test_a_random_qwen3_is_bundled_promoted_served_and_answers_as_the_engine_doe
     scores = engine.score([ids], served.TAXONOMY.code_ids(tokens), len(served.PROMPT.frame(tokens)[0]))
     expected = calibration.apply(served.CALIBRATION, scores.logprobs)[0]
 
-    with served.serving(folder, home, "--set=serve.threads=1", "--set=serve.precision=fp32", fake=False) as service:
-        service.ready(120)
-        answer = post(service, {"text": text}).json()
+    with served.serving(folder, home, "--set=serve.threads=1", "--set=serve.precision=fp32", fake=False) as running:
+        running.ready(120)
+        answer = post(running, {"text": text}).json()
 
     assert list(answer["probabilities"].values()) == pytest.approx(expected.tolist(), abs=1e-4)
-    assert service.process.returncode == 0
+    assert running.process.returncode == 0

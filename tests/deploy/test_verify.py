@@ -56,6 +56,15 @@ def test_the_client_keeps_order_over_several_batches(live: Served) -> None:
         assert client.classify([]) == []
 
 
+def test_the_client_halves_a_batch_that_is_too_much_for_the_service(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    folder = served.promote(store, served.fake_bundle(store), tmp_path)
+    calls = [Call(text=f"客户：第{i}次来电", conversation_id=f"c{i}") for i in range(16)]
+
+    with served.serving(folder, tmp_path, "--set=serve.queue_calls=8") as small, Client(small.ready().url) as client:
+        assert [a["conversation_id"] for a in client.classify(calls)] == [c.conversation_id for c in calls]
+
+
 def test_the_client_translates_refusals_and_absence(live: Served) -> None:
     with Client(live.url) as client, pytest.raises(ContractViolation, match="413"):
         client.classify([Call(text="a")] * 1001, batch_calls=1001)

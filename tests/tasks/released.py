@@ -1,7 +1,9 @@
 """Small real objects the registry tests share: a signed bundle in a folder store, its reports, a registry on SQLite."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from configs.settings import MlflowSettings
 from data_contracts.artifacts import (
@@ -14,12 +16,14 @@ from data_contracts.artifacts import (
     Report,
     Speed,
     Verdict,
+    Version,
 )
 from data_contracts.prompt import Prompt
 from data_contracts.taxonomy import Category, Taxonomy
 from deploy import bundle as bundles
 from deploy.bundle import Golden, Parts
 from deploy.store import FolderStore
+from tasks import registry
 from tasks.registry import Candidate, Registry
 from tasks.tracking import RunRef, Tracker
 from tests.tasks.verdicts import verdict
@@ -71,8 +75,19 @@ class Place:
     registry: Registry
 
 
+@cache
+def empty_database() -> bytes:
+    """MLflow's tables, made once: a second of migrations for every test otherwise."""
+    with TemporaryDirectory() as folder:
+        with Tracker(MlflowSettings(), Path(folder)).client() as client:
+            client.search_experiments()
+        return (Path(folder) / "mlflow/mlflow.db").read_bytes()
+
+
 def place(home: Path, uri: str | None = None) -> Place:
     bundles.keypair(home)
+    (home / "mlflow").mkdir(parents=True)
+    (home / "mlflow/mlflow.db").write_bytes(empty_database())
     store = FolderStore(home / "store")
     tracker = Tracker(MlflowSettings(), home, uri)
     return Place(home, store, Registry(tracker, store, bundles.public_key(home), by="tester"))
@@ -153,3 +168,15 @@ def signed(at: Place, ref: BundleRef, **changes: object) -> Verdict:
 def open_run(at: Place, name: str, key: str = "") -> RunRef:
     settings = {"profile": "tiny", "train": {"epochs": 3, "rank": 16}}
     return at.registry.tracker.open_run(name, {"dataset": "三月", "profile": "tiny"}, settings, key)
+
+
+def add(at: Place, name: str, **changes: object) -> Version:
+    return registry.record(at.registry, candidate(at, bundle(at, name), **changes))  # type: ignore[arg-type]
+
+
+def after(at: Place, champion: Version, name: str, **changes: object) -> Version:
+    return add(at, name, champion_bundle=champion.bundle.digest, **changes)
+
+
+def aliases(at: Place) -> dict[str, int]:
+    return {alias: row.version.version for row in registry.models(at.registry) for alias in row.aliases}

@@ -1,4 +1,4 @@
-"""Splits and predictions in a small real store, with a known share of right answers: for tests of evaluation and gate."""
+"""Splits and predictions in a small real store, with a known share of right answers."""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data_contracts.artifacts import SIDES, Calibration, Hop, Predictions, Report, Side, Speed, Splits
+from configs.settings import Bound, GateSettings
+from data_contracts.artifacts import SIDES, BundleRef, Calibration, Hop, Predictions, Report, Side, Speed, Splits
 from data_contracts.taxonomy import Category, Taxonomy
 from deploy.calibration import identity
 from deploy.store import FolderStore
+from tasks.answered import Answers, costs
 from tasks.evaluate import evaluate
+from tasks.gate import Evidence
 
 TAXONOMY = Taxonomy(
     name="four",
@@ -39,6 +42,16 @@ SPEED = Speed(
     histogram=((25.0, 30), (50.0, 50), (100.0, 15), (200.0, 5)),
     engine="transformers",
     machine={},
+)
+
+
+ABSOLUTE = (
+    Bound(metric="macro_f1", at_least=0.75),
+    Bound(metric="top_severity_recall_share", at_least=0.5),
+    Bound(metric="calibration_error_share", at_most=0.2),
+    Bound(metric="quantization_loss_f1", at_most=0.05),
+    Bound(metric="p95_ms", at_most=1000),
+    Bound(metric="error_share", at_most=0.0),
 )
 
 
@@ -73,14 +86,18 @@ class Scored:
     def groups(self, side: Side) -> list[str]:
         return [f"{side}-g{i // 2}" for i in range(self.rows)]
 
-    def predict(self, right: float, hop: Hop = "served", side: Side = "gold", seed: int = 1, sure: float = 3.0) -> Predictions:
-        """Predictions of which about `right` are right, confidence growing with `sure`; equal seeds share their luck."""
+    def predict(
+        self, right: float, hop: Hop = "served", side: Side = "gold", seed: int = 1, sure: float = 3.0
+    ) -> Predictions:
+        """Predictions of which about `right` are right, confidence grows with `sure`; equal seeds share luck."""
         rng = np.random.default_rng(seed)
         truth = self.truth[side]
         luck, other = rng.random(self.rows), (truth + rng.integers(1, 4, self.rows)) % 4
         answer = np.where(luck < right, truth, other)
         scores = rng.normal(0, 0.7, (self.rows, 4))
-        scores[np.arange(self.rows), answer] = scores.max(axis=1) + np.abs(rng.normal(sure, 1, self.rows)) * (0.3 + (luck < right))
+        scores[np.arange(self.rows), answer] = scores.max(axis=1) + np.abs(rng.normal(sure, 1, self.rows)) * (
+            0.3 + (luck < right)
+        )
         return self.keep(f"predictions/{hop}-{side}-{right}-{seed}-{sure}", hop, side, scores)
 
     def keep(self, key: str, hop: Hop, side: Side, scores: np.ndarray) -> Predictions:
@@ -110,7 +127,59 @@ class Scored:
             tokens=100 * self.rows,
         )
 
-    def report(self, right: float, hop: Hop = "served", seed: int = 1, calibration: Calibration | None = None) -> Report:
+    def report(
+        self, right: float, hop: Hop = "served", seed: int = 1, calibration: Calibration | None = None
+    ) -> Report:
         chosen = calibration or identity(4)
         predictions = self.predict(right, hop, seed=seed)
         return evaluate(predictions, chosen, self.splits, TAXONOMY, 300, 5, self.store, True)
+
+
+def random_answers(rows: int, seed: int, right: float = 0.8) -> Answers:
+    """Random answers, two a customer, about `right` of them right."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 4, rows)
+    predicted = np.where(rng.random(rows) < right, truth, rng.integers(0, 4, rows))
+    p = rng.dirichlet(np.ones(4), rows)
+    top = p.argmax(axis=1)
+    p[np.arange(rows), top], p[np.arange(rows), predicted] = p[np.arange(rows), predicted], p[np.arange(rows), top]
+    is_auto = p.max(axis=1) > 0.5
+    return Answers(
+        ids=tuple(map(str, range(rows))),
+        groups=(np.arange(rows) // 2).astype(str),
+        truth=truth,
+        predicted=predicted,
+        probabilities=p,
+        confidence=p.max(axis=1),
+        is_auto=is_auto,
+        cost=costs(truth, predicted, is_auto, TAXONOMY),
+        label_mass=np.ones(rows),
+        truncated=np.zeros(rows, bool),
+    )
+
+
+def evidence_of(scored: Scored, right: float, **changes: Any) -> Evidence:
+    """Evidence on a candidate of which about `right` answers are right."""
+    reports = {
+        "served": scored.report(right),
+        "merged": scored.report(right, "merged"),
+        "baseline": scored.report(0.8, "baseline"),
+    }
+    plain: dict[str, Any] = {
+        "taxonomy": TAXONOMY,
+        "splits": scored.splits,
+        "settings": asking(*ABSOLUTE),
+        "profile": "qwen3-0.6b",
+        "bundle": BundleRef(digest="b" * 64, key="bundles/b", synthetic=True),
+        "prompt_digest": "p" * 64,
+        "engine": "transformers",
+        "quantization": "int8",
+        "reports": reports,
+        "speed": SPEED,
+    }
+    return Evidence(**{**plain, **changes})
+
+
+def asking(*asked: Bound, improve: str | None = None) -> GateSettings:
+    """Gate settings with these bounds."""
+    return GateSettings(bounds=asked, improve=improve, resamples=500)

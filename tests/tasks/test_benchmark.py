@@ -1,4 +1,4 @@
-"""The benchmark: honest latencies under scheduled load, and the served hop through a real service with a real engine."""
+"""The benchmark: honest latencies under scheduled load, and the served hop through a real service and engine."""
 
 import http.server
 import json
@@ -12,21 +12,20 @@ import polars as pl
 import pytest
 
 from configs.settings import BenchmarkSettings, PortSettings, ServeSettings
-from data_contracts.artifacts import PREDICTION_COLUMNS, BundleRef, Model, Splits
+from data_contracts.artifacts import PREDICTION_COLUMNS, BundleRef, Model, Speed, Splits
 from data_contracts.errors import EngineUnavailable
 from deploy import bundle
 from deploy.bundle import Golden
 from deploy.operate import load, ports, processes
 from deploy.operate.load import Plan, Sent
-from deploy.operate.processes import Process
 from deploy.store import FolderStore
-from tasks import benchmark
+from tasks import benchmark, speed
+from tasks.speed import Usage
 from tasks.stages import Work
 from tests import tiny
 from tests.deploy import served
 
 STALL_S = 0.6
-PROCESS = Process(name="x", argv=("x",), port=1, url="", log="x.log", pid=1, started="")
 
 
 class Stalling(http.server.BaseHTTPRequestHandler):
@@ -91,20 +90,19 @@ def test_refusals_and_timeouts_are_failures_with_a_reason(stalling: str, tmp_pat
     assert drive(Plan("http://127.0.0.1:9", "/", [0.0], ["{}"], 1), tmp_path)[0].error == "ConnectionRefusedError"
 
 
-def summarise(*sent: Sent) -> benchmark.Speed:
-    it = benchmark.Running(PROCESS, "", load_time_s=2.0, peak_mb=100.0)
-    return benchmark.summarise(sent, BenchmarkSettings(warmup_s=1), it, "fake")
+def summarise(*sent: Sent) -> Speed:
+    return speed.summarise(sent, BenchmarkSettings(warmup_s=1, duration_s=1), Usage(2.0, 100.0, "fake"))
 
 
 def test_failures_count_as_errors_and_not_as_fast_answers() -> None:
-    speed = summarise(
+    found = summarise(
         Sent(1.0, 0.1, 0, ""), Sent(1.5, 0.3, 0, ""), Sent(2.0, 0.001, 0, "HTTP 503"), Sent(2.5, 0.5, 0, "")
     )
 
-    assert (speed.requests, speed.failures, speed.error_share) == (4, 1, 0.25)
-    assert speed.p50_ms == pytest.approx(300)
-    assert speed.qps == pytest.approx(3 / 2.0)
-    assert sum(count for _, count in speed.histogram) == 3
+    assert (found.requests, found.failures, found.error_share) == (4, 1, 0.25)
+    assert found.p50_ms == pytest.approx(300)
+    assert found.qps == pytest.approx(3 / 2.0)
+    assert sum(count for _, count in found.histogram) == 3
 
 
 def test_a_load_that_nobody_answered_is_an_error_not_a_number() -> None:
@@ -113,7 +111,7 @@ def test_a_load_that_nobody_answered_is_an_error_not_a_number() -> None:
 
 
 def test_histogram_buckets_hold_their_upper_edge() -> None:
-    assert benchmark.histogram([100.0, 100.1, 120.0]) == ((100.0, 1), (125.893, 2))
+    assert speed.histogram([100.0, 100.1, 120.0]) == ((100.0, 1), (125.893, 2))
 
 
 def real_bundle(store: FolderStore) -> BundleRef:

@@ -32,8 +32,12 @@ def test_an_overconfident_model_is_cooled_down(scored: Scored) -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(st.floats(0.3, 0.98), st.floats(0.5, 10), st.integers(0, 1000))
-def test_calibration_never_raises_the_loss_it_was_fitted_on(scored: Scored, right: float, sure: float, seed: int) -> None:
-    fitted = calibrate.fit(scored.predict(right, side="calibration", sure=sure, seed=seed), TAXONOMY, COST, scored.store)
+def test_calibration_never_raises_the_loss_it_was_fitted_on(
+    scored: Scored, right: float, sure: float, seed: int
+) -> None:
+    fitted = calibrate.fit(
+        scored.predict(right, side="calibration", sure=sure, seed=seed), TAXONOMY, COST, scored.store
+    )
 
     assert fitted.loss_after <= fitted.loss_before + 1e-9
     assert sum(fitted.bias) == pytest.approx(0, abs=1e-9)

@@ -1,5 +1,4 @@
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,29 @@ from data_contracts.artifacts import Calibration, Report
 from data_contracts.errors import BundleCorrupt
 from deploy.calibration import identity
 from tasks import metrics
-from tasks.answered import Answers, answer, costs, select
+from tasks.answered import Answers, answer, select
 from tasks.evaluate import evaluate
 from tasks.resample import resample
-from tests.tasks.scored import TAXONOMY, Scored
+from tests.tasks.scored import TAXONOMY, Scored, random_answers
 
 TABLE = metrics.table(TAXONOMY)
-PROMISED = (
-    "accuracy_share macro_f1 weighted_f1 calibration_error_share brier nll cost_per_1000 coverage_at_95_share review_share "
-    "auto_accuracy_share label_mass_share truncated_share top_severity_recall_share billing_recall regulator_recall"
-).split()
+PROMISED = {
+    "accuracy_share",
+    "macro_f1",
+    "weighted_f1",
+    "calibration_error_share",
+    "brier",
+    "nll",
+    "cost_per_1000",
+    "coverage_at_95_share",
+    "review_share",
+    "auto_accuracy_share",
+    "label_mass_share",
+    "truncated_share",
+    "top_severity_recall_share",
+    "billing_recall",
+    "regulator_recall",
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,34 +40,12 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
     return Scored(tmp_path_factory.mktemp("store"))
 
 
-def _random(rows: int, seed: int, right: float = 0.8) -> Answers:
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(0, 4, rows)
-    predicted = np.where(rng.random(rows) < right, truth, rng.integers(0, 4, rows))
-    p = rng.dirichlet(np.ones(4), rows)
-    top = p.argmax(axis=1)
-    p[np.arange(rows), top], p[np.arange(rows), predicted] = p[np.arange(rows), predicted], p[np.arange(rows), top]
-    is_auto = p.max(axis=1) > 0.5
-    return Answers(
-        ids=tuple(map(str, range(rows))),
-        groups=(np.arange(rows) // 2).astype(str),
-        truth=truth,
-        predicted=predicted,
-        probabilities=p,
-        confidence=p.max(axis=1),
-        is_auto=is_auto,
-        cost=costs(truth, predicted, is_auto, TAXONOMY),
-        label_mass=np.ones(rows),
-        truncated=np.zeros(rows, bool),
-    )
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.integers(5, 300), st.integers(0, 10_000), st.floats(0, 1))
 def test_scores_equal_those_of_scikit_learn(rows: int, seed: int, right: float) -> None:
     from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-    a = _random(rows, seed, right)
+    a = random_answers(rows, seed, right)
     present = sorted(set(a.truth.tolist()))
 
     ours = metrics.values(a, TABLE)
@@ -74,7 +64,7 @@ def test_scores_equal_those_of_scikit_learn(rows: int, seed: int, right: float) 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(10, 200), st.integers(0, 10_000))
 def test_the_order_of_calls_changes_nothing(rows: int, seed: int) -> None:
-    a = _random(rows, seed)
+    a = random_answers(rows, seed)
     order = np.random.default_rng(seed).permutation(rows)
     shuffled = _reorder(a, order)
 
@@ -91,7 +81,12 @@ def _reorder(a: Answers, order: np.ndarray) -> Answers:
 def test_perfect_answers_are_perfect(scored: Scored) -> None:
     report = scored.report(1.0)
 
-    assert report.metrics["accuracy_share"] == report.metrics["macro_f1"] == report.metrics["top_severity_recall_share"] == 1
+    assert (
+        report.metrics["accuracy_share"]
+        == report.metrics["macro_f1"]
+        == report.metrics["top_severity_recall_share"]
+        == 1
+    )
     assert report.metrics["cost_per_1000"] == 0
     assert report.metrics["coverage_at_95_share"] == 1
 
@@ -99,7 +94,7 @@ def test_perfect_answers_are_perfect(scored: Scored) -> None:
 def test_a_report_says_everything_promised_and_survives_json(scored: Scored) -> None:
     report = scored.report(0.85)
 
-    assert set(PROMISED) <= set(report.metrics)
+    assert set(report.metrics) >= PROMISED
     assert Report.model_validate_json(report.model_dump_json()) == report
     assert "NaN" not in json.dumps(report.model_dump(mode="json"))
     assert sum(map(sum, report.confusion)) == report.rows == 400
@@ -147,7 +142,7 @@ def test_reviewed_calls_cost_the_review_and_leave_the_automatic_accuracy(scored:
 
 
 def test_coverage_is_the_share_that_can_be_answered_at_95_percent() -> None:
-    a = _random(1000, 1)
+    a = random_answers(1000, 1)
     confidence = np.linspace(1, 0.3, 1000)
     predicted = np.where(np.arange(1000) < 600, a.truth, (a.truth + 1) % 4)
     a = Answers(**{**vars(a), "confidence": confidence, "predicted": predicted})
@@ -156,60 +151,11 @@ def test_coverage_is_the_share_that_can_be_answered_at_95_percent() -> None:
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
-    a = _random(1000, 1)
+    a = random_answers(1000, 1)
     predicted = np.where(np.arange(1000) % 2 == 0, a.truth, (a.truth + 1) % 4)
     a = Answers(**{**vars(a), "confidence": np.full(1000, 0.85), "predicted": predicted})
 
     assert metrics.values(a, TABLE)["calibration_error_share"] == pytest.approx(0.35)
-
-
-def test_intervals_widen_when_customers_call_often() -> None:
-    a = _random(600, 2)
-    right = np.repeat(np.random.default_rng(0).random(60) < 0.8, 10)
-    a = Answers(**{**vars(a), "predicted": np.where(right, a.truth, (a.truth + 1) % 4)})
-
-    def width(groups: np.ndarray) -> float:
-        interval = resample([Answers(**{**vars(a), "groups": groups})], TABLE, 1000, 1).one("accuracy_share").interval(0.95)
-        return interval.high - interval.low
-
-    assert width((np.arange(600) // 10).astype(str)) > 2 * width(np.arange(600).astype(str))
-
-
-def test_three_right_of_three_is_no_proof() -> None:
-    a = _random(300, 3, right=1.0)
-    a = Answers(**{**vars(a), "truth": (t := np.where(np.arange(300) < 3, 2, 0)), "predicted": t})
-
-    interval = resample([a], TABLE, 500, 1).one("top_severity_recall_share").interval(0.95)
-
-    assert interval.value == 1
-    assert interval.low < 0.5
-
-
-def test_a_95_percent_interval_holds_the_truth_about_95_times_in_100() -> None:
-    hits = []
-    for seed in range(150):
-        rng = np.random.default_rng(seed)
-        a = _random(400, seed)
-        right = rng.random(200).repeat(2) * 0.3 + rng.random(400) * 0.7 < 0.7
-        a = Answers(**{**vars(a), "predicted": np.where(right, a.truth, (a.truth + 1) % 4)})
-        interval = resample([a], {"accuracy_share": TABLE["accuracy_share"]}, 400, seed).one("accuracy_share").interval(0.95)
-        hits.append(interval.low <= _truth() <= interval.high)
-
-    assert 0.90 <= np.mean(hits) <= 0.99
-
-
-def _truth() -> float:
-    rng = np.random.default_rng(99)
-    return float((rng.random(400_000) * 0.3 + rng.random(400_000) * 0.7 < 0.7).mean())
-
-
-def test_2000_resamples_of_2000_calls_take_less_than_three_seconds() -> None:
-    pair = [_random(2000, 1), _random(2000, 2)]
-
-    started = time.perf_counter()
-    resample(pair, TABLE, 2000, 1)
-
-    assert time.perf_counter() - started < 3
 
 
 def test_selecting_no_call_and_every_call(scored: Scored) -> None:
@@ -222,6 +168,8 @@ def test_selecting_no_call_and_every_call(scored: Scored) -> None:
 def test_the_same_seed_gives_the_same_report(scored: Scored) -> None:
     predictions = scored.predict(0.8)
 
-    one, two = (evaluate(predictions, identity(4), scored.splits, TAXONOMY, 200, 5, scored.store, True) for _ in range(2))
+    one, two = (
+        evaluate(predictions, identity(4), scored.splits, TAXONOMY, 200, 5, scored.store, True) for _ in range(2)
+    )
 
     assert one == two

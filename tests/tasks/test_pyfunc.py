@@ -1,4 +1,4 @@
-"""The logged model is the bundle, by citation: verified when loaded, answering as the service does, without a second copy."""
+"""The logged model is the bundle, by citation: verified when loaded, answering as the service does."""
 
 import subprocess
 import sys

@@ -96,7 +96,7 @@ def test_undo_without_a_previous_version_touches_nothing(controller: Controller,
     controller.rollout(placed(1))
     target.calls.clear()
 
-    with pytest.raises(RolloutFailed, match="no previous version to go back to: version 1 is the first one"):
+    with pytest.raises(RolloutFailed, match=r"no previous version to go back to: version 1 is the first one"):
         controller.undo()
     assert target.calls == []
 
@@ -206,7 +206,7 @@ def test_a_second_rollout_at_the_same_time_is_refused_and_touches_nothing(
 ) -> None:
     with (
         lock.held(targets.lock_file(controller.home, "local")),
-        pytest.raises(RolloutFailed, match="is under way .pid"),
+        pytest.raises(RolloutFailed, match=r"is under way .pid"),
     ):
         controller.rollout(placed(1))
     assert target.calls == []

@@ -1,4 +1,4 @@
-"""Runs land in MLflow by explicit id, comparable at a glance, on the embedded database or a server, and nowhere else."""
+"""Runs land in MLflow by explicit id, comparable at a glance, on the embedded file or a server, and nowhere else."""
 
 import os
 import socket
@@ -38,7 +38,7 @@ def test_a_parent_run_holds_the_resolved_settings_and_is_nested(at: Place) -> No
     with tracker.client() as client:
         run, nested = client.get_run(parent.run_id), client.get_run(child.run_id)
     assert run.data.params["train.epochs"] == "3"
-    assert len(run.data.params) >= len(tracking.flatten(settings)) - 1
+    assert len(run.data.params) >= len(summary.flatten(settings)) - 1
     assert run.data.tags["dataset"] == "三月"
     assert nested.data.tags["mlflow.parentRunId"] == parent.run_id
     assert nested.data.params == {"rank": "16"}
@@ -145,6 +145,13 @@ def test_a_dead_server_fails_in_seconds_and_says_what_to_do(tmp_path: Path) -> N
     assert time.monotonic() - started < 6
 
 
+def test_a_password_in_the_address_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable) as refusal:
+        Tracker(MlflowSettings(uri=f"http://me:secret@127.0.0.1:{free_port()}"), tmp_path).open_run("r", {}, {})
+
+    assert "secret" not in str(refusal.value)
+
+
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "mlflow").mkdir()
     (tmp_path / "mlflow/mlflow.db").write_text("this is not SQLite" * 100)
@@ -154,7 +161,9 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_heavy_is_imported_with_the_modules() -> None:
-    code = "import sys; from tasks import registry, pyfunc, why; print(sorted({'mlflow', 'torch', 'pandas'} & set(sys.modules)))"
+    code = (
+        "import sys; from tasks import registry, pyfunc; print(sorted({'mlflow', 'torch', 'pandas'} & {*sys.modules}))"
+    )
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, env=environment(), check=True
     )
@@ -177,7 +186,7 @@ def test_a_server_serves_as_well_as_the_embedded_file(
     assert registry.promote(at.registry, version.version).bundle == made.bundle
     assert registry.audit(at.registry) == ()
     assert capsys.readouterr().out == ""
-    assert not (tmp_path / "mlflow").exists()
+    assert not (tmp_path / "mlflow/artifacts").exists()
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""Every test runs offline, with telemetry off, and in a home of its own that is gone afterwards."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MPLBACKEND": "Agg",
+}
+# Here and not in a fixture: libraries read them when they are first imported, and subprocesses inherit them.
+os.environ.update(QUIET)
+for _name in [
+    n for n in os.environ if n.startswith("TINGSU_") or n in ("MODEL_PATH", "LOG_LEVEL", "MLFLOW_TRACKING_URI")
+]:
+    del os.environ[_name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The session's `TINGSU_HOME`; a test that needs an empty one makes its own."""
+    folder = tmp_path_factory.mktemp("home")
+    os.environ["TINGSU_HOME"] = str(folder)
+    os.environ["PREFECT_HOME"] = str(folder / "prefect")
+    yield folder
+    del os.environ["TINGSU_HOME"], os.environ["PREFECT_HOME"]

@@ -1,0 +1,177 @@
+"""The contract: every bad row is named with its reason and remedy, in both languages, and no value leaks."""
+
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from configs.settings import DataSettings
+from data_contracts import messages
+from data_contracts.taxonomy import Category, Taxonomy
+from tasks import clean, findings, validate
+
+TAXONOMY = Taxonomy(
+    name="two",
+    none_key="none",
+    categories=(
+        Category(key="billing_dispute", code="A", name_zh="计费争议"),
+        Category(key="none", code="B", name_zh="非投诉"),
+    ),
+)
+SETTINGS = DataSettings(min_rows=10, min_rows_per_category=2, min_accepted_share=0.5)
+SECRET = "ZQ7SECRET9"
+NAMES = ("conversation_id", "input_text", "complaint_category", "confidence_score", "started_at", "channel", "region")
+
+
+def good(at: int) -> dict[str, str | None]:
+    return {
+        "conversation_id": f"c{at}",
+        "input_text": f"客户：第{at}个话费问题我要投诉",
+        "complaint_category": ("billing_dispute", "none")[at % 2],
+        "confidence_score": "0.9",
+    }
+
+
+def check(
+    out: Path, *bad: dict[str, str | None], rows: int = 20, settings: DataSettings = SETTINGS
+) -> validate.Checked:
+    """Bad rows come first and have the numbers 1, 2, …"""
+    cells = [*(good(at + 1000) | b for at, b in enumerate(bad)), *map(good, range(rows))]
+    problems = [c.pop("problem", None) for c in cells]
+    table = pl.DataFrame(cells, schema=dict.fromkeys(NAMES, pl.String))
+    numbered = table.with_columns(pl.Series("row", range(1, len(cells) + 1)), pl.Series("problem", problems, pl.String))
+    return validate.check(clean.prepare(numbered, settings.max_chars).frame, TAXONOMY, settings, out)
+
+
+def test_good_calls_pass_and_leave_data_docs(tmp_path: Path) -> None:
+    checked = check(tmp_path)
+
+    assert checked.passed
+    assert checked.rejects.is_empty()
+    assert checked.summary["accepted"] == checked.accepted.height == 20
+    assert (checked.docs / "index.html").is_file()
+
+
+BAD: list[tuple[dict[str, str | None], str]] = [
+    ({"problem": "ragged_row|4,3", "input_text": None}, "ragged_row"),
+    ({"problem": "not_json|7", "input_text": None, "complaint_category": None}, "not_json"),
+    ({"input_text": None}, "missing_text"),
+    ({"input_text": "喂"}, "text_too_short"),
+    ({"input_text": "话费多扣了\ufffd\ufffd钱"}, "encoding_damage"),
+    ({"complaint_category": None}, "missing_category"),
+    ({"complaint_category": "Billing Dispute"}, "unknown_category"),
+    ({"confidence_score": "很高"}, "bad_confidence"),
+    ({"confidence_score": "nan"}, "bad_confidence"),
+    ({"confidence_score": "85"}, "confidence_range"),
+    ({"started_at": "昨天"}, "bad_started_at"),
+    ({"region": "北京" * 20}, "metadata_too_long"),
+    ({"channel": "13812345678"}, "metadata_personal"),
+    ({"conversation_id": "c1000"}, "duplicate_id"),
+]
+
+
+def test_every_bad_row_is_named_with_its_reason_and_remedy(tmp_path: Path) -> None:
+    first: dict[str, str | None] = {}
+    checked = check(tmp_path, first, *(row for row, _ in BAD))
+    codes = dict(checked.rejects.select("row", "code").iter_rows())
+
+    assert codes == {at: code for at, (_, code) in enumerate(BAD, start=2)}
+    assert checked.summary["rejected"] == len(BAD)
+    assert checked.summary["accepted"] + checked.summary["rejected"] == checked.summary["rows"]
+    for column in ("reason_en", "reason_zh", "remedy_en", "remedy_zh", "conversation_id"):
+        assert (
+            checked.rejects.filter(pl.col("code") != "missing_text")[column].null_count() == 0
+            or column == "conversation_id"
+        )
+    assert all(re.search(r"[\u4e00-\u9fff]", text) for text in checked.rejects["remedy_zh"])
+
+
+def test_a_row_with_two_mistakes_hears_of_both_and_counts_once(tmp_path: Path) -> None:
+    checked = check(tmp_path, {"confidence_score": "7", "complaint_category": "x"})
+
+    assert checked.rejects["code"].to_list() == ["unknown_category", "confidence_range"]
+    assert checked.summary["rejected"] == 1
+
+
+@pytest.mark.parametrize(
+    "written", ["Billing Dispute", "billing-dispute", "ＢＩＬＬＩＮＧ_dispute ", "计费争议", "计费", "A"]
+)
+def test_an_unknown_category_comes_with_the_nearest_known(written: str) -> None:
+    assert findings.nearest(written, TAXONOMY) == "billing_dispute"
+
+
+def test_reasons_hold_the_values_that_help(tmp_path: Path) -> None:
+    checked = check(
+        tmp_path, {"complaint_category": "Billing Dispute"}, {"confidence_score": "85"}, {"input_text": "喂"}
+    )
+    category, confidence, short = checked.rejects["reason_en"].to_list()
+
+    assert "'Billing Dispute'" in category and "'billing_dispute'" in category
+    assert "85 is outside" in confidence
+    assert "has 1 characters, at least 4" in short
+
+
+def test_a_repeat_of_a_rejected_row_is_accepted(tmp_path: Path) -> None:
+    checked = check(tmp_path, {"conversation_id": "same", "confidence_score": "7"}, {"conversation_id": "same"})
+
+    assert checked.rejects["row"].to_list() == [1]
+
+
+def test_rows_without_ids_that_repeat_do_not_count_against_the_file(tmp_path: Path) -> None:
+    same: dict[str, str | None] = {"conversation_id": None, "input_text": "话费多扣了钱", "complaint_category": "none"}
+    checked = check(tmp_path, *[same] * 30, rows=20, settings=SETTINGS.model_copy(update={"min_accepted_share": 1.0}))
+
+    assert checked.passed
+    assert checked.summary["accepted"] == 21
+    assert checked.rejects["code"].to_list() == ["duplicate_text"] * 29
+    assert "row 1" in checked.rejects["reason_en"][0]
+
+
+def test_one_text_under_two_categories_is_rejected_in_every_row(tmp_path: Path) -> None:
+    same: dict[str, str | None] = {"conversation_id": None, "input_text": "话费多扣了钱"}
+    kinds = ("none", "none", "billing_dispute")
+    checked = check(tmp_path, *({**same, "complaint_category": kind} for kind in kinds))
+
+    assert checked.rejects["code"].to_list() == ["conflicting_label"] * 3
+    assert [re.findall(r"row (\d)", text)[0] for text in checked.rejects["reason_en"]] == ["3", "3", "1"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "bad", "code"),
+    [(20, [{"confidence_score": "7"}] * 30, "accepted_share"), (8, [], "too_few_rows"), (1, [], "too_few_categories")],
+)
+def test_a_file_that_cannot_teach_is_refused(
+    tmp_path: Path, rows: int, bad: list[dict[str, str | None]], code: str
+) -> None:
+    checked = check(tmp_path, *bad, rows=rows)
+
+    assert not checked.passed
+    assert code in {refusal["code"] for refusal in checked.summary["refusals"]}
+
+
+def test_a_file_of_nothing_acceptable_is_refused_not_broken(tmp_path: Path) -> None:
+    missing: dict[str, str | None] = {"input_text": None}
+    checked = check(tmp_path, *[dict(missing) for _ in range(3)], rows=0)
+
+    assert not checked.passed
+    assert checked.accepted.is_empty()
+    assert checked.summary["rejected"] == 3
+
+
+def test_data_docs_hold_no_value_of_any_row(tmp_path: Path) -> None:
+    planted = dict.fromkeys(
+        ("conversation_id", "complaint_category", "confidence_score", "started_at", "channel"), SECRET
+    )
+    checked = check(tmp_path, {**planted, "input_text": f"我的密语是{SECRET}"}, {"problem": f"not_json|{SECRET}"})
+
+    assert checked.summary["rejected"] == 2
+    assert [p for p in checked.docs.rglob("*") if p.is_file() and SECRET.encode() in p.read_bytes()] == []
+
+
+def test_every_message_of_the_contract_exists_in_both_languages() -> None:
+    contract = validate.load_contract()
+    codes = {c.message for c in (*contract.rows, *contract.together, *contract.file)} - {"$value"}
+
+    assert codes | {f"{code}.remedy" for code in codes} <= set(messages.TABLE)
+    assert all(re.search(r"[\u4e00-\u9fff]", chinese) for _, chinese in messages.TABLE.values())
