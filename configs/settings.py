@@ -74,9 +74,10 @@ class SplitSettings(Section):
 
 
 class PromptSettings(Section):
-    """What the prompt tells the model; `definitions` adds each category's definition to the instruction."""
+    """What the prompt tells the model: the `codes` alone (a tuned model knows what they mean), with `names`, with
+    `definitions` too."""
 
-    definitions: bool = True
+    tells: Literal["codes", "names", "definitions"] = "definitions"
     max_call_tokens: int = Field(default=1024, ge=16)
     head_share: Share = 0.6
 

@@ -71,11 +71,14 @@ class Prompt(Frozen):
         return [*ids[:first], *mark, *ids[len(ids) - last :]], len(ids) - room
 
 
-def instruct(names: list[tuple[str, str, str]], definitions: bool) -> str:
+def instruct(names: list[tuple[str, str, str]], tells: Literal["codes", "names", "definitions"]) -> str:
     """The instruction text from (code, Chinese name, definition) of each category, in order."""
-    lines = [f"{code} {name}" + (f"：{text}" if definitions and text else "") for code, name, text in names]
-    joined = "\n".join(lines) if definitions else "；".join(lines)
-    return f"判断这通电话的投诉类别，只回答代号。\n{joined}"
+    ask = "判断这通电话的投诉类别，只回答代号。"
+    if tells == "codes":
+        return ask
+    if tells == "names":
+        return ask + "\n" + "；".join(f"{code} {name}" for code, name, _ in names)
+    return ask + "\n" + "\n".join(f"{code} {name}" + (f"：{text}" if text else "") for code, name, text in names)
 
 
 def choose_template(encoder: Encoder) -> Template:

@@ -14,7 +14,7 @@ from data_contracts.taxonomy import Taxonomy
 from deploy.store import sha256_file
 from flows.session import Session, open_session
 from flows.stage import once
-from tasks import accept, stages
+from tasks import accept, stages, validate
 from tasks.stages import Work
 
 log = logging.getLogger("tingsu")
@@ -70,6 +70,7 @@ def keep(session: Session, wanted: Submission) -> Dataset:
         "sha256": digest,
         "wanted": wanted.model_copy(update={"file": path.suffix}),
         "data": data,
+        "contract": validate.contract_digest(),
     }
 
     def step(work: Work) -> Dataset:

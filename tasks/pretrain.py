@@ -195,7 +195,7 @@ def pretrain(recipe: Recipe, model: Any, found: list[Lesson]) -> list[tuple[floa
         losses.append((text.item(), topic.item()))
         seen += sum(len(one.ids) for one in batch)
         if step % 50 == 0:
-            text_loss, topic_loss = (sum(part) / 50 for part in zip(*losses[-50:], strict=True))
+            text_loss, topic_loss = (sum(pair[i] for pair in losses[-50:]) / 50 for i in (0, 1))
             speed = seen / (time.monotonic() - started)
             print(f"step {step} text {text_loss:.3f} topic {topic_loss:.3f} {speed:.0f} tokens/s", flush=True)
     return losses
@@ -231,12 +231,8 @@ def save(recipe: Recipe, model: Any, tokenizer: Any, out: Path, losses: list[tup
         pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL[1:]),
     ).save_pretrained(out)
-    facts = {
-        "recipe": vars(recipe),
-        "steps": len(losses),
-        "loss": round(sum(losses[-100:]) / len(losses[-100:]), 4),
-        "data": "synthetic",
-    }
+    text, topic = (round(sum(pair[i] for pair in losses[-100:]) / 100, 4) for i in (0, 1))
+    facts = {"recipe": vars(recipe), "loss": {"text": text, "topic": topic}, "data": "synthetic"}
     (out / "recipe.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ def compose(base: Base, taxonomy: Taxonomy, settings: PromptSettings) -> Prompt:
     named = [(c.code, c.name_zh, c.definition) for c in taxonomy.categories]
     return Prompt(
         template=choose_template(tokens),
-        instruction=instruct(named, settings.definitions),
+        instruction=instruct(named, settings.tells),
         max_call_tokens=settings.max_call_tokens,
         head_share=settings.head_share,
     )

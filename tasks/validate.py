@@ -4,6 +4,7 @@ The expectations are data (`data_contracts/expectations`) and run on a narrow ta
 keep row numbers only: by default Great Expectations writes failing values into its results and Data Docs.
 """
 
+import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ INDEXES_ONLY = {
     "partial_unexpected_count": 0,
     "return_unexpected_index_query": False,
 }
+
+
+def contract_digest() -> str:
+    """SHA-256 of the expectations, so that what was accepted under another contract is checked again."""
+    return hashlib.sha256(CONTRACT.read_bytes()).hexdigest()
 
 
 class Check(Frozen):

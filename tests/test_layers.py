@@ -47,7 +47,7 @@ OWNERS = {
     "rensa": ["tasks/near.py"],
     "safetensors": ["tasks/gguf_file.py", "tasks/merge.py", "tasks/quantize.py", "deploy/engines/weights.py"],
     "scipy": ["tasks/calibrate.py", "tasks/resample.py"],
-    "sklearn": ["tasks/baseline.py"],
+    "sklearn": ["tasks/baseline.py", "tasks/pretrain.py"],
     "sqlalchemy": ["tasks/tracking.py"],
     "starlette": ["deploy/service/*.py", "deploy/console/*.py"],
     "stdnum": ["data_contracts/personal.py"],

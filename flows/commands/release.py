@@ -29,7 +29,8 @@ def promote(
     at = open_registry(profile, sets)
     if dry_run:
         verdict = registry.permit(at, version)
-        text = f"version {version} may be promoted: bundle {verdict.bundle_digest[:12]}, verdict of {verdict.created_at}. Nothing was changed"
+        of = f"bundle {verdict.bundle_digest[:12]}, verdict of {verdict.created_at}"
+        text = f"version {version} may be promoted: {of}. Nothing was changed"
         show(verdict.model_dump(mode="json"), text, as_json)
         return
     live = release.promote(at, version, open_session(profile, sets=sets or ()).settings)

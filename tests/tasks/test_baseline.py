@@ -13,8 +13,9 @@ from tests.tiny import Bench, make_bench
 
 def predictions(bench: Bench) -> pl.DataFrame:
     work = bench.work("baseline")
-    made = fit(bench.splits, bench.taxonomy, BaselineSettings(), work)
-    assert (made.hop, made.side, made.tokens) == ("baseline", "gold", 0)
+    sides = fit(bench.splits, bench.taxonomy, BaselineSettings(), work).predictions
+    assert set(sides) == {"calibration", "gold"}
+    assert (sides["gold"].hop, sides["gold"].side, sides["gold"].tokens) == ("baseline", "gold", 0)
     return pl.read_parquet(work.out / "gold.parquet")
 
 

@@ -1,0 +1,188 @@
+"""The main job on real parts: Prefect server and worker, MLflow, Great Expectations, the tiny base, the service.
+
+One stack and one pipeline run for all tests here. The thresholds are set so low that a model trained for an epoch is
+promoted: what is tested is the machinery, not the model.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+LOW_BAR = "gate.bounds=[{metric: error_share, at_most: 0.0}, {metric: quantization_loss_f1, at_most: 0.9}]"
+QUICK = [
+    *("--set", LOW_BAR, "--set", "train.epochs=1", "--set", "benchmark.duration_s=3", "--set", "benchmark.warmup_s=1"),
+    *("--set", "gate.resamples=200"),
+]
+
+
+@dataclass
+class Job:
+    """A home with a running stack, and what the commands answered."""
+
+    home: Path
+    env: dict[str, str]
+    ports: dict[str, int]
+    dataset: dict[str, Any]
+    first: dict[str, Any]
+
+    def run(self, *words: str, ok: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
+        return command(self.env, *words, ok=ok)
+
+    def json(self, *words: str, ok: tuple[int, ...] = (0,)) -> Any:
+        return json.loads(self.run(*words, "--json", ok=ok).stdout)
+
+
+def command(env: dict[str, str], *words: str, ok: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-P", "-m", "flows", *words]
+    found = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=900)
+    assert found.returncode in ok, f"{words}: exit {found.returncode}\n{found.stdout}\n{found.stderr}"
+    return found
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    found = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    home = tmp_path_factory.mktemp("job")
+    names = ("service", "console", "mlflow", "prefect", "engines_from")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    env |= {"PYTHONPATH": str(ROOT), "TINGSU_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    env |= {f"TINGSU_PORTS__{name.upper()}": str(port) for name, port in ports.items()}
+    try:
+        command(env, "up")
+        command(env, "sample", "--calls", "700", "--seed", "77", "--out", str(home / "calls.jsonl"))
+        dataset = json.loads(command(env, "submit", str(home / "calls.jsonl"), "--name", "seventy", "--json").stdout)
+        first = json.loads(command(env, "retrain", "--dataset", dataset["id"], *QUICK, "--json").stdout)
+        yield Job(home, env, ports, dataset, first)
+    finally:
+        command(env, "down")
+
+
+def test_every_hop_is_measured_on_the_same_gold_calls(job: Job) -> None:
+    reports = job.first["reports"]
+
+    assert list(reports) == ["baseline", "untuned", "adapter", "merged", "int8", "gguf-q8_0", "served"]
+    assert len({report["rows_digest"] for report in reports.values()}) == 1
+    assert all(report["rows"] == reports["served"]["rows"] > 80 for report in reports.values())
+
+
+def test_what_is_served_is_what_was_measured(job: Job) -> None:
+    int8, served = job.first["reports"]["int8"]["metrics"], job.first["reports"]["served"]["metrics"]
+
+    assert served["macro_f1"] == pytest.approx(int8["macro_f1"], abs=0.02)
+    assert served["calibration_error_share"] == pytest.approx(int8["calibration_error_share"], abs=0.02)
+
+
+def test_promote_makes_a_champion_that_serves(job: Job) -> None:
+    assert job.first["verdict"]["decision"] == "PROMOTE"
+    assert job.first["release"]["endpoint"].endswith(str(job.ports["service"]))
+    answer = job.json("classify", "客户：宽带断了三天没人来修", "--url", job.first["release"]["endpoint"])
+
+    assert answer["decision"] in ("auto", "review")
+    assert answer["synthetic"] is True
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert job.run("verify", job.first["release"]["endpoint"]).returncode == 0
+
+
+def test_mlflow_has_a_nested_run_a_stage_with_metrics_figures_and_the_dataset(job: Job) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"http://127.0.0.1:{job.ports['mlflow']}")
+    experiment = client.get_experiment_by_name("tingsu")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+
+    assert len(parents) == 1
+    assert parents[0].info.status == "FINISHED"
+    assert parents[0].data.tags["verdict"] == "PROMOTE"
+    assert parents[0].data.tags["synthetic"] == "true"
+    assert parents[0].inputs.dataset_inputs[0].dataset.name == "seventy"
+    assert parents[0].data.params["train.epochs"] == "1"
+    assert {c.info.run_name for c in children} >= {"split", "train", "merge", "quantize int8", "measure served", "benchmark", "judge"}
+    served = next(c for c in children if c.info.run_name == "measure served")
+    names = {a.path for a in client.list_artifacts(served.info.run_id)}
+    assert {"report.json", "confusion.png", "reliability.png", "latency.png"} <= names, names
+    model = client.get_registered_model("complaints")
+    assert model.aliases["champion"] == str(job.first["version"]["version"])
+
+
+def test_the_same_command_again_reuses_every_stage(job: Job) -> None:
+    again = job.run("retrain", "--dataset", job.dataset["id"], *QUICK, "--json")
+
+    lines = [line for line in again.stderr.splitlines() if line.endswith(" s") or line.endswith("reused")]
+    assert len(lines) >= 18
+    assert [line for line in lines if not line.endswith("reused")] == []
+    assert json.loads(again.stdout)["version"] == job.first["version"]
+
+
+def test_the_same_file_again_is_the_same_dataset(job: Job) -> None:
+    again = job.json("submit", str(job.home / "calls.jsonl"), "--name", "seventy")
+
+    assert again["id"] == job.dataset["id"]
+    assert len(job.json("datasets")) == 1
+
+
+def test_a_deployment_run_goes_through_server_and_worker(job: Job) -> None:
+    prefect = Path(sys.executable).with_name("prefect")
+    env = {**job.env, "PREFECT_API_URL": f"http://127.0.0.1:{job.ports['prefect']}/api"}
+    sets = json.dumps(QUICK[1::2])
+    argv = [prefect, "deployment", "run", "retrain/on-demand", "--param", f"sets={sets}", "--watch"]
+    found = subprocess.run([str(a) for a in argv], capture_output=True, text=True, env=env, timeout=600)
+
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "Completed" in found.stdout
+    listed = subprocess.run([str(prefect), "deployment", "ls"], capture_output=True, text=True, env=env, timeout=120)
+    assert "nightly" in listed.stdout
+
+
+def test_the_auditor_gets_an_answer(job: Job) -> None:
+    version = job.first["version"]["version"]
+    text = job.run("why", str(version)).stdout
+
+    assert job.first["bundle"]["digest"][:12] in text
+    assert job.dataset["id"][:12] in text
+    assert {e["event"]["kind"] for e in job.json("history")} >= {"recorded", "released", "promoted"}
+    assert job.json("gate", str(version))["decision"] == "PROMOTE"
+    assert job.json("models")[0]["version"]["version"] == version
+
+
+def test_a_worse_model_is_not_released(job: Job) -> None:
+    strict = ["--set", "gate.bounds=[{metric: macro_f1, at_least: 0.99}]"]
+    found = job.run("retrain", "--dataset", job.dataset["id"], *QUICK, *strict, "--set", "train.learning_rate=1e-5", ok=(3,))
+
+    assert "REJECT" in found.stdout
+    worst = job.json("models")[0]["version"]["version"]
+    refused = job.run("promote", str(worst), ok=(3,))
+    assert "REJECT" in refused.stderr
+    assert job.json("classify", "你好", "--url", f"http://127.0.0.1:{job.ports['service']}")["model_version"].startswith("1+")
+
+
+def test_nothing_personal_reached_any_file(job: Job) -> None:
+    from data_contracts.samples import generate_with_truth
+
+    planted = {p.value for _, truth in generate_with_truth(700, 77) for p in truth.planted if p.kind in ("mobile", "id_card", "email")}
+    assert len(planted) > 30
+    files = [f for f in job.home.rglob("*") if f.is_file() and f.name != "calls.jsonl" and f.stat().st_size < 50_000_000]
+    found = {f.relative_to(job.home).as_posix() for f in files if any(value.encode() in f.read_bytes() for value in planted)}
+
+    assert found == set()
