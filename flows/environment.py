@@ -12,7 +12,7 @@ def prepare(home: Path, settings: Settings) -> None:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     wanted = orchestrator.environment(home, settings) | {
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",  # our own lines tell what happens, and errors reach the caller
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     }
     if not is_up(home):

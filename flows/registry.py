@@ -1,12 +1,11 @@
 """Opens the registry for a command."""
 
-import getpass
 from collections.abc import Sequence
 
 from data_contracts.artifacts import Verdict
 from data_contracts.errors import GateRefused
 from deploy import bundle
-from flows.run import tracker
+from flows.run import registry_of
 from flows.session import open_session
 from tasks import versions
 from tasks.versions import Registry
@@ -15,9 +14,7 @@ from tasks.versions import Registry
 def open_registry(profile: str = "tiny", sets: Sequence[str] | None = None) -> Registry:
     """The registered model of the settings, with this home's key."""
     session = open_session(profile, sets=sets or ())
-    return Registry(
-        tracker(session.settings, session.home), session.store, bundle.public_key(session.home), by=getpass.getuser()
-    )
+    return registry_of(session.settings, session.home, session.store)
 
 
 def stored_verdict(at: Registry, version: int) -> Verdict:

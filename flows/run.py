@@ -16,7 +16,7 @@ from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy.operate import processes
 from deploy.operate.stack import TRACKING
-from deploy.signing import public_key
+from deploy.signing import keypair, public_key
 from deploy.store import Store
 from tasks import trace
 from tasks.gate import Evidence
@@ -56,7 +56,7 @@ class Run:
     @property
     def registry(self) -> Registry:
         """The registered model and whose verdicts count."""
-        return Registry(tracker(self.settings, self.home), self.store, public_key(self.home), by=getpass.getuser())
+        return registry_of(self.settings, self.home, self.store)
 
     def note(self, title: str, outcome: Outcome[Any]) -> None:
         """Say a finished stage on one line and log it; a run that finds everything done opens no MLflow run."""
@@ -140,3 +140,10 @@ def tracker(settings: Settings, home: Path) -> Tracker:
     server = None if settings.mlflow.uri else processes.find(home, TRACKING)
     is_up = server is not None and processes.alive(server) and processes.answers(server.url)
     return Tracker(settings.mlflow, home, server.url.removesuffix("/health") if server and is_up else None)
+
+
+def registry_of(settings: Settings, home: Path, store: Store) -> Registry:
+    """The registered model of the settings; verdicts of this home's gate count, whose key is made at first use."""
+    if not (home / "keys").exists():
+        keypair(home)
+    return Registry(tracker(settings, home), store, public_key(home), by=getpass.getuser())

@@ -49,8 +49,9 @@ def stage(step: Callable[..., R], kind: type[R], **policy: Any) -> Callable[...,
                 Completed(name="Reused", message=outcome.key, data=outcome.result) if outcome.reused else outcome.result
             )
 
-        result: R = task(name=title, cache_policy=NO_CACHE, persist_result=False, **policy)(body)()
-        return result
+        answer = task(name=title, cache_policy=NO_CACHE, persist_result=False, **policy)(body)()
+        found: R = answer.result() if isinstance(answer, State) else answer
+        return found
 
     return call
 

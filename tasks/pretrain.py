@@ -1,9 +1,11 @@
 """Make the tiny base: a Qwen3-architecture language model of a few million parameters, pretrained on generated calls.
 
 LoRA on a random transformer learns nothing, so the shipped `configs/tiny-base` was made once by this script, from generator
-text of a seed of its own. It reads calls as a language model does, and names after each the topic it falls into when
-calls are clustered by their words (k-means): so its answer place and the letters used there are alive, as they are in any
-base model. It never sees a category.
+text of a seed of its own, by three self-supervised lessons; it never sees a category:
+
+- text: the next token of every call;
+- gist: some clauses of the customer are left out, and their words are to be told in the answer's place;
+- letters: which letter follows another in the alphabet, so that the letters used as codes are alive and apart.
 
     ./.venv/bin/python -P -m tasks.pretrain --out configs/tiny-base
 """
@@ -12,6 +14,7 @@ import argparse
 import json
 import math
 import random
+import re
 import string
 import time
 from collections.abc import Iterator
@@ -22,8 +25,10 @@ from typing import Any, NamedTuple
 from data_contracts.prompt import Prompt
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
-TOPICS = string.ascii_letters + string.digits
-INSTRUCTION = "判断这通电话的话题，只回答代号。"
+LETTERS = string.ascii_uppercase
+GIST = "这通电话里客户还说了什么？"
+NEXT_LETTER = "字母表里后面的字母是哪个？"
+CLAUSE = re.compile(r"[，。？！,\n]")
 # Qwen2/Qwen3's own pre-tokenizer: digits one by one, letters and other marks in runs.
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
@@ -35,7 +40,7 @@ SPLIT = (
 class Recipe:
     """How the base is made. `batch` is calls a step; `seed` must differ from any seed data are made with."""
 
-    calls: int = 60_000
+    calls: int = 40_000
     seed: int = 900_001
     vocabulary: int = 4096
     hidden: int = 192
@@ -44,17 +49,18 @@ class Recipe:
     kv_heads: int = 2
     intermediate: int = 512
     batch: int = 16
-    steps: int = 4000
+    steps: int = 2400
     learning_rate: float = 3e-3
-    topic_weight: float = 0.5
+    gist_weight: float = 0.5
+    letter_weight: float = 0.2
 
 
 class Lesson(NamedTuple):
-    """One call: its ids with the topic's last, and where the call itself begins and ends."""
+    """One rendered prompt. `text`: the part of it whose tokens are learned; `answers`: what may stand in the answer's place."""
 
     ids: list[int]
-    begin: int
-    end: int
+    text: slice
+    answers: list[int]
 
 
 def texts(recipe: Recipe, calls: int) -> Iterator[str]:
@@ -67,25 +73,6 @@ def texts(recipe: Recipe, calls: int) -> Iterator[str]:
     for record in generate(calls, recipe.seed, labelled=False):
         turns: Any = record["turns"]
         yield mask(clean(flatten(tuple(Turn(**t) for t in turns)))).text
-
-
-def topics(calls: list[str], seed: int) -> list[int]:
-    """The cluster of each call, by the words of its customer: TF-IDF, 64 components, k-means."""
-    from sklearn.cluster import MiniBatchKMeans
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import Normalizer
-
-    spoken = ["".join(line[3:] for line in call.splitlines() if line.startswith("客户")) for call in calls]
-    steps = make_pipeline(
-        TfidfVectorizer(analyzer="char", ngram_range=(2, 3), max_features=30_000, min_df=5, max_df=0.2),
-        TruncatedSVD(64, random_state=seed),
-        Normalizer(),
-        MiniBatchKMeans(len(TOPICS), random_state=seed, n_init=3, batch_size=4096),
-    )
-    steps.fit(spoken[:20_000])
-    return [int(topic) for topic in steps.predict(spoken)]
 
 
 def train_tokenizer(recipe: Recipe) -> Any:
@@ -141,50 +128,71 @@ def build_model(recipe: Recipe, tokenizer: Any) -> Any:
     return model
 
 
-def lessons(recipe: Recipe, tokenizer: Any, folder: Path) -> list[Lesson]:
-    """Every call in the prompt's frame, with its topic as the answer."""
-    from deploy.tokenizer import Tokens
+class Teacher:
+    """Renders lessons in the prompt's frame."""
 
-    tokenizer.save(str(folder / "tokenizer.json"))
-    tokens = Tokens.load(folder)
-    prompt = Prompt(template="qwen3", instruction=INSTRUCTION)
-    calls = list(texts(recipe, recipe.calls))
-    answers = [tokens.text_ids(letter)[0] for letter in TOPICS]
-    after = len(prompt.frame(tokens)[1])
-    found = []
-    for call, topic in zip(calls, topics(calls, recipe.seed), strict=True):
-        encoded = prompt.encode(call, tokens)
-        found.append(Lesson([*encoded.ids, answers[topic]], encoded.head_tokens, len(encoded.ids) - after))
-    return found
+    def __init__(self, tokenizer: Any, folder: Path, seed: int) -> None:
+        from deploy.tokenizer import Tokens
+
+        tokenizer.save(str(folder / "tokenizer.json"))
+        self.tokens = Tokens.load(folder)
+        self.random = random.Random(seed)
+
+    def gist(self, call: str) -> Lesson:
+        """A call without one to three of the customer's clauses, whose tokens are the answers."""
+        left_out: list[str] = []
+        lines = call.split("\n")
+        spoken = [i for i, line in enumerate(lines) if line.startswith("客户：")]
+        for i in self.random.sample(spoken, min(len(spoken), self.random.randint(1, 3))):
+            clauses = CLAUSE.split(lines[i][3:])
+            left_out.append(clauses.pop(self.random.randrange(len(clauses))))
+            lines[i] = "客户：" + "，".join(clauses)
+        answers = [token for clause in left_out for token in self.tokens.text_ids(clause)]
+        return self._lesson(GIST, "\n".join(lines), answers)
+
+    def letter(self) -> Lesson:
+        """Which letter comes so many places later."""
+        at = self.random.randrange(len(LETTERS))
+        by = self.random.randint(1, 5)
+        answer = LETTERS[(at + by) % len(LETTERS)]
+        return self._lesson(NEXT_LETTER, f"{LETTERS[at]}，第{by}个", self.tokens.text_ids(answer))
+
+    def _lesson(self, instruction: str, text: str, answers: list[int]) -> Lesson:
+        prompt = Prompt(template="qwen3", instruction=instruction)
+        encoded = prompt.encode(text, self.tokens)
+        end = len(encoded.ids) - len(prompt.frame(self.tokens)[1])
+        return Lesson(list(encoded.ids), slice(encoded.head_tokens, end), answers)
 
 
-def batches(recipe: Recipe, found: list[Lesson]) -> Iterator[list[Lesson]]:
+def batches(recipe: Recipe, calls: list[str], teacher: Teacher) -> Iterator[list[Lesson]]:
     """Endless batches of calls of similar length, in random order."""
     order = random.Random(recipe.seed)
+    pool = 50 * recipe.batch
     while True:
-        order.shuffle(found)
-        for start in range(0, len(found) - 50 * recipe.batch, 50 * recipe.batch):
-            near = sorted(found[start : start + 50 * recipe.batch], key=lambda one: len(one.ids))
-            chunks = [near[i : i + recipe.batch] for i in range(0, len(near), recipe.batch)]
+        order.shuffle(calls)
+        for start in range(0, len(calls) - pool + 1, pool):
+            near = sorted(calls[start : start + pool], key=len)
+            chunks = [near[i : i + recipe.batch] for i in range(0, pool, recipe.batch)]
             order.shuffle(chunks)
-            yield from chunks
+            yield from ([teacher.gist(call) for call in chunk] for chunk in chunks)
 
 
-def pretrain(recipe: Recipe, model: Any, found: list[Lesson]) -> list[tuple[float, float]]:
-    """Warm-up then cosine; bf16 weights with fp32 masters. Returns the losses of each step: next token, and topic."""
+def pretrain(recipe: Recipe, model: Any, calls: list[str], teacher: Teacher) -> list[tuple[float, ...]]:
+    """Warm-up then cosine; bf16 weights with fp32 masters. Returns each step's losses: text, gist, letters."""
     import torch
 
     weights = list(model.parameters())
     masters = [w.detach().float().clone() for w in weights]
     optimizer = torch.optim.AdamW(masters, lr=recipe.learning_rate, weight_decay=0.05, betas=(0.9, 0.98))
-    losses: list[tuple[float, float]] = []
+    losses: list[tuple[float, ...]] = []
     started, seen = time.monotonic(), 0
-    for step, batch in zip(range(1, recipe.steps + 1), batches(recipe, found), strict=False):
+    for step, batch in zip(range(1, recipe.steps + 1), batches(recipe, calls, teacher), strict=False):
         rate = min(1.0, step / 200) * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps))
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * rate
-        text, topic = _losses(model, batch)
-        (text + recipe.topic_weight * topic).backward()
+        text, gist = _losses(model, batch)
+        _, letters = _losses(model, [teacher.letter() for _ in range(recipe.batch)])
+        (text + recipe.gist_weight * gist + recipe.letter_weight * letters).backward()
         for master, weight in zip(masters, weights, strict=True):
             master.grad, weight.grad = weight.grad.float(), None
         torch.nn.utils.clip_grad_norm_(masters, 1.0)
@@ -192,35 +200,45 @@ def pretrain(recipe: Recipe, model: Any, found: list[Lesson]) -> list[tuple[floa
         with torch.no_grad():
             for master, weight in zip(masters, weights, strict=True):
                 weight.copy_(master)
-        losses.append((text.item(), topic.item()))
+        losses.append((text.item(), gist.item(), letters.item()))
         seen += sum(len(one.ids) for one in batch)
         if step % 50 == 0:
-            text_loss, topic_loss = (sum(pair[i] for pair in losses[-50:]) / 50 for i in (0, 1))
-            speed = seen / (time.monotonic() - started)
-            print(f"step {step} text {text_loss:.3f} topic {topic_loss:.3f} {speed:.0f} tokens/s", flush=True)
+            _tell(losses, seen / (time.monotonic() - started))
     return losses
 
 
+def _tell(losses: list[tuple[float, ...]], speed: float) -> None:
+    text, gist, letters = mean(losses[-50:])
+    line = f"step {len(losses)} text {text:.3f} gist {gist:.3f} letters {letters:.3f} {speed:.0f} tokens/s"
+    print(line, flush=True)
+
+
+def mean(rows: list[tuple[float, ...]]) -> list[float]:
+    """Column means."""
+    return [round(sum(column) / len(rows), 4) for column in zip(*rows, strict=True)]
+
+
 def _losses(model: Any, batch: list[Lesson]) -> tuple[Any, Any]:
-    """Mean loss of the calls' tokens, and of their topics."""
+    """Mean loss of the texts' tokens, and of the answers in the answer's place."""
     import torch
 
-    longest = max(len(one.ids) for one in batch) - 1
+    longest = max(len(one.ids) for one in batch)
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
     target = torch.full((len(batch), longest), -100)
     for row, one in enumerate(batch):
-        ids[row, : len(one.ids) - 1] = torch.tensor(one.ids[:-1])
-        target[row, one.begin : one.end - 1] = torch.tensor(one.ids[one.begin + 1 : one.end])
+        ids[row, : len(one.ids)] = torch.tensor(one.ids)
+        target[row, one.text.start : one.text.stop - 1] = torch.tensor(one.ids[one.text.start + 1 : one.text.stop])
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
     kept = target >= 0
-    loss = torch.nn.functional.cross_entropy
-    last = torch.tensor([len(one.ids) - 2 for one in batch])
-    topic = model.lm_head(hidden[torch.arange(len(batch)), last]).float()
-    text = model.lm_head(hidden[kept]).float()
-    return loss(text, target[kept]), loss(topic, torch.tensor([one.ids[-1] for one in batch]))
+    text = torch.nn.functional.cross_entropy(model.lm_head(hidden[kept]).float(), target[kept])
+    last = hidden[torch.arange(len(batch)), torch.tensor([len(one.ids) - 1 for one in batch])]
+    told = torch.log_softmax(model.lm_head(last).float(), dim=-1)
+    rows = torch.tensor([row for row, one in enumerate(batch) for _ in one.answers], dtype=torch.long)
+    answers = torch.tensor([token for one in batch for token in one.answers], dtype=torch.long)
+    return text, -told[rows, answers].mean()
 
 
-def save(recipe: Recipe, model: Any, tokenizer: Any, out: Path, losses: list[tuple[float, float]]) -> None:
+def save(recipe: Recipe, model: Any, tokenizer: Any, out: Path, losses: list[tuple[float, ...]]) -> None:
     """bf16 safetensors, tokenizer and the recipe, so that anyone can see how the base was made."""
     from transformers import PreTrainedTokenizerFast
 
@@ -231,8 +249,8 @@ def save(recipe: Recipe, model: Any, tokenizer: Any, out: Path, losses: list[tup
         pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL[1:]),
     ).save_pretrained(out)
-    text, topic = (round(sum(pair[i] for pair in losses[-100:]) / 100, 4) for i in (0, 1))
-    facts = {"recipe": vars(recipe), "loss": {"text": text, "topic": topic}, "data": "synthetic"}
+    learned = dict(zip(("text", "gist", "letters"), mean(losses[-100:]), strict=True))
+    facts = {"recipe": vars(recipe), "loss": learned, "data": "synthetic calls"}
     (out / "recipe.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
@@ -249,7 +267,8 @@ def main() -> None:
     tokenizer = train_tokenizer(recipe)
     model = build_model(recipe, tokenizer)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    save(recipe, model, tokenizer, out, pretrain(recipe, model, lessons(recipe, tokenizer, out)))
+    calls = list(texts(recipe, recipe.calls))
+    save(recipe, model, tokenizer, out, pretrain(recipe, model, calls, Teacher(tokenizer, out, recipe.seed)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Runs a flow from the command line: on the server that `up` started, else on an embedded one."""
 
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -17,5 +16,4 @@ def flow_of(name: str, profile: str, sets: Sequence[str] | None) -> Callable[...
         print("starting an embedded Prefect server (about 15 s; `./tingsu up` keeps one running) …", file=sys.stderr)
     prepare(session.home, session.settings)
     flow: Callable[..., Any] = getattr(import_module(f"flows.{name}"), name)
-    logging.getLogger("prefect").setLevel(logging.ERROR)
     return flow

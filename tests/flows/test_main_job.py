@@ -118,7 +118,15 @@ def test_mlflow_has_a_nested_run_a_stage_with_metrics_figures_and_the_dataset(jo
     assert parents[0].data.tags["synthetic"] == "true"
     assert parents[0].inputs.dataset_inputs[0].dataset.name == "seventy"
     assert parents[0].data.params["train.epochs"] == "1"
-    assert {c.info.run_name for c in children} >= {"split", "train", "merge", "quantize int8", "measure served", "benchmark", "judge"}
+    assert {c.info.run_name for c in children} >= {
+        "split",
+        "train",
+        "merge",
+        "quantize int8",
+        "measure served",
+        "benchmark",
+        "judge",
+    }
     served = next(c for c in children if c.info.run_name == "measure served")
     names = {a.path for a in client.list_artifacts(served.info.run_id)}
     assert {"report.json", "confusion.png", "reliability.png", "latency.png"} <= names, names
@@ -168,21 +176,34 @@ def test_the_auditor_gets_an_answer(job: Job) -> None:
 
 def test_a_worse_model_is_not_released(job: Job) -> None:
     strict = ["--set", "gate.bounds=[{metric: macro_f1, at_least: 0.99}]"]
-    found = job.run("retrain", "--dataset", job.dataset["id"], *QUICK, *strict, "--set", "train.learning_rate=1e-5", ok=(3,))
+    found = job.run(
+        "retrain", "--dataset", job.dataset["id"], *QUICK, *strict, "--set", "train.learning_rate=1e-5", ok=(3,)
+    )
 
     assert "REJECT" in found.stdout
     worst = job.json("models")[0]["version"]["version"]
     refused = job.run("promote", str(worst), ok=(3,))
     assert "REJECT" in refused.stderr
-    assert job.json("classify", "你好", "--url", f"http://127.0.0.1:{job.ports['service']}")["model_version"].startswith("1+")
+    assert job.json("classify", "你好", "--url", f"http://127.0.0.1:{job.ports['service']}")[
+        "model_version"
+    ].startswith("1+")
 
 
 def test_nothing_personal_reached_any_file(job: Job) -> None:
     from data_contracts.samples import generate_with_truth
 
-    planted = {p.value for _, truth in generate_with_truth(700, 77) for p in truth.planted if p.kind in ("mobile", "id_card", "email")}
+    planted = {
+        p.value
+        for _, truth in generate_with_truth(700, 77)
+        for p in truth.planted
+        if p.kind in ("mobile", "id_card", "email")
+    }
     assert len(planted) > 30
-    files = [f for f in job.home.rglob("*") if f.is_file() and f.name != "calls.jsonl" and f.stat().st_size < 50_000_000]
-    found = {f.relative_to(job.home).as_posix() for f in files if any(value.encode() in f.read_bytes() for value in planted)}
+    files = [
+        f for f in job.home.rglob("*") if f.is_file() and f.name != "calls.jsonl" and f.stat().st_size < 50_000_000
+    ]
+    found = {
+        f.relative_to(job.home).as_posix() for f in files if any(value.encode() in f.read_bytes() for value in planted)
+    }
 
     assert found == set()
