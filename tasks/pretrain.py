@@ -38,7 +38,8 @@ SPLIT = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the base is made. `batch` is calls a step; `seed` must differ from any seed data are made with."""
+    """How the base is made. `batch` is calls a step; `seed` must differ from any seed data are made with; `start` is a
+    base to go on from."""
 
     calls: int = 40_000
     seed: int = 900_001
@@ -51,8 +52,9 @@ class Recipe:
     batch: int = 16
     steps: int = 2400
     learning_rate: float = 3e-3
-    gist_weight: float = 0.5
-    letter_weight: float = 0.2
+    gist_weight: float = 1.0
+    letter_weight: float = 0.3
+    start: str = ""
 
 
 class Lesson(NamedTuple):
@@ -99,7 +101,7 @@ def train_tokenizer(recipe: Recipe) -> Any:
 
 
 def build_model(recipe: Recipe, tokenizer: Any) -> Any:
-    """A random Qwen3 of the recipe's shape, tied embeddings."""
+    """A Qwen3 of the recipe's shape, tied embeddings; random, or the one to go on from."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -123,6 +125,8 @@ def build_model(recipe: Recipe, tokenizer: Any) -> Any:
             pad_token_id=tokenizer.token_to_id("<|endoftext|>"),
         )
     )
+    if recipe.start:
+        model = Qwen3ForCausalLM.from_pretrained(recipe.start)
     model = model.to(torch.bfloat16)
     attention.use(model)
     return model
@@ -151,11 +155,9 @@ class Teacher:
         return self._lesson(GIST, "\n".join(lines), answers)
 
     def letter(self) -> Lesson:
-        """Which letter comes so many places later."""
+        """Which letter comes next."""
         at = self.random.randrange(len(LETTERS))
-        by = self.random.randint(1, 5)
-        answer = LETTERS[(at + by) % len(LETTERS)]
-        return self._lesson(NEXT_LETTER, f"{LETTERS[at]}，第{by}个", self.tokens.text_ids(answer))
+        return self._lesson(NEXT_LETTER, LETTERS[at], self.tokens.text_ids(LETTERS[(at + 1) % len(LETTERS)]))
 
     def _lesson(self, instruction: str, text: str, answers: list[int]) -> Lesson:
         prompt = Prompt(template="qwen3", instruction=instruction)
@@ -191,7 +193,7 @@ def pretrain(recipe: Recipe, model: Any, calls: list[str], teacher: Teacher) -> 
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * rate
         text, gist = _losses(model, batch)
-        _, letters = _losses(model, [teacher.letter() for _ in range(recipe.batch)])
+        _, letters = _losses(model, [teacher.letter() for _ in range(8)])
         (text + recipe.gist_weight * gist + recipe.letter_weight * letters).backward()
         for master, weight in zip(masters, weights, strict=True):
             master.grad, weight.grad = weight.grad.float(), None
