@@ -53,7 +53,10 @@ OWNERS = {
     "stdnum": ["data_contracts/personal.py"],
     "tokenizers": ["deploy/tokenizer.py", "tasks/pretrain.py"],
     "torch": [
-        *(f"tasks/{name}.py" for name in ("attention", "batches", "gguf_file", "merge", "pretrain", "quantize")),
+        *(
+            f"tasks/{name}.py"
+            for name in ("attention", "batches", "gguf_file", "lora", "merge", "pretrain", "quantize")
+        ),
         *(f"tasks/{name}.py" for name in ("train", "trainer")),
         "deploy/engines/*.py",
     ],
