@@ -277,7 +277,8 @@ def _from_environment(env: Mapping[str, str]) -> list[tuple[str, Any]]:
         if k.startswith(PREFIX) and "__" in k
     ]
     named = [(key, env[name]) for name, key in ALIASES.items() if env.get(name)]
-    return [(key, yaml.safe_load(value)) for key, value in [*named, *own]]
+    pairs = [_pair(f"{key}={value}") for key, value in [*named, *own]]
+    return [(key, value.upper() if key == "log.level" else value) for key, value in pairs]
 
 
 def _pair(item: str) -> tuple[str, Any]:

@@ -79,7 +79,7 @@ def verify(verdict: Verdict, bundle_digest: str, public_key: str) -> None:
             "run the gate again here, or install its gate.pub"
         )
     if not _is_signed(verdict, public_key):
-        raise GateRefused(f"{what} was changed after it was signed; run the gate again: ./tingsu gate")
+        raise GateRefused(f"{what} was changed after it was signed; run the gate again: ./tingsu retrain")
     if verdict.bundle_digest != bundle_digest:
         raise GateRefused(f"{what} does not cover bundle {bundle_digest[:12]}; each bundle needs a verdict of its own")
     if verdict.decision != "PROMOTE":

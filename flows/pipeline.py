@@ -1,10 +1,12 @@
 """The whole story, in order: from an accepted dataset to a verdict, and to a live release if the verdict is PROMOTE."""
 
+from configs.settings import Settings
 from data_contracts.artifacts import Calibration, Form, Hop, Model, Report, Side, Speed, Verdict
+from data_contracts.errors import ConfigurationError
 from data_contracts.taxonomy import Taxonomy
 from flows.run import Ending, Run, Trial
 from flows.steps import answer, assess, bind, decide, divide, drive, fit, fit_baseline, fuse, go_live, record, shrink
-from tasks import champion, gate, prompting
+from tasks import champion, gate, prompting, rollout
 from tasks import measure as measuring
 from tasks.champion import Champion
 from tasks.gate import Evidence
@@ -14,7 +16,7 @@ from tasks.score import ScoredSides
 def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     """Split, learn, measure every hop on the same gold calls, judge, and release what the gate lets through."""
     s = run.settings
-    gate.check(s.gate, taxonomy)  # a mistake in the thresholds shows now, not after the training
+    check(s, run, taxonomy)
     prompt = prompting.compose(run.base, taxonomy, s.prompt)
     reigning = champion.find(run.registry, taxonomy)
     trial = Trial(run, taxonomy, prompt, divide(run, run.dataset, s.split, s.data))
@@ -25,10 +27,11 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     driven = drive(run, bundle, trial.splits, s.benchmark, s.serve, s.ports, run.home)
     served = ScoredSides(predictions={"gold": driven.served})
     reports["served"] = measure(trial, served, "served", chosen, driven.speed)
-    if reigning is not None and reigning.bundle == bundle:  # nothing new: the champion keeps its version and verdict
+    evidence = trial.evidence(bundle, reports, driven.speed)
+    if reigning is not None and champion.covers(reigning, evidence):  # nothing new: it keeps its version and verdict
         verdict, version = reigning.verdict, reigning.version
     else:
-        verdict = judge(trial, trial.evidence(bundle, reports, driven.speed), reigning)
+        verdict = judge(trial, evidence, reigning)
         version = record(run.registry, run.candidate(bundle, verdict, reports, driven.speed))
     is_free = verdict.decision == "PROMOTE" and not s.gate.approval
     live = go_live(run.registry, version.version, s) if is_free else None
@@ -41,6 +44,16 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
         speed=driven.speed,
         release=live,
     )
+
+
+def check(settings: Settings, run: Run, taxonomy: Taxonomy) -> None:
+    """What can be known to be wrong now is said now, not after the training."""
+    if settings.slot != "classify":
+        raise ConfigurationError(
+            f"profile {settings.profile!r} is for slot {settings.slot!r}; only 'classify' is trained"
+        )
+    gate.check(settings.gate, taxonomy)
+    rollout.find(settings, run.home)
 
 
 def learn(trial: Trial) -> tuple[dict[Hop, Report], dict[Form, Model]]:
@@ -80,11 +93,11 @@ def measure(
 
 def judge(trial: Trial, evidence: Evidence, reigning: Champion | None) -> Verdict:
     """The verdict, against the champion if there is one, which answers the same gold calls anew."""
-    run = trial.run
-    if reigning is None:
-        return decide(run, evidence, run.home)
+    run, trusted = trial.run, trial.run.registry.trusted_key
+    if reigning is None or reigning.bundle == evidence.bundle:  # nobody to beat, or itself under new thresholds
+        return decide(run, evidence, trusted, run.home)
     how = (reigning.prompt, trial.taxonomy, run.settings.serve)
     scored = answer(run, reigning.model, "served", trial.splits, ("gold",), *how, label="champion")
     report = measure(trial, scored, "champion", reigning.calibration)
     against = {"champion": report, "champion_bundle": reigning.bundle.digest}
-    return decide(run, evidence.model_copy(update=against), run.home)
+    return decide(run, evidence.model_copy(update=against), trusted, run.home)

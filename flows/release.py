@@ -2,8 +2,8 @@
 
 from configs.settings import Settings
 from data_contracts.artifacts import Release, Version
-from data_contracts.errors import TingsuError
-from tasks import registry, rollout
+from data_contracts.errors import GateRefused, TingsuError
+from tasks import registry, rollout, versions
 from tasks.versions import Registry
 
 
@@ -13,20 +13,28 @@ def promote(at: Registry, version: int, settings: Settings) -> Release:
     Raises:
         GateRefused, BundleCorrupt, ConfigurationError: not permitted; nothing was touched.
         RolloutFailed: undone; the previous champion serves.
-        StoreUnavailable: the registry did not answer; the rollout was taken back.
+        StoreUnavailable: the registry did not answer; what this call made live was taken back, if something served before.
     """
     registry.permit(at, version)
+    live = rollout.status(settings, at.home)[0].live
     release = rollout.rollout(at.store, registry.get(at, version), settings, at.home, by=at.by)
     try:
         registry.promote(at, version)
     except TingsuError:
-        if release.previous_version is not None:
+        changed = live is None or live.version != version
+        if changed and release.previous_version is not None:
             rollout.undo(settings, at.home, by=at.by)
         raise
     return release
 
 
 def rollback(at: Registry, settings: Settings) -> tuple[Version, Release]:
-    """Make the previous champion serve again, and then the champion."""
+    """Make the previous champion serve again, and then the champion.
+
+    Raises:
+        GateRefused: there is no previous champion; nothing was touched.
+    """
+    if versions.by_alias(at, "previous") is None:
+        raise GateRefused(f"{at.name} has no previous version to return to; ./tingsu promote V chooses one")
     release = rollout.undo(settings, at.home, by=at.by)
     return registry.rollback(at), release

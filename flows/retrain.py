@@ -1,17 +1,19 @@
 """Flow `retrain`: the pipeline on an accepted dataset; on demand, on schedule, and from the command line alike."""
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from data_contracts.errors import TingsuError
+from data_contracts.errors import StoreUnavailable
 from data_contracts.taxonomy import Taxonomy
 from flows.pipeline import pipeline
 from flows.run import Ending, Run, tracker
 from flows.session import open_session
 from tasks import accept, base, summary
+from tasks.tracking import Status
 
 log = logging.getLogger("tingsu")
 
@@ -36,9 +38,9 @@ def retrain(
         ending = pipeline(run, taxonomy)
     except BaseException as error:
         if run.mlflow is not None:
-            tracker(session.settings, session.home).finish(
-                run.mlflow, "FAILED" if isinstance(error, TingsuError) else "KILLED"
-            )
+            with suppress(StoreUnavailable):  # the first error is the one to tell
+                status: Status = "FAILED" if isinstance(error, Exception) else "KILLED"
+                tracker(session.settings, session.home).finish(run.mlflow, status)
         raise
     if run.mlflow is not None:
         tracker(session.settings, session.home).finish(run.mlflow)

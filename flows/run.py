@@ -2,7 +2,9 @@
 
 import getpass
 import hashlib
+import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,11 +64,10 @@ class Run:
         """Say a finished stage on one line and log it; a run that finds everything done opens no MLflow run."""
         self.notes.append((title, outcome))
         log.info("%-24s %s", title, "reused" if outcome.reused else f"{outcome.seconds:.1f} s")
-        if self.mlflow is None and outcome.reused:
-            return
-        late = [] if self.mlflow else self.notes[:-1]
-        for earlier in [*late, self.notes[-1]]:
-            self._child(*earlier)
+        if self.mlflow is not None:
+            self._child(self.mlflow, title, outcome)
+        elif not outcome.reused:
+            self.parent()
 
     def candidate(self, bundle: BundleRef, verdict: Verdict, reports: Mapping[Hop, Report], speed: Speed) -> Candidate:
         """What the registry records."""
@@ -82,20 +83,25 @@ class Run:
         )
 
     def parent(self) -> RunRef:
-        """The MLflow run, opened at first use; an unfinished one of the same data and settings goes on."""
+        """The MLflow run, opened at first use with the stages so far; an unfinished one of the same data goes on."""
         if self.mlflow is None:
             t = tracker(self.settings, self.home)
-            plain = self.settings.model_dump(mode="json")
+            # an address may carry a password
+            plain = json.loads(re.sub(r"//[^/@\"]*@", "//***@", self.settings.model_dump_json()))
             key = hashlib.sha256(
                 f"{self.dataset.id}{self.base.digest}{self.settings.model_dump_json()}".encode()
             ).hexdigest()
             self.mlflow = t.open_run(f"{self.settings.profile} {self.dataset.name}", self._tags(), plain, key=key)
             t.log_dataset(self.mlflow, self.dataset)
+            for title, outcome in self.notes:
+                self._child(self.mlflow, title, outcome)
         return self.mlflow
 
-    def _child(self, title: str, outcome: Outcome[Any]) -> None:
-        parent = self.parent()
-        tracker(self.settings, self.home).child(parent, trace.stage_of(title, outcome, self.store))
+    def _child(self, parent: RunRef, title: str, outcome: Outcome[Any]) -> None:
+        at = tracker(self.settings, self.home)
+        if isinstance(outcome.result, Splits):
+            at.log_gold(parent, outcome.result)
+        at.child(parent, trace.stage_of(title, outcome, self.store))
 
     def _tags(self) -> dict[str, str]:
         return {

@@ -86,7 +86,7 @@ def datasets(store: Store) -> list[Dataset]:
 
 
 def find(store: Store, wanted: str | None, family: str) -> Dataset:
-    """The dataset whose id starts so; for None or `latest` the newest of the family.
+    """The dataset whose id starts so, or the newest of that name; for None or `latest` the newest of the family.
 
     Raises:
         ConfigurationError: none, or more than one; lists what there is.
@@ -97,7 +97,7 @@ def find(store: Store, wanted: str | None, family: str) -> Dataset:
         if not own:
             raise ConfigurationError(f"no dataset of family {family!r} yet; make one with ./tingsu submit FILE")
         return own[-1]
-    found = [d for d in known if d.id.startswith(str(wanted))]
+    found = [d for d in known if d.name == wanted][-1:] or [d for d in known if d.id.startswith(str(wanted))]
     if len(found) != 1:
         listed = ", ".join(f"{d.id[:12]} ({d.name})" for d in (found or known)[-8:]) or "none yet"
         raise ConfigurationError(

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from configs.settings import BenchmarkSettings, PortSettings, ServeSettings
 from data_contracts.artifacts import BundleRef, Predictions, Speed, Splits
@@ -25,6 +25,9 @@ from deploy.operate.processes import Command, Process
 from tasks import speed
 from tasks.speed import Usage
 from tasks.stages import Work
+
+if TYPE_CHECKING:
+    import deploy.service.__main__  # noqa: F401  # run as a process: its code belongs to this stage's key
 
 CLASSIFY = "/api/v1/classify"
 CALLS_A_REQUEST = 32

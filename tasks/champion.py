@@ -6,7 +6,8 @@ from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy import bundle
-from tasks import versions
+from tasks import gate, versions
+from tasks.gate import Evidence
 from tasks.versions import Registry
 
 
@@ -19,6 +20,17 @@ class Champion(Frozen):
     model: Model
     prompt: Prompt
     calibration: Calibration
+
+
+def covers(champion: Champion, evidence: Evidence) -> bool:
+    """Whether the champion's verdict answers this evidence already: same bundle, gold, thresholds and profile."""
+    verdict = champion.verdict
+    return (champion.bundle, verdict.gold_digest, verdict.thresholds_digest, verdict.profile) == (
+        evidence.bundle,
+        evidence.splits.gold_digest,
+        gate.thresholds_digest(evidence.settings),
+        evidence.profile,
+    )
 
 
 def find(at: Registry, taxonomy: Taxonomy) -> Champion | None:
@@ -35,7 +47,7 @@ def find(at: Registry, taxonomy: Taxonomy) -> Champion | None:
         raise GateRefused(
             f"not comparable: the champion of {at.name!r} (version {version.version}) answers taxonomy {content.taxonomy.name!r} "
             f"({content.taxonomy.digest[:12]}), this dataset has {taxonomy.name!r} ({taxonomy.digest[:12]}). "
-            "Give the new classifier a name: --set mlflow.model=NAME --set data.family=NAME"
+            "Give the new classifier a home of its own: export TINGSU_HOME=FOLDER"
         )
     return Champion(
         version=version,

@@ -78,6 +78,11 @@ def check(settings: GateSettings, taxonomy: Taxonomy) -> None:
         _known(settings.improve, quality, "gate.improve")
 
 
+def thresholds_digest(settings: GateSettings) -> str:
+    """What a verdict says of the thresholds it was judged by."""
+    return _digest(settings.model_dump_json())
+
+
 def combine(results: Iterable[BoundResult]) -> Decision:
     """REJECT if one binding bound is certainly missed, PROMOTE if all hold, else HOLD."""
     decisions = {r.decision for r in results if r.binding}
@@ -100,7 +105,7 @@ def _verdict(evidence: Evidence, results: tuple[BoundResult, ...]) -> Verdict:
         report_digest=_digest(
             *(r.model_dump_json() for r in evidence.reports.values()), evidence.speed.model_dump_json()
         ),
-        thresholds_digest=_digest(evidence.settings.model_dump_json()),
+        thresholds_digest=thresholds_digest(evidence.settings),
         champion_bundle=evidence.champion_bundle,
         engine=evidence.engine,
         quantization=evidence.quantization,

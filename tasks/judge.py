@@ -1,4 +1,4 @@
-"""Judges a candidate, counts the look at the gold set, signs the verdict and lays it beside the bundle with its reports."""
+"""Judges a candidate, counts the look at the gold set, signs the verdict; lays the reports beside the bundle."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from tasks.gate import Evidence
 from tasks.stages import Work
 
 
-def judge(evidence: Evidence, home: Path, *, work: Work) -> Verdict:
-    """The signed verdict.
+def judge(evidence: Evidence, trusted: str, home: Path, *, work: Work) -> Verdict:
+    """The verdict, signed with this home's key, whose public half is `trusted`.
 
     Raises:
         GateRefused, ConfigurationError, BundleCorrupt: as `gate.judge`.
@@ -21,7 +21,6 @@ def judge(evidence: Evidence, home: Path, *, work: Work) -> Verdict:
     for hop, report in evidence.reports.items():
         bundle.attest(work.store, evidence.bundle, f"report-{hop}.json", report.model_dump_json(indent=1).encode())
     bundle.attest(work.store, evidence.bundle, "speed.json", evidence.speed.model_dump_json(indent=1).encode())
-    bundle.attest(work.store, evidence.bundle, bundle.VERDICT, signed.model_dump_json(indent=1).encode())
     return signed
 
 

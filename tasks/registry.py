@@ -126,7 +126,7 @@ def permit(at: Registry, version: int) -> Verdict:
         judged = f"champion bundle {verdict.champion_bundle[:12]}" if verdict.champion_bundle else "no champion"
         raise GateRefused(
             f"version {version} was judged against {judged}, but the champion is now version {sitting.version} "
-            f"(bundle {sitting.bundle.digest[:12]}); judge it again with `./tingsu gate {version}`"
+            f"(bundle {sitting.bundle.digest[:12]}); judge it again: `./tingsu retrain` on its dataset"
         )
     return verdict
 

@@ -35,6 +35,7 @@ class Gold(Frozen):
     dataset_id: str
     taxonomy_digest: str
     rows: int
+    synthetic: bool = False
 
 
 def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, work: Work) -> Splits:
@@ -52,6 +53,12 @@ def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, work: W
         raise ContractViolation(
             f"the gold set of family {dataset.family!r} has another taxonomy; results under two cannot be compared; "
             "submit under another family (--set data.family=NAME), or with that gold set's taxonomy"
+        )
+    if frozen and frozen.synthetic != dataset.synthetic:
+        kinds = ("synthetic", "real") if frozen.synthetic else ("real", "synthetic")
+        raise ContractViolation(
+            f"the gold set of family {dataset.family!r} is {kinds[0]} and this dataset is {kinds[1]}; they are never "
+            "mixed. Work in a home of its own: export TINGSU_HOME=FOLDER"
         )
     rows = pl.read_parquet(work.store.local(frozen.key) / GOLD) if frozen else _first_gold(calls)
     sides, dropped = _apart(calls, rows, data.near_duplicate_jaccard)
@@ -135,6 +142,7 @@ def _freeze(rows: "pl.DataFrame", dataset: Dataset, work: Work) -> Gold:
         dataset_id=dataset.id,
         taxonomy_digest=dataset.taxonomy_digest,
         rows=rows.height,
+        synthetic=dataset.synthetic,
     )
     folder: Path = work.scratch / "gold"
     shutil.rmtree(folder, ignore_errors=True)

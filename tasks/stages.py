@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from data_contracts.errors import BundleCorrupt
 from data_contracts.schema import Frozen
+from deploy.operate import lock
 from deploy.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -72,9 +73,11 @@ def run(store: Store, key: str, kind: type[R], step: Callable[[Work], R]) -> Out
 
     `step` gets a Work with an empty `out`; a crash leaves nothing under `key`, and `scratch` as it was.
     """
-    found = finished(store, key, kind)
-    if found is not None:
-        return found
+    with lock.held(store.scratch("locks") / f"{key.replace('/', '-')}.lock"):  # one process a stage at a time
+        return finished(store, key, kind) or _perform(store, key, step)
+
+
+def _perform(store: Store, key: str, step: Callable[[Work], R]) -> Outcome[R]:
     scratch = store.scratch(key)
     out = scratch / "out"
     shutil.rmtree(out, ignore_errors=True)
@@ -98,7 +101,7 @@ def finished(store: Store, key: str, kind: type[R]) -> Outcome[R] | None:
         return None
     try:
         record = Record.model_validate_json((store.local(key) / RECORD).read_text(encoding="utf-8"))
-    except (BundleCorrupt, ValueError, OSError):
+    except (BundleCorrupt, ValueError):
         store.delete(key)
         return None
     return Outcome(kind.model_validate(record.result), key, record.seconds, reused=True)
@@ -125,7 +128,7 @@ def _closure(module: str) -> set[str]:
         name = todo.pop()
         if name not in seen:
             seen.add(name)
-            todo += _imports(_source(name))
+            todo += [*_imports(_source(name)), *_packages(name)]
     return seen
 
 
@@ -137,6 +140,13 @@ def _imports(source: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
         yield from (n for n in names if n.split(".")[0] in LAYERS and _source(n).is_file())
+
+
+def _packages(module: str) -> list[str]:
+    """The packages a module lies in that have code of their own."""
+    parts = module.split(".")
+    above = [".".join(parts[:n]) for n in range(2, len(parts))]
+    return [name for name in above if _source(name).is_file()]
 
 
 def _source(module: str) -> Path:

@@ -145,12 +145,6 @@ class Tracker:
         with self.client() as client:
             _log(client, run, metrics=summary.of_summary(what), tags=tags, model_id=model_id)
 
-    def log_paths(self, run: RunRef, paths: Sequence[Path]) -> None:
-        """Add files and folders to a run's artifacts."""
-        with self.client() as client:
-            for path in paths:
-                _log_path(client, run, path)
-
     def finish(self, run: RunRef, status: Status = "FINISHED") -> None:
         """End a run."""
         with self.client() as client:

@@ -4,11 +4,12 @@ import sys
 import time
 from typing import Any
 
+from data_contracts.errors import ConfigurationError
 from flows.commands.data import write_sample
 from flows.commands.models import ending_text
 from flows.commands.running import flow_of
 from flows.commands.service import sentence
-from flows.session import open_session
+from flows.session import Session, open_session
 
 CALLS = (
     "客户：这个月账单多出来六十块钱，我根本没开过什么视频会员，谁给我开通的，马上给我退了\n客服：我帮您查一下",
@@ -24,6 +25,7 @@ def demonstrate(calls: int, seed: int, sets: list[str]) -> int:
 
     started = time.monotonic()
     session = open_session(sets=sets)
+    refuse_real_data(session)
     file = session.home / "samples" / f"calls-{calls}-{seed}.jsonl"
     _say(f"1/4 {calls:,} synthetic calls, seed {seed} → {file}")
     if not file.exists():
@@ -42,6 +44,22 @@ def demonstrate(calls: int, seed: int, sets: list[str]) -> int:
             print(f"  {text.splitlines()[0][:30]}…\n    → {sentence(answer)}")
     print(_where(ending, time.monotonic() - started))
     return 0
+
+
+def refuse_real_data(session: Session) -> None:
+    """The demo would judge, and release, beside the real thing.
+
+    Raises:
+        ConfigurationError: this home holds a dataset that is not synthetic.
+    """
+    from tasks import accept
+
+    real = [d.name for d in accept.datasets(session.store) if not d.synthetic]
+    if real:
+        raise ConfigurationError(
+            f"{session.home} holds real data ({', '.join(real[:3])}); run the demo in a home of its own: "
+            "TINGSU_HOME=/tmp/tingsu-demo ./tingsu demo"
+        )
 
 
 def _say(text: str) -> None:

@@ -66,6 +66,14 @@ def test_a_mistyped_environment_setting_is_refused(tmp_path: Path) -> None:
     assert "did you mean 'train.rank'?" in found.stderr
 
 
+def test_generic_and_broken_environment_values_do_not_crash(tmp_path: Path) -> None:
+    assert tingsu("datasets", home=tmp_path, env={"LOG_LEVEL": "info"}).returncode == 0
+    broken = tingsu("datasets", home=tmp_path, env={"TINGSU_TRAIN__EPOCHS": "["})
+
+    assert broken.returncode == 2
+    assert "Traceback" not in broken.stderr
+
+
 def test_a_fresh_home_has_nothing_and_says_what_to_do(tmp_path: Path) -> None:
     assert "no datasets yet; ./tingsu submit FILE" in tingsu("datasets", home=tmp_path).stdout
     assert "nothing yet" in tingsu("history", home=tmp_path).stdout

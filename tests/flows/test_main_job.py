@@ -174,6 +174,17 @@ def test_the_auditor_gets_an_answer(job: Job) -> None:
     assert job.json("models")[0]["version"]["version"] == version
 
 
+def test_a_champion_is_judged_anew_when_the_thresholds_change(job: Job) -> None:
+    strict = ["--set", "gate.bounds=[{metric: macro_f1, at_least: 0.99}]"]
+    found = job.run("retrain", "--dataset", "seventy", *QUICK, *strict, "--json", ok=(3,))
+    ending = json.loads(found.stdout)
+
+    assert ending["bundle"] == job.first["bundle"]
+    assert ending["verdict"]["decision"] == "REJECT"
+    assert ending["release"] is None
+    assert job.run("verify", f"http://127.0.0.1:{job.ports['service']}").returncode == 0
+
+
 def test_a_worse_model_is_not_released(job: Job) -> None:
     strict = ["--set", "gate.bounds=[{metric: macro_f1, at_least: 0.99}]"]
     found = job.run(

@@ -141,7 +141,7 @@ def test_a_verdict_against_another_champion_is_stale(at: Place) -> None:
     add(at, "two")
     registry.promote(at.registry, 1)
 
-    with pytest.raises(GateRefused, match=r"judged against no champion.*tingsu gate 2"):
+    with pytest.raises(GateRefused, match=r"judged against no champion.*tingsu retrain"):
         registry.promote(at.registry, 2)
     assert aliases(at)["champion"] == 1
 

@@ -200,3 +200,11 @@ def test_minhash_misses_no_pair_at_the_threshold(texts: list[str], data: st.Data
     exact = [any(near.jaccard(c, t) >= 0.9 for t in texts) for c in changed]
 
     assert near.any_near(pl.Series(changed), pl.Series(texts), 0.9) == exact
+
+
+def test_real_calls_are_never_judged_on_synthetic_gold(tmp_path: Path) -> None:
+    divide(tmp_path, put(tmp_path, many(120), "a"))
+    real = put(tmp_path, many(120, start=500), "b").model_copy(update={"synthetic": False})
+
+    with pytest.raises(ContractViolation, match="is synthetic and this dataset is real"):
+        divide(tmp_path, real)
