@@ -1,12 +1,10 @@
 """The whole story, in order: from an accepted dataset to a verdict, and to a live release if the verdict is PROMOTE."""
 
-from configs.settings import Settings
 from data_contracts.artifacts import Calibration, Form, Hop, Model, Report, Side, Speed, Verdict
-from data_contracts.errors import ConfigurationError
 from data_contracts.taxonomy import Taxonomy
 from flows.run import Ending, Run, Trial
 from flows.steps import answer, assess, bind, decide, divide, drive, fit, fit_baseline, fuse, go_live, record, shrink
-from tasks import champion, gate, prompting, rollout
+from tasks import champion, prompting
 from tasks import measure as measuring
 from tasks.champion import Champion
 from tasks.gate import Evidence
@@ -16,7 +14,7 @@ from tasks.score import ScoredSides
 def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     """Split, learn, measure every hop on the same gold calls, judge, and release what the gate lets through."""
     s = run.settings
-    check(s, run, taxonomy)
+    run.check(taxonomy)  # what can be known to be wrong now is said now, not after the training
     prompt = prompting.compose(run.base, taxonomy, s.prompt)
     reigning = champion.find(run.registry, taxonomy)
     trial = Trial(run, taxonomy, prompt, divide(run, run.dataset, s.split, s.data))
@@ -44,16 +42,6 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
         speed=driven.speed,
         release=live,
     )
-
-
-def check(settings: Settings, run: Run, taxonomy: Taxonomy) -> None:
-    """What can be known to be wrong now is said now, not after the training."""
-    if settings.slot != "classify":
-        raise ConfigurationError(
-            f"profile {settings.profile!r} is for slot {settings.slot!r}; only 'classify' is trained"
-        )
-    gate.check(settings.gate, taxonomy)
-    rollout.find(settings, run.home)
 
 
 def learn(trial: Trial) -> tuple[dict[Hop, Report], dict[Form, Model]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from configs.settings import Settings
 from data_contracts.artifacts import Base, BundleRef, Dataset, Hop, Release, Report, Speed, Splits, Verdict, Version
+from data_contracts.errors import ConfigurationError
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
@@ -20,7 +21,7 @@ from deploy.operate import processes
 from deploy.operate.stack import TRACKING
 from deploy.signing import keypair, public_key
 from deploy.store import Store
-from tasks import trace
+from tasks import gate, rollout, trace
 from tasks.gate import Evidence
 from tasks.registry import Candidate
 from tasks.stages import Outcome
@@ -59,6 +60,18 @@ class Run:
     def registry(self) -> Registry:
         """The registered model and whose verdicts count."""
         return registry_of(self.settings, self.home, self.store)
+
+    def check(self, taxonomy: Taxonomy) -> None:
+        """Return if these settings can be trained, judged and released.
+
+        Raises:
+            ConfigurationError: a generation profile, a bound on nothing that is measured, or no such target.
+        """
+        s = self.settings
+        if s.slot != "classify":
+            raise ConfigurationError(f"profile {s.profile!r} is for slot {s.slot!r}; only 'classify' is trained")
+        gate.check(s.gate, taxonomy)
+        rollout.find(s, self.home)
 
     def note(self, title: str, outcome: Outcome[Any]) -> None:
         """Say a finished stage on one line and log it; a run that finds everything done opens no MLflow run."""
