@@ -156,8 +156,7 @@ class Tracker:
             return str(found.experiment_id)
         # A server decides where its artifacts lie; the embedded database keeps them beside it.
         place = None if self.settings.uri else (self.home / "mlflow" / "artifacts").as_uri()
-        kind = {"mlflow.experimentKind": "custom_model_development"}  # its page opens on runs, not on traces
-        return str(client.create_experiment(self.settings.experiment, artifact_location=place, tags=kind))
+        return str(client.create_experiment(self.settings.experiment, artifact_location=place))
 
     def _log_input(self, run: RunRef, name: tuple[str, str, str], profile: Mapping[str, int], context: str) -> None:
         from mlflow.entities import Dataset as Entity

@@ -85,6 +85,6 @@ def _where(ending: dict[str, Any], seconds: float) -> str:
         f"\ndone in {seconds:.0f} s. Where to look:\n"
         f"  the service       {endpoint}/docs, ./tingsu verify, ./tingsu classify 'TEXT'\n"
         f"  the evidence      ./tingsu why {version}, ./tingsu gate {version}, ./tingsu history\n"
-        "  MLflow, Prefect   ./tingsu up, then http://127.0.0.1:5001 and http://127.0.0.1:4200\n"
+        "  MLflow, Prefect   ./tingsu up, then http://127.0.0.1:5001/#/experiments/1/runs and http://127.0.0.1:4200\n"
         "  stop it all       ./tingsu down"
     )
