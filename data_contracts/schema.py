@@ -1,9 +1,9 @@
 """What a call is: the record a user submits, and the record a model is trained on."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 Speaker = Literal["customer", "agent"]
 SPEAKER_ZH: dict[str, str] = {"customer": "客户", "agent": "客服"}
@@ -42,16 +42,6 @@ class Call(Frozen):
     def flat(self) -> str:
         """The call as one text, a line a turn with the speaker's Chinese name before it."""
         return self.text if self.text is not None else flatten(self.turns or ())
-
-
-class TrainingRecord(Frozen):
-    """One labelled, cleaned call (requirement D2). `confidence_score` is the annotator's, in [0, 1]."""
-
-    conversation_id: str
-    input_text: str
-    complaint_category: str
-    confidence_score: float = Field(ge=0, le=1)
-    metadata: dict[str, Any]
 
 
 def flatten(turns: tuple[Turn, ...]) -> str:

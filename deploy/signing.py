@@ -72,6 +72,20 @@ def verify(verdict: Verdict, bundle_digest: str, public_key: str) -> None:
     Raises:
         GateRefused: says which of the three does not hold.
     """
+    authenticate(verdict, bundle_digest, public_key)
+    if verdict.decision != "PROMOTE":
+        raise GateRefused(
+            f"verdict on bundle {verdict.bundle_digest[:12]} is {verdict.decision}, and only PROMOTE is served; "
+            "see ./tingsu why, or serve --evaluation on loopback"
+        )
+
+
+def authenticate(verdict: Verdict, bundle_digest: str, public_key: str) -> None:
+    """Return if this verdict, whatever it says, is of this bundle and was signed by this key.
+
+    Raises:
+        GateRefused: says which of the two does not hold.
+    """
     what = f"verdict on bundle {verdict.bundle_digest[:12]}"
     if not verdict.signature or verdict.public_key != public_key:
         raise GateRefused(
@@ -82,11 +96,6 @@ def verify(verdict: Verdict, bundle_digest: str, public_key: str) -> None:
         raise GateRefused(f"{what} was changed after it was signed; run the gate again: ./tingsu retrain")
     if verdict.bundle_digest != bundle_digest:
         raise GateRefused(f"{what} does not cover bundle {bundle_digest[:12]}; each bundle needs a verdict of its own")
-    if verdict.decision != "PROMOTE":
-        raise GateRefused(
-            f"{what} is {verdict.decision}, and only PROMOTE is served; "
-            "see ./tingsu why, or serve --evaluation on loopback"
-        )
 
 
 def verdict_id(verdict: Verdict) -> str:

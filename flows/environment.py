@@ -23,5 +23,4 @@ def prepare(home: Path, settings: Settings) -> None:
 
 def is_up(home: Path) -> bool:
     """Whether the Prefect server of this home runs and answers."""
-    server = processes.find(home, orchestrator.SERVER)
-    return server is not None and processes.alive(server) and processes.answers(server.url)
+    return processes.answering(home, orchestrator.SERVER) is not None

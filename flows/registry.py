@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from data_contracts.artifacts import Verdict
 from data_contracts.errors import GateRefused
-from deploy import bundle
+from deploy import bundle, signing
 from flows.run import registry_of
 from flows.session import open_session
 from tasks import versions
@@ -28,6 +28,5 @@ def stored_verdict(at: Registry, version: int) -> Verdict:
     if raw is None:
         raise GateRefused(f"version {version} has no verdict in the store; run ./tingsu retrain on its dataset again")
     verdict = Verdict.model_validate_json(raw)
-    if verdict.decision == "PROMOTE":
-        bundle.verify(verdict, found.bundle.digest, at.trusted_key)
+    signing.authenticate(verdict, found.bundle.digest, at.trusted_key)
     return verdict

@@ -156,9 +156,8 @@ class Trial:
 
 def tracker(settings: Settings, home: Path) -> Tracker:
     """MLflow: the configured server, else the one that `up` started, else the embedded database."""
-    server = None if settings.mlflow.uri else processes.find(home, TRACKING)
-    is_up = server is not None and processes.alive(server) and processes.answers(server.url)
-    return Tracker(settings.mlflow, home, server.url.removesuffix("/health") if server and is_up else None)
+    server = None if settings.mlflow.uri else processes.answering(home, TRACKING)
+    return Tracker(settings.mlflow, home, server.url.removesuffix("/health") if server else None)
 
 
 def registry_of(settings: Settings, home: Path, store: Store) -> Registry:

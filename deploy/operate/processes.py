@@ -117,6 +117,12 @@ def find(home: Path, name: str) -> Process | None:
     return process if process is not None and alive(process) else None
 
 
+def answering(home: Path, name: str) -> Process | None:
+    """The process of this name if it runs and its URL answers."""
+    process = find(home, name)
+    return process if process is not None and answers(process.url) else None
+
+
 def recorded(home: Path) -> list[Process]:
     """Every process started and not stopped, by name; some may have died."""
     found = (_read(path) for path in sorted((home / "run").glob("*.json")))
