@@ -1,4 +1,4 @@
-"""`up`, `down`, `status`, `logs`, `test`."""
+"""`up`, `down`, `status`, `logs`, `test`, `bench`."""
 
 import subprocess
 import sys
@@ -16,7 +16,8 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     for command in (up, down, status, logs):
         app.command()(command)
-    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(test)
+    for command in (test, bench):
+        app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(command)
 
 
 def up(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
@@ -78,3 +79,23 @@ def test(
     """Run the project's own tests; further arguments go to pytest."""
     marks = [] if everything else ["-m", "not slow"]
     raise typer.Exit(subprocess.call([sys.executable, "-P", "-m", "pytest", "-q", *marks, *context.args], cwd=ROOT))
+
+
+def bench(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="a benchmark; default: list them")] = None,
+) -> None:
+    """Measure a hot path or the gate; further arguments go to the benchmark (`bench NAME --help`)."""
+    from data_contracts.errors import ConfigurationError
+
+    known = {path.stem: _first_line(path) for path in sorted((ROOT / "tests" / "bench").glob("[a-z]*.py"))}
+    if name is None:
+        typer.echo("\n".join(f"{stem:<12} {line}" for stem, line in known.items()))
+        return
+    if name not in known:
+        raise ConfigurationError(f"no benchmark {name!r}; there are: {', '.join(known) or 'none'}")
+    raise typer.Exit(subprocess.call([sys.executable, "-P", "-m", f"tests.bench.{name}", *context.args]))
+
+
+def _first_line(source: Path) -> str:
+    return source.read_text(encoding="utf-8").split('"""')[1].splitlines()[0]
