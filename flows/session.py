@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from configs.settings import Settings, home, load
+from configs.settings import Settings
+from configs.sources import home, load
 from deploy.store import Store, open_store
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import uvicorn
 
-from configs.settings import ServeSettings, load
+from configs.settings import ServeSettings
+from configs.sources import load
 from data_contracts.errors import ConfigurationError, ResourceInsufficient, TingsuError
 from deploy import bundle
 from deploy.service import logs

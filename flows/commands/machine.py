@@ -16,8 +16,9 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     for command in (up, down, status, logs):
         app.command()(command)
-    for command in (test, bench):
-        app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(command)
+    passes_on = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(context_settings=passes_on)(test)
+    app.command(context_settings=passes_on)(bench)
 
 
 def up(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:

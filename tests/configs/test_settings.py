@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from configs.settings import HERE, OVERLAYS, PROFILES, Settings, home, known_keys, load
+from configs.settings import Settings
+from configs.sources import HERE, OVERLAYS, PROFILES, home, known_keys, load
 from data_contracts.errors import ConfigurationError
 
 

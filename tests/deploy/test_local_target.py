@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import ServeSettings, Settings, load
+from configs.settings import ServeSettings, Settings
+from configs.sources import load
 from data_contracts.errors import EngineUnavailable, GateRefused, ResourceInsufficient
 from deploy import service
 from deploy.client import Client

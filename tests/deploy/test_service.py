@@ -14,7 +14,8 @@ import httpx
 import psutil
 import pytest
 
-from configs.settings import ServeSettings, load
+from configs.settings import ServeSettings
+from configs.sources import load
 from data_contracts.artifacts import Model
 from deploy import bundle, service
 from deploy.service.text import prepare

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import Settings, load
+from configs.settings import Settings
+from configs.sources import load
 from data_contracts.errors import ResourceInsufficient
 from deploy.operate import orchestrator, ports, processes, stack
 from deploy.operate.processes import Command

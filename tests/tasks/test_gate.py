@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.settings import PROFILES, Bound, load
+from configs.settings import Bound
+from configs.sources import PROFILES, load
 from data_contracts.artifacts import BoundResult, Verdict
 from data_contracts.errors import ConfigurationError
 from data_contracts.taxonomy import load as load_taxonomy
