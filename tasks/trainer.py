@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from configs.settings import TrainSettings
 from deploy.engines import prefill
 from deploy.engines.transformers import TransformersEngine
+from deploy.store import LISTING, listing, write_atomically
 from tasks.batches import Batches, collate
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ def trainer(model: Any, lesson: Lesson, settings: TrainSettings, folder: Path, m
             keep_best(model, metrics["eval_macro_f1"], Path(folder) / "best", self.state.log_history)
             self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             return metrics
+
+        def _save_checkpoint(self, *parts: Any, **_: Any) -> None:
+            super()._save_checkpoint(*parts)
+            self.accelerator.wait_for_everyone()  # each process writes a file of its own
+            if self.args.should_save:
+                seal(folder / f"checkpoints/checkpoint-{self.state.global_step}")
 
     made = AnswerTrainer(model=model, args=arguments(settings, folder / "checkpoints", len(batches)))
     made.pop_callback(PrinterCallback)
@@ -222,14 +229,24 @@ class Line:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: `trainer_state.json` is written last."""
+    """The newest checkpoint that was written to its end and is as it was written."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
-    return next((p for p in found if history_of(p) is not None), None)
+    return next((p for p in found if is_whole(p)), None)
 
 
-def history_of(checkpoint: Path) -> list[dict[str, float]] | None:
-    """What the checkpoint's run had logged, or None if the checkpoint is not whole."""
+def is_whole(checkpoint: Path) -> bool:
+    """Whether every file is the one that was sealed: a run killed while saving, or a damaged disk, shows here."""
     try:
-        return list(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["log_history"])
-    except (OSError, ValueError, KeyError):
-        return None
+        return bool(json.loads((checkpoint / LISTING).read_bytes()) == listing(checkpoint))
+    except (OSError, ValueError):
+        return False
+
+
+def history_of(checkpoint: Path) -> list[dict[str, float]]:
+    """What a whole checkpoint's run had logged."""
+    return list(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["log_history"])
+
+
+def seal(checkpoint: Path) -> None:
+    """List every file with size and SHA-256, last and atomically: transformers writes them one by one, in place."""
+    write_atomically(checkpoint / LISTING, json.dumps(listing(checkpoint)).encode())
