@@ -35,7 +35,7 @@ def fit(splits: Splits, base: Base, prompt: Prompt, taxonomy: Taxonomy, settings
     done = history_of(checkpoint) if checkpoint else None
     if done is None or not exhausted(done, settings.patience):
         with weights.quiet():
-            run = trainer(_with_lora(Path(base.path), settings), lesson, settings, work.scratch, meter)
+            run = trainer(with_lora(Path(base.path), settings), lesson, settings, work.scratch, meter)
             run.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         done = run.state.log_history
     adapter = work.out / "adapter"
@@ -77,7 +77,7 @@ def _lesson(
     )
 
 
-def _with_lora(folder: Path, settings: TrainSettings) -> Any:
+def with_lora(folder: Path, settings: TrainSettings) -> Any:
     """The frozen base with fresh adapters on every linear layer but the output embedding; only they learn, in fp32."""
     import torch
     from peft import LoraConfig, get_peft_model
