@@ -19,6 +19,14 @@ from tasks.prompting import compose
 WARM_STEPS = 2
 POOL = 1200
 """Prompts to train on; more than any side gets through in its time."""
+KINDS = {
+    "products": ("aten::mm", "aten::addmm"),
+    "attention": ("aten::bmm", "aten::baddbmm", "aten::_softmax", "aten::_scaled_dot"),
+    "copies and casts": ("aten::copy_", "aten::cat", "aten::index"),
+    "elementwise": tuple(
+        f"aten::{n}" for n in ("mul", "add", "pow", "rsqrt", "mean", "sum", "silu", "neg", "sub", "div")
+    ),
+}
 LAYOUT = {"dropout": 0.0, "class_weight_power": 0.0, "epochs": 1, "precision": "bf16", "checkpoint_steps": 10**9}
 
 
@@ -91,6 +99,7 @@ def trl(job: dict[str, Any], folder: Path, recompute: bool = False) -> Any:
         lr_scheduler_type="cosine",
         warmup_steps=-(-steps // 10),
         completion_only_loss=True,
+        loss_type="chunked_nll",
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=recompute,
@@ -164,7 +173,15 @@ def ceiling(job: dict[str, Any]) -> dict[str, float]:
     shape = job["shape"]
     hidden, wide = shape["hidden_size"], shape["intermediate_size"]
     query, key = (shape[name] * shape["head_dim"] for name in ("num_attention_heads", "num_key_value_heads"))
-    sizes = [(hidden, query), (hidden, key), (hidden, key), (query, hidden), (hidden, wide), (hidden, wide), (wide, hidden)]
+    sizes = [
+        (hidden, query),
+        (hidden, key),
+        (hidden, key),
+        (query, hidden),
+        (hidden, wide),
+        (hidden, wide),
+        (wide, hidden),
+    ]
     count = job["rows"] * job["tokens"]
     made = [tuple(torch.randn(s, dtype=torch.bfloat16) for s in ((count, i), (o, i), (count, o))) for i, o in sizes]
     work = sum(4 * count * i * o for i, o in sizes)
@@ -184,19 +201,40 @@ def ceiling(job: dict[str, Any]) -> dict[str, float]:
 
 
 def profile(made: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """Share of each kind of operation in the time of two steps after the warm ones."""
+    """Each kind of operation's share of the time of one step."""
     from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as watch
+    from torch.profiler import profile as Watch
+    from transformers import TrainerCallback
 
-    timed(made, {**job, "steps": 1}, 0, 0)
-    with watch(activities=[ProfilerActivity.CPU]) as seen:
-        timed(made, {**job, "steps": 1}, 0, 0)
+    watch = Watch(activities=[ProfilerActivity.CPU])
+
+    class Window(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == WARM_STEPS:
+                watch.start()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == WARM_STEPS + 1:
+                watch.stop()
+
+    made.add_callback(Window())
+    timed(made, {**job, "steps": 2}, 0, 0)
     spent: dict[str, float] = {}
-    for event in seen.key_averages():
-        kind = next((kind for kind, names in KINDS.items() if event.key.startswith(names)), "other")
-        spent[kind] = spent.get(kind, 0) + event.self_cpu_time_total
+    for event in watch.events():
+        spent[kind_of(event)] = spent.get(kind_of(event), 0) + event.self_cpu_time_total
     whole = sum(spent.values())
     return {"profile": {kind: time / whole for kind, time in spent.items()}}
+
+
+def kind_of(event: Any) -> str:
+    above = []
+    while event is not None:
+        above.append(event.name)
+        event = event.cpu_parent
+    if any(name.startswith("Optimizer.step") for name in above):
+        return "optimizer"
+    kind = next((kind for kind, names in KINDS.items() if above[0].startswith(names)), "other")
+    return f"{kind}, backward" if any(name.startswith("autograd::engine") for name in above) else kind
 
 
 def base_of(job: dict[str, Any], folder: Path) -> Path:
@@ -228,7 +266,9 @@ def main(side: str, folder: Path) -> dict[str, Any]:
         if side.startswith("trl"):
             return timed(trl(job, folder, recompute=side == "trl-recompute"), job, head, length)
         made = ours(job, folder, shared=side != "whole")
-        return profile(made, job) if side == "profile" else timed(made, job, head, length if side == "whole" else shared)
+        return (
+            profile(made, job) if side == "profile" else timed(made, job, head, length if side == "whole" else shared)
+        )
 
 
 if __name__ == "__main__":
