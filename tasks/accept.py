@@ -12,7 +12,7 @@ from data_contracts.artifacts import Dataset
 from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.taxonomy import Taxonomy
 from deploy.store import Store
-from tasks import answer, clean, ingest, near, stages, validate
+from tasks import answer, clean, cores, ingest, near, stages, validate
 from tasks.calls import CALLS, COLUMNS, content_digest
 
 if TYPE_CHECKING:
@@ -39,12 +39,11 @@ def submit(
         ContractViolation: unreadable, or too little of it was accepted; says where the answer is.
         ConfigurationError: the mapping names a column that does not exist.
     """
-    raw = ingest.read(path, mapping)
-    prepared = clean.prepare(raw, settings.max_chars)
+    prepared = clean.prepare_all(ingest.read(path, mapping), settings.max_chars, cores.usable())
     out.mkdir(parents=True, exist_ok=True)
     checked = validate.check(prepared.frame, taxonomy, settings, out)
     calls = group(checked.accepted, settings.near_duplicate_jaccard)
-    synthetic = bool(raw.height and prepared.frame["synthetic"].any())
+    synthetic = bool(prepared.frame["synthetic"].any())
     dataset = _dataset(calls, taxonomy, name, settings.family, synthetic, checked)
     summary = _summary(dataset, checked, prepared, path, taxonomy, settings)
     answer.write(out, summary, checked.rejects, taxonomy)
@@ -64,7 +63,7 @@ def group(accepted: "pl.DataFrame", threshold: float) -> "pl.DataFrame":
     import polars as pl
 
     alone = accepted.filter(pl.col("customer").is_null() & ~pl.col("has_id")).sort("conversation_id")
-    heads = near.clusters(alone["input_text"], threshold)
+    heads = near.clusters(near.sketch(alone["input_text"]), threshold)
     cluster = alone.select(
         "row", pl.Series("cluster", [clean.digest(alone["conversation_id"][at]) for at in heads], pl.String)
     )

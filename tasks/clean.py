@@ -6,11 +6,14 @@ The two functions on one text live in `data_contracts`, since the service must t
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.personal import Masked, mask
 from data_contracts.transcript import clean, shorten
+from tasks import columns, cores
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,11 +49,27 @@ class Prepared(NamedTuple):
     shortened: int
 
 
-def prepare(raw: "pl.DataFrame", max_chars: int) -> Prepared:
-    """Clean and mask every text of a frame that `ingest.read` made; ids of people become digests."""
+def prepare_all(parts: Iterable["pl.DataFrame"], max_chars: int, processes: int) -> Prepared:
+    """Every part that `ingest.read` gave, prepared; the same whatever the parts and the number of processes."""
     import polars as pl
 
-    frame = raw.with_columns(pl.lit(None, pl.String).alias(name) for name in OPTIONAL if name not in raw.columns)
+    frames: list[pl.DataFrame] = []
+    masked: Counter[str] = Counter()
+    personal_ids = shortened = 0
+    for part in cores.in_order(partial(prepare, max_chars=max_chars), parts, processes):
+        frames.append(part.frame)
+        masked.update(part.masked)
+        personal_ids += part.personal_ids
+        shortened += part.shortened
+    return Prepared(pl.concat(frames), dict(masked), personal_ids, shortened)
+
+
+def prepare(raw: "pl.DataFrame", max_chars: int) -> Prepared:
+    """Clean and mask every text of one part; ids of people become digests."""
+    import polars as pl
+
+    flat = columns.flattened(raw)
+    frame = flat.with_columns(pl.lit(None, pl.String).alias(name) for name in OPTIONAL if name not in flat.columns)
     texts, masked, shortened = _texts(frame["input_text"], max_chars)
     ids, personal_ids = _ids(frame["conversation_id"])
     moments = pl.Series("started_at", [_moment(v) for v in frame["started_at"]], pl.String)

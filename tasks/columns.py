@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +11,8 @@ from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.schema import SPEAKER_ZH, Speaker
 
 if TYPE_CHECKING:
+    from collections import deque
+
     import polars as pl
 
 ROW, PROBLEM = "row", "problem"
@@ -97,20 +99,53 @@ def checked_header(names: list[str], path: Path) -> list[str]:
     return [name or f"column {at}" for at, name in enumerate(names, start=1)]
 
 
-def under_contract(table: "pl.DataFrame", mapping: Mapping[str, str], path: Path) -> "pl.DataFrame":
-    """The recognised columns under their contract names, turns flattened; columns nobody asked for are left out."""
+def readable(mapping: Mapping[str, str]) -> frozenset[str]:
+    """Every column name that may be read from a file."""
+    return frozenset((*CONTRACT, *ALIASES, *mapping.values()))
+
+
+def under_contract(
+    parts: "deque[pl.DataFrame]", names: Sequence[str], mapping: Mapping[str, str], path: Path
+) -> "Iterator[pl.DataFrame]":
+    """The recognised columns under their contract names, part by part; `parts` is emptied on the way.
+
+    Args:
+        names: the columns of the whole file.
+    """
+    sources = _sources(names, mapping, path)
+    if "complaint_category" not in sources or not {"input_text", "turns"} & set(sources):
+        raise ContractViolation(_missing(names, sources, path))
+    return (_picked(parts.popleft(), sources) for _ in range(len(parts)))
+
+
+def _picked(part: "pl.DataFrame", sources: Mapping[str, str]) -> "pl.DataFrame":
     import polars as pl
 
-    sources = _sources(table.columns[2:], mapping, path)
-    if "complaint_category" not in sources or not {"input_text", "turns"} & set(sources):
-        raise ContractViolation(_missing(table.columns[2:], sources, path))
-    picked = table.select(
+    def text(column: str) -> "pl.Expr":
+        return pl.col(column) if column in part.columns else pl.lit(None, pl.String)
+
+    return part.select(
         pl.col(RAW_ROW).alias(ROW),
         pl.col(RAW_PROBLEM).alias(PROBLEM),
-        *(pl.col(column).alias(name) for name, column in sources.items()),
+        *(text(column).str.strip_chars().replace("", None).alias(name) for name, column in sources.items()),
     )
-    picked = picked.with_columns(pl.col(c).str.strip_chars().replace("", None) for c in picked.columns[2:])
-    return _flatten(picked) if "turns" in sources else picked
+
+
+def flattened(table: "pl.DataFrame") -> "pl.DataFrame":
+    """`turns` as `input_text`, a line a turn, where a row has them; a row that has none keeps its `input_text`."""
+    import polars as pl
+
+    if "turns" not in table.columns:
+        return table
+    texts: list[str | None] = []
+    problems: list[str | None] = []
+    for value in table["turns"].to_list():
+        text, problem = _dialogue(value) if value is not None else (None, None)
+        texts.append(text)
+        problems.append(problem.text if problem else None)
+    flat, wrong = pl.Series("input_text", texts, pl.String), pl.Series(PROBLEM, problems, pl.String)
+    flat = flat.zip_with(flat.is_not_null(), table["input_text"]) if "input_text" in table.columns else flat
+    return table.drop("turns").with_columns(flat, pl.coalesce(PROBLEM, wrong).alias(PROBLEM))
 
 
 def shown(name: str) -> str:
@@ -150,21 +185,6 @@ def _names(columns: Sequence[str]) -> str:
 def _near(name: str, columns: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, columns, n=1, cutoff=0.6)
     return f"; did you mean {shown(close[0])}?" if close else ""
-
-
-def _flatten(table: "pl.DataFrame") -> "pl.DataFrame":
-    """`turns` as text where a row has them; a row that has none keeps its `input_text`."""
-    import polars as pl
-
-    texts: list[str | None] = []
-    problems: list[str | None] = []
-    for value in table["turns"].to_list():
-        text, problem = _dialogue(value) if value is not None else (None, None)
-        texts.append(text)
-        problems.append(problem.text if problem else None)
-    flat, wrong = pl.Series("input_text", texts, pl.String), pl.Series(PROBLEM, problems, pl.String)
-    flat = flat.zip_with(flat.is_not_null(), table["input_text"]) if "input_text" in table.columns else flat
-    return table.drop("turns").with_columns(flat, pl.coalesce(PROBLEM, wrong).alias(PROBLEM))
 
 
 def _dialogue(value: str) -> tuple[str | None, Problem | None]:

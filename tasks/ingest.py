@@ -2,7 +2,9 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
@@ -23,6 +25,15 @@ SUFFIXES = {
     ".parquet": "parquet",
 }
 MAX_CELL_CHARS = 10_000_000
+PART = 10_000
+"""Records read, cleaned and masked at a time."""
+
+
+class File(NamedTuple):
+    """A file's records as text, in parts that may lack columns that only other parts have, and all its column names."""
+
+    parts: "deque[pl.DataFrame]"
+    columns: list[str]
 
 
 class Raw(NamedTuple):
@@ -33,12 +44,12 @@ class Raw(NamedTuple):
     problem: Problem | None = None
 
 
-def read(path: Path, mapping: Mapping[str, str]) -> "pl.DataFrame":
-    """Every record of the file, under the contract's column names, as text.
+def read(path: Path, mapping: Mapping[str, str]) -> Iterator["pl.DataFrame"]:
+    """Every record of the file, `PART` at a time, under the contract's column names, as text.
 
-    Columns: `row` (the number a spreadsheet or editor shows: CSV counts records with the header as 1, JSONL lines,
-    Parquet records), `problem` (`code|detail` where the record has no readable shape), and the recognised columns the
-    file has; turns become `input_text`, a line a turn.
+    Columns, the same in every part: `row` (the number a spreadsheet or editor shows: CSV counts records with the header as
+    1, JSONL lines, Parquet records), `problem` (`code|detail` where the record has no readable shape), and the recognised
+    columns the file has.
 
     Args:
         mapping: contract name to column name, for columns that have another name in the file.
@@ -54,10 +65,11 @@ def read(path: Path, mapping: Mapping[str, str]) -> "pl.DataFrame":
     if path.stat().st_size == 0:
         raise ContractViolation(f"{path} is empty; it needs a call a row, with a text and a category")
     kind = _kind(path)
-    table = _parquet(path) if kind == "parquet" else _table(_csv(path) if kind == "csv" else _jsonl(path))
-    if table.height == 0:
+    wanted = columns.readable(mapping)
+    file = _parquet(path) if kind == "parquet" else _tables(_csv(path) if kind == "csv" else _jsonl(path), wanted)
+    if not any(part.height for part in file.parts):
         raise ContractViolation(f"{path} has a header and no rows; it needs a call a row, with a text and a category")
-    return columns.under_contract(table, mapping, path)
+    return columns.under_contract(file.parts, file.columns, mapping, path)
 
 
 def _kind(path: Path) -> str:
@@ -78,25 +90,27 @@ def _kind(path: Path) -> str:
     return kind
 
 
-def _table(records: Iterator[Raw]) -> "pl.DataFrame":
-    """Records as text columns, those of all records together, missing cells null."""
+def _tables(records: Iterator[Raw], wanted: Collection[str]) -> File:
+    """Records as text columns, missing cells null; a cell that nobody can ask for is not kept."""
+    names: dict[str, None] = {}
+    parts: deque[pl.DataFrame] = deque()
+    while some := list(islice(records, PART)):
+        names.update(dict.fromkeys(name for record in some for name in record.cells))
+        parts.append(_table(some, [name for name in names if name in wanted]))
+    return File(parts, list(names))
+
+
+def _table(records: Sequence[Raw], names: Sequence[str]) -> "pl.DataFrame":
     import polars as pl
 
-    cells: dict[str, list[str | None]] = {}
-    rows: list[int] = []
-    problems: list[str | None] = []
-    for at, record in enumerate(records):
-        rows.append(record.row)
-        problems.append(record.problem.text if record.problem else None)
-        for name, value in record.cells.items():
-            column = cells.setdefault(name, [])
-            column += [None] * (at - len(column))
-            column.append(columns.plain(value))
-    padded = {name: column + [None] * (len(rows) - len(column)) for name, column in cells.items()}
-    schema = dict.fromkeys(padded, pl.String)
-    table = pl.DataFrame(padded, schema=schema, height=len(rows))
-    return table.select(
-        pl.Series(columns.RAW_ROW, rows, pl.Int64), pl.Series(columns.RAW_PROBLEM, problems, pl.String), pl.all()
+    problems = [record.problem.text if record.problem else None for record in records]
+    cells = {name: [columns.plain(record.cells.get(name)) for record in records] for name in names}
+    return pl.DataFrame(
+        [
+            pl.Series(columns.RAW_ROW, [record.row for record in records], pl.Int64),
+            pl.Series(columns.RAW_PROBLEM, problems, pl.String),
+            *(pl.Series(name, values, pl.String) for name, values in cells.items()),
+        ]
     )
 
 
@@ -152,7 +166,7 @@ def _record(at: int, line: str) -> Raw:
     return Raw(at, value) if isinstance(value, dict) else Raw(at, {}, Problem("not_object"))
 
 
-def _parquet(path: Path) -> "pl.DataFrame":
+def _parquet(path: Path) -> File:
     import polars as pl
 
     try:
@@ -161,11 +175,15 @@ def _parquet(path: Path) -> "pl.DataFrame":
         raise ContractViolation(
             f"{path} starts like Parquet but cannot be read; it may be cut short. Export it again"
         ) from error
-    texts = [columns.as_text(table[name]) for name in table.columns]
-    return pl.DataFrame(
-        [
-            pl.Series(columns.RAW_ROW, range(1, table.height + 1), pl.Int64),
-            pl.Series(columns.RAW_PROBLEM, [None] * table.height, pl.String),
-            *texts,
-        ]
+    numbered = table.with_row_index(columns.RAW_ROW, offset=1).with_columns(pl.col(columns.RAW_ROW).cast(pl.Int64))
+    return File(deque(_as_text(part, table.columns) for part in numbered.iter_slices(PART)), table.columns)
+
+
+def _as_text(part: "pl.DataFrame", names: Sequence[str]) -> "pl.DataFrame":
+    import polars as pl
+
+    return part.select(
+        columns.RAW_ROW,
+        pl.lit(None, pl.String).alias(columns.RAW_PROBLEM),
+        *(columns.as_text(part[name]) for name in names),
     )

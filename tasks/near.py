@@ -1,13 +1,12 @@
 """Near-duplicate texts: Jaccard of character 5-grams, found by MinHash and confirmed exactly.
 
 Punctuation and speaker names do not count: two transcripts of the same words are near whatever the recogniser put
-between them.
+between them. `N` texts, `B` bands. A text costs the same however many there are: what it is compared with is bounded, and
+of a text 268 bytes are kept.
 """
 
-import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,96 +17,143 @@ if TYPE_CHECKING:
 GRAM = 5
 BANDS, BAND_ROWS = 20, 5  # a pair at Jaccard 0.9 is missed once in 10⁸, one at 0.6 is looked at four times in five
 SEED = 20
-_NOT_WORDS = re.compile(r"(?m)^(?:客户|客服)：|[^\w〔〕]+")
+BUCKET = 100  # texts of one band that are looked at; thousands share one only where they are made from one template
+COMPARED = 16  # texts that one text is compared with, the likeliest first
+DOUBT = 0.2  # below the threshold; five standard deviations of the estimate by 100 minima
+AT_ONCE = 2000
+MIX = 0x9E3779B97F4A7C15
+_NOT_WORDS = r"(?m)^(?:客户|客服)：|[^\p{L}\p{N}_〔〕]+"
 
 Shingles = NDArray[np.uint64]
+Indices = NDArray[np.int64]
 
 
-def jaccard(one: str, other: str) -> float:
-    """Shared over all character 5-grams of two texts; 1 for equal words."""
-    a, b = _shingles(one), _shingles(other)
-    return _jaccard(a, b)
+class Sketches(NamedTuple):
+    """Texts with what finds those near them.
+
+    words (N,): digests, equal for equal words. bands (N, B): keys. minima (N, B x 5): a byte of each minimum; two texts
+    agree in about as many as their Jaccard says.
+    """
+
+    texts: "pl.Series"
+    words: NDArray[np.uint64]
+    bands: NDArray[np.uint64]
+    minima: NDArray[np.uint8]
+
+    def take(self, at: Indices) -> "Sketches":
+        """The sketches at these indices."""
+        return Sketches(self.texts.gather(at), self.words[at], self.bands[at], self.minima[at])
 
 
-def clusters(texts: "pl.Series", threshold: float) -> list[int]:
+def sketch(texts: "pl.Series") -> Sketches:
+    """Sketches of texts, `AT_ONCE` at a time."""
+    starts = range(0, max(len(texts), 1), AT_ONCE)
+    words, bands, minima = zip(*(_sketch(texts.slice(start, AT_ONCE)) for start in starts), strict=True)
+    return Sketches(texts, np.concatenate(words), np.concatenate(bands), np.concatenate(minima))
+
+
+def shingles(texts: "pl.Series") -> Iterator[Shingles]:
+    """Of each text its words' sorted distinct 5-grams, as hashes; a text of fewer characters is padded."""
+    return map(np.unique, map(_gram_hashes, _words(texts)))
+
+
+def jaccard(one: Shingles, other: Shingles) -> float:
+    """Shared over all 5-grams of two texts; 1 for equal words."""
+    shared = len(np.intersect1d(one, other, assume_unique=True))
+    return shared / (len(one) + len(other) - shared)
+
+
+def clusters(own: Sketches, threshold: float) -> list[int]:
     """For each text the index of its cluster's first text; texts at the threshold or above share one, by chains too."""
-    finder = _Finder(threshold)
-    parent = list(range(len(texts)))
-    for at, (shingles, bands) in enumerate(_sketches(texts)):
-        for other in finder.near(shingles, bands):
-            a, b = _root(parent, at), _root(parent, other)
-            parent[max(a, b)] = min(a, b)
-        finder.add(at, shingles, bands)
-    return [_root(parent, at) for at in range(len(texts))]
+    _, first, same = np.unique(own.words, return_index=True, return_inverse=True)
+    parent: list[int] = first[same].tolist()  # equal words are looked up once
+    heads = np.sort(first)
+    distinct = own.take(heads)
+    for at, others in Index(distinct).candidates(distinct, threshold, earlier=True):
+        mine, *theirs = shingles(distinct.texts.gather([at, *others]))
+        for other, its in zip(others, theirs, strict=True):
+            a, b = _root(parent, int(heads[at])), _root(parent, int(heads[other]))
+            if a != b and jaccard(mine, its) >= threshold:
+                parent[max(a, b)] = min(a, b)
+    return [_root(parent, at) for at in range(len(parent))]
 
 
-def any_near(texts: "pl.Series", against: "pl.Series", threshold: float) -> list[bool]:
-    """For each text, whether one of `against` is at or above the threshold."""
-    finder = _Finder(threshold)
-    for at, (shingles, bands) in enumerate(_sketches(against)):
-        finder.add(at, shingles, bands)
-    return [next(finder.near(shingles, bands), None) is not None for shingles, bands in _sketches(texts)]
+def any_near(own: Sketches, against: Sketches, threshold: float) -> NDArray[np.bool_]:
+    """For each text, whether one of `against` is at or above the threshold: (N,)."""
+    found = np.isin(own.words, against.words)
+    left = np.flatnonzero(~found)
+    _, first = np.unique(against.words, return_index=True)
+    distinct, rest = against.take(np.sort(first)), own.take(left)
+    for at, others in Index(distinct).candidates(rest, threshold):
+        (mine,) = shingles(rest.texts.slice(at, 1))
+        theirs = shingles(distinct.texts.gather(others))
+        found[left[at]] = any(jaccard(mine, its) >= threshold for its in theirs)
+    return found
 
 
-class _Finder:
-    """An index of sketches by band. Equal texts are kept once: a bucket of them would be searched over and over."""
+class Index:
+    """Distinct texts by band: of each band the keys in order, and whose they are."""
 
-    def __init__(self, threshold: float) -> None:
-        self.threshold = threshold
-        self.shingles: dict[int, Shingles] = {}
-        self.buckets: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-        self.same: dict[bytes, int] = {}
+    def __init__(self, distinct: Sketches) -> None:
+        self._minima = distinct.minima
+        self._order = [np.argsort(keys, kind="stable").astype(np.int32) for keys in distinct.bands.T]
+        self._keys = [keys[order] for keys, order in zip(distinct.bands.T, self._order, strict=True)]
 
-    def add(self, at: int, shingles: Shingles, bands: Sequence[bytes]) -> None:
-        if self.same.setdefault(shingles.tobytes(), at) != at:
-            return
-        self.shingles[at] = shingles
-        for band, key in enumerate(bands):
-            self.buckets[band, key].append(at)
+    def candidates(self, own: Sketches, threshold: float, earlier: bool = False) -> Iterator[tuple[int, list[int]]]:
+        """Those of `own` that may be near a text here, each with at most `COMPARED` such texts, the likeliest first.
 
-    def near(self, shingles: Shingles, bands: Sequence[bytes]) -> Iterator[int]:
-        """Those at or above the threshold; one with equal shingles alone, for it stands for all near it."""
-        equal = self.same.get(shingles.tobytes())
-        if equal is not None:
-            yield equal
-            return
-        seen: set[int] = set()
-        for band, key in enumerate(bands):
-            for at in self.buckets.get((band, key), ()):
-                if at not in seen:
-                    seen.add(at)
-                    if _jaccard(shingles, self.shingles[at]) >= self.threshold:
-                        yield at
+        earlier: `own` are the texts here; each is shown only those before it.
+        """
+        for start in range(0, len(own.words), AT_ONCE):
+            pairs = list(zip(self._keys, own.bands[start : start + AT_ONCE].T, strict=True))
+            first = np.array([np.searchsorted(keys, wanted) for keys, wanted in pairs])
+            last = np.array([np.searchsorted(keys, wanted, side="right") for keys, wanted in pairs])
+            for at in np.flatnonzero((last - first > earlier).any(axis=0)).tolist():
+                found = self._sharing(first[:, at], np.minimum(last, first + BUCKET)[:, at])
+                found = found[found < start + at] if earlier else found
+                alike = (self._minima[found] == own.minima[start + at]).mean(axis=1)
+                likeliest = np.argsort(-alike, kind="stable")[:COMPARED]
+                others: list[int] = found[likeliest[alike[likeliest] >= threshold - DOUBT]].tolist()
+                if others:
+                    yield start + at, others
+
+    def _sharing(self, first: Indices, last: Indices) -> NDArray[np.int32]:
+        """The texts in these spans of the bands, each once."""
+        spans = zip(self._order, first.tolist(), last.tolist(), strict=True)
+        return np.unique(np.concatenate([order[a:b] for order, a, b in spans]))
 
 
-def _sketches(texts: "pl.Series") -> Iterator[tuple[Shingles, list[bytes]]]:
-    """Of each text its sorted distinct shingles and the keys of its bands, a thousand texts at a time."""
+def _sketch(texts: "pl.Series") -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint8]]:
+    """words, bands and minima of some texts."""
     from rensa import RMinHash
 
-    for start in range(0, len(texts), 1000):
-        sets = [_shingles(text) for text in texts[start : start + 1000].to_list()]
-        offsets = np.cumsum([0, *map(len, sets)], dtype=np.uint64)
-        matrix = RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(sets), offsets, BANDS * BAND_ROWS, SEED)
-        for shingles, row in zip(sets, np.asarray(matrix.to_rows(), dtype=np.uint32), strict=True):
-            keys = row.reshape(BANDS, BAND_ROWS)
-            yield shingles, [key.tobytes() for key in keys]
+    words = _words(texts)
+    lengths = words.str.len_chars().to_numpy().astype(np.int64)
+    hashes = _gram_hashes("".join(words)) if len(words) else np.empty(0, np.uint64)
+    inside = np.ones(len(hashes) + GRAM, dtype=bool)
+    for before in range(1, GRAM):  # a gram that begins here ends in the next text
+        inside[np.cumsum(lengths) - before] = False
+    offsets = np.cumsum([0, *(lengths - (GRAM - 1))]).astype(np.uint64)
+    own = hashes[inside[: len(hashes)]]
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(own, offsets, BANDS * BAND_ROWS, SEED)
+    rows = np.asarray(matrix.to_rows(), dtype=np.uint64).reshape(-1, BANDS, BAND_ROWS)
+    keys = np.zeros(rows.shape[:2], dtype=np.uint64)
+    for at in range(BAND_ROWS):
+        keys = (keys ^ (keys >> np.uint64(29))) * np.uint64(MIX) + rows[:, :, at] + np.uint64(1)
+    return words.hash(SEED).to_numpy(), keys, rows.reshape(-1, BANDS * BAND_ROWS).astype(np.uint8)
 
 
-def _shingles(text: str) -> Shingles:
-    """Sorted distinct hashes of the 5-grams; a shorter text is one shingle, padded."""
-    words = _NOT_WORDS.sub("", text).lower().ljust(GRAM, "\0")
+def _words(texts: "pl.Series") -> "pl.Series":
+    """The words alone, at least `GRAM` characters a text."""
+    return texts.str.replace_all(_NOT_WORDS, "").str.to_lowercase().str.pad_end(GRAM, "\0")
+
+
+def _gram_hashes(words: str) -> Shingles:
     codes = np.frombuffer(words.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
     grams = np.zeros(len(codes) - GRAM + 1, dtype=np.uint64)
     for at in range(GRAM):
-        grams = grams * np.uint64(0x9E3779B97F4A7C15) + codes[at : at + len(grams)]
-    return np.unique(grams)
-
-
-def _jaccard(a: Shingles, b: Shingles) -> float:
-    if min(len(a), len(b)) == 0:
-        return 0.0
-    shared = len(np.intersect1d(a, b, assume_unique=True))
-    return shared / (len(a) + len(b) - shared)
+        grams = grams * np.uint64(MIX) + codes[at : at + len(grams)]
+    return grams
 
 
 def _root(parent: list[int], at: int) -> int:

@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from configs.settings import DataSettings, SplitSettings
 from data_contracts.artifacts import SIDES, Dataset, Side, Splits
 from data_contracts.errors import ConfigurationError, ContractViolation
@@ -161,20 +163,20 @@ def _apart(
 
     rest = calls.filter(pl.col("side").is_not_null() & (pl.col("side") != "gold"))
     free = rest.filter(~pl.col("group").is_in(frozen["group"].implode()))
-    apart = free.filter(
-        ~pl.Series(near.any_near(free["input_text"], frozen["input_text"], threshold), dtype=pl.Boolean)
-    )
+    sketches = near.sketch(free["input_text"])
+    near_gold = near.any_near(sketches, near.sketch(frozen["input_text"]), threshold)
     sides: dict[Side, pl.DataFrame] = {"gold": frozen}
-    held, near_sides = apart.clear()["input_text"], 0
+    held = np.empty(0, np.int64)
+    near_sides = 0
     for side in ("calibration", "validation", "train"):
-        own = apart.filter(pl.col("side") == side).drop("side")
-        kept = own.filter(~pl.Series(near.any_near(own["input_text"], held, threshold), dtype=pl.Boolean))
-        near_sides += own.height - kept.height
-        held = pl.concat([held, kept["input_text"]])
-        sides[side] = kept
+        own = np.flatnonzero((free["side"] == side).to_numpy() & ~near_gold)
+        kept = own[~near.any_near(sketches.take(own), sketches.take(held), threshold)]
+        near_sides += len(own) - len(kept)
+        held = np.concatenate([held, kept])
+        sides[side] = free.drop("side")[kept]
     reserved = calls.height - rest.height - calls.join(frozen, on="conversation_id", how="semi").height
     dropped = {"reserved_for_gold": max(0, reserved), "group_in_gold": rest.height - free.height}
-    return sides, dropped | {"near_gold": free.height - apart.height, "near_another_side": near_sides}
+    return sides, dropped | {"near_gold": int(near_gold.sum()), "near_another_side": near_sides}
 
 
 def _counts(sides: dict[Side, "pl.DataFrame"], dropped: dict[str, int], dataset: Dataset) -> dict[str, object]:

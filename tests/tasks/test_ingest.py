@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.errors import ConfigurationError, ContractViolation
-from tasks import encoding, ingest
+from tasks import columns, encoding, ingest
 
 HEAD = "conversation_id,input_text,complaint_category\n"
 
@@ -23,7 +23,11 @@ def write(folder: Path, content: str | bytes, name: str = "calls.csv") -> Path:
 
 
 def read(folder: Path, content: str | bytes, name: str = "calls.csv", **mapping: str) -> pl.DataFrame:
-    return ingest.read(write(folder, content, name), mapping)
+    return whole(write(folder, content, name), **mapping)
+
+
+def whole(path: Path, **mapping: str) -> pl.DataFrame:
+    return columns.flattened(pl.concat(ingest.read(path, mapping)))
 
 
 @pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "gbk", "gb18030", "utf-16"])
@@ -86,7 +90,7 @@ def test_jsonl_turns_become_text_and_bad_lines_keep_their_number(tmp_path: Path)
 def test_parquet_labels_are_strings_without_decimal_points(tmp_path: Path) -> None:
     path = tmp_path / "calls.parquet"
     pl.DataFrame({"text": ["好", "坏", "没"], "label": [0.0, 1.0, float("nan")], "row": [7, 8, 9]}).write_parquet(path)
-    frame = ingest.read(path, {"complaint_category": "label"})
+    frame = whole(path, complaint_category="label")
 
     assert frame["complaint_category"].to_list() == ["0", "1", None]
     assert frame["row"].to_list() == [1, 2, 3]
@@ -97,7 +101,7 @@ def test_parquet_turns_are_flattened_too(tmp_path: Path) -> None:
     turns = [[{"speaker": "customer", "text": "退款"}]]
     pl.DataFrame({"turns": turns, "complaint_category": ["x"]}).write_parquet(path)
 
-    assert ingest.read(path, {})["input_text"].to_list() == ["客户：退款"]
+    assert whole(path)["input_text"].to_list() == ["客户：退款"]
 
 
 def test_a_foreign_file_of_two_columns_is_mapped(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def divide(folder: Path, dataset: Dataset, how: SplitSettings = EVEN) -> tuple[S
 def assert_apart(sides: dict[str, pl.DataFrame]) -> None:
     groups = [set(sides[side]["group"]) for side in SIDES]
     assert sum(map(len, groups)) == len(set().union(*groups))
-    texts = [(side, text) for side in SIDES for text in sides[side]["input_text"]]
+    texts = [(side, its) for side in SIDES for its in near.shingles(sides[side]["input_text"])]
     close = [(a, b) for a, t in texts for b, u in texts if a < b and near.jaccard(t, u) >= DATA.near_duplicate_jaccard]
     assert close == []
 
@@ -182,24 +182,33 @@ def test_a_bad_date_and_a_dataset_too_small_to_split_say_so(tmp_path: Path) -> N
         divide(tmp_path, put(tmp_path, many(1), "two"))
 
 
+def sketch(texts: list[str]) -> near.Sketches:
+    return near.sketch(pl.Series(texts, dtype=pl.String))
+
+
+def any_near(texts: list[str], against: list[str]) -> list[bool]:
+    return near.any_near(sketch(texts), sketch(against), 0.9).tolist()
+
+
 def test_near_duplicates_are_found_through_punctuation_and_speakers() -> None:
     one = "客户：宽带断了三天，没有人来修。\n客服：您好，马上为您处理这个故障问题"
     other = "宽带断了三天没有人来修！您好马上为您处理这个故障问题"
 
-    assert near.jaccard(one, other) == 1.0
-    assert near.any_near(pl.Series([other]), pl.Series([one]), 0.9) == [True]
-    assert near.any_near(pl.Series([text(1)]), pl.Series([one]), 0.9) == [False]
-    assert near.any_near(pl.Series([one]), pl.Series([], dtype=pl.String), 0.9) == [False]
-    assert near.clusters(pl.Series([text(1), one, text(2), other]), 0.9) == [0, 1, 2, 1]
+    assert near.jaccard(*near.shingles(pl.Series([one, other]))) == 1.0
+    assert any_near([other], [one]) == [True]
+    assert any_near([text(1)], [one]) == [False]
+    assert any_near([one], []) == [False]
+    assert near.clusters(sketch([text(1), one, text(2), other]), 0.9) == [0, 1, 2, 1]
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.text(WORDS, min_size=20, max_size=60), min_size=2, max_size=12), st.data())
 def test_minhash_misses_no_pair_at_the_threshold(texts: list[str], data: st.DataObject) -> None:
     changed = [t[: data.draw(st.integers(18, len(t)))] for t in texts]
-    exact = [any(near.jaccard(c, t) >= 0.9 for t in texts) for c in changed]
+    known = list(near.shingles(pl.Series(texts)))
+    exact = [any(near.jaccard(its, own) >= 0.9 for own in known) for its in near.shingles(pl.Series(changed))]
 
-    assert near.any_near(pl.Series(changed), pl.Series(texts), 0.9) == exact
+    assert any_near(changed, texts) == exact
 
 
 def test_real_calls_are_never_judged_on_synthetic_gold(tmp_path: Path) -> None:
