@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_contracts.artifacts import Form
+from data_contracts.schema import PLACE
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -82,7 +83,7 @@ class BaselineSettings(Section):
 class TrainSettings(Section):
     """LoRA fine-tuning. `batch_tokens` bounds a batch; `patience` counts epochs without a better validation macro-F1."""
 
-    base_model: str = "builtin:tiny"
+    base_model: Annotated[str, PLACE] = "builtin:tiny"
     epochs: int = Field(default=3, ge=1, le=100)
     learning_rate: float = Field(default=2e-4, gt=0)
     rank: int = Field(default=16, ge=1)

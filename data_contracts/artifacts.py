@@ -1,10 +1,10 @@
 """What crosses a step boundary: small frozen values. `key` fields are keys in the store (folder or S3), never local paths."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from data_contracts.schema import Frozen
+from data_contracts.schema import PLACE, Frozen
 
 Hop = Literal["baseline", "untuned", "adapter", "merged", "int8", "gguf-q8_0", "served"]
 Form = Literal["merged", "int8", "gguf-q8_0"]
@@ -45,10 +45,10 @@ class Splits(Frozen):
 
 
 class Base(Frozen):
-    """A base model folder: safetensors weights and tokenizer. `digest` covers every file in it."""
+    """A base model folder: safetensors weights and tokenizer. `digest` covers every file in it; `name` is as asked for."""
 
-    path: str
-    name: str
+    path: Annotated[str, PLACE]
+    name: Annotated[str, PLACE]
     digest: str
     revision: str | None = None
 

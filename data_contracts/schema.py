@@ -9,6 +9,10 @@ Speaker = Literal["customer", "agent"]
 SPEAKER_ZH: dict[str, str] = {"customer": "客户", "agent": "客服"}
 
 
+PLACE = "place"
+"""Marks a field (`Annotated[str, PLACE]`) that says where something lies, not what it is: no stage key covers it."""
+
+
 class Frozen(BaseModel):
     """A value: immutable, no unknown fields, JSON in and out."""
 

@@ -145,6 +145,7 @@ class FolderStore:
         path = self.root / key
         if path.is_file():
             path.unlink()
+        (path / LISTING).unlink(missing_ok=True)  # killed in between, the folder no longer exists
         shutil.rmtree(path, ignore_errors=True)
 
     def scratch(self, key: str) -> Path:

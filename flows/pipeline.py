@@ -57,6 +57,7 @@ def learn(trial: Trial) -> tuple[dict[Hop, Report], dict[Form, Model]]:
     reports["baseline"] = measure(trial, fit_baseline(run, splits, taxonomy, s.baseline), "baseline")
     hop("untuned", run.base, ("gold",))
     adapter = fit(run, splits, run.base, trial.prompt, taxonomy, s.train)
+    adapter = adapter.model_copy(update={"base": run.base})  # found, it names the folder where the base lay then
     hop("adapter", adapter)
     models["merged"] = fuse(run, adapter)
     hop("merged", models["merged"])

@@ -1,8 +1,11 @@
 """Promotion: the permit, the rollout, then the alias; and the way back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 from configs.settings import Settings
 from data_contracts.artifacts import Release, Version
-from data_contracts.errors import GateRefused, TingsuError
+from data_contracts.errors import GateRefused, StoreUnavailable, TingsuError
 from tasks import registry, rollout, versions
 from tasks.versions import Registry
 
@@ -17,14 +20,14 @@ def promote(at: Registry, version: int, settings: Settings) -> Release:
     """
     registry.permit(at, version)
     live = rollout.status(settings, at.home)[0].live
-    release = rollout.rollout(at.store, registry.get(at, version), settings, at.home, by=at.by)
-    try:
-        registry.promote(at, version)
-    except TingsuError:
-        changed = live is None or live.version != version
-        if changed and release.previous_version is not None:
-            rollout.undo(settings, at.home, by=at.by)
-        raise
+    with witnessed(at):
+        release = rollout.rollout(at.store, registry.get(at, version), settings, at.home, by=at.by)
+        try:
+            registry.promote(at, version)
+        except TingsuError:
+            if live is not None and live.version != version:
+                rollout.undo(live.version, settings, at.home, by=at.by)
+            raise
     return release
 
 
@@ -34,7 +37,19 @@ def rollback(at: Registry, settings: Settings) -> tuple[Version, Release]:
     Raises:
         GateRefused: there is no previous champion; nothing was touched.
     """
-    if versions.by_alias(at, "previous") is None:
+    target = versions.by_alias(at, "previous")
+    if target is None:
         raise GateRefused(f"{at.name} has no previous version to return to; ./tingsu promote V chooses one")
-    release = rollout.undo(settings, at.home, by=at.by)
-    return registry.rollback(at), release
+    with witnessed(at):
+        release = rollout.undo(target.version, settings, at.home, by=at.by)
+        return registry.rollback(at), release
+
+
+@contextmanager
+def witnessed(at: Registry) -> Iterator[None]:
+    """The registry knows the history's newest line when this ends, also when it ends badly."""
+    try:
+        yield
+    finally:
+        with suppress(StoreUnavailable):  # a first error is the one to tell, and the next move catches up
+            registry.witness(at)

@@ -35,6 +35,7 @@ def retrain(
     taxonomy = Taxonomy.model_validate_json((session.store.local(chosen.key) / "taxonomy.json").read_bytes())
     run = Run(session.settings, session.store, session.home, chosen, base.resolve(session.settings.train.base_model))
     try:
+        run.take_up()
         ending = pipeline(run, taxonomy)
     except BaseException as error:
         if run.mlflow is not None:

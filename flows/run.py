@@ -95,20 +95,28 @@ class Run:
             seconds={title: outcome.seconds for title, outcome in self.notes},
         )
 
+    def take_up(self) -> None:
+        """Go on with the MLflow run that a killed start of this very run left open, if there is one."""
+        if tracker(self.settings, self.home).is_open(self._key):
+            self.parent()
+
     def parent(self) -> RunRef:
         """The MLflow run, opened at first use with the stages so far; an unfinished one of the same data goes on."""
         if self.mlflow is None:
             t = tracker(self.settings, self.home)
             # an address may carry a password
             plain = json.loads(re.sub(r"//[^/@\"]*@", "//***@", self.settings.model_dump_json()))
-            key = hashlib.sha256(
-                f"{self.dataset.id}{self.base.digest}{self.settings.model_dump_json()}".encode()
-            ).hexdigest()
-            self.mlflow = t.open_run(f"{self.settings.profile} {self.dataset.name}", self._tags(), plain, key=key)
+            self.mlflow = t.open_run(f"{self.settings.profile} {self.dataset.name}", self._tags(), plain, key=self._key)
             t.log_dataset(self.mlflow, self.dataset)
             for title, outcome in self.notes:
                 self._child(self.mlflow, title, outcome)
         return self.mlflow
+
+    @property
+    def _key(self) -> str:
+        """What makes two starts the same run."""
+        text = f"{self.dataset.id}{self.base.digest}{self.settings.model_dump_json()}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _child(self, parent: RunRef, title: str, outcome: Outcome[Any]) -> None:
         at = tracker(self.settings, self.home)

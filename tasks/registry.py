@@ -45,6 +45,7 @@ __all__ = [
     "promote",
     "record",
     "rollback",
+    "witness",
 ]
 
 
@@ -169,6 +170,14 @@ def rollback(at: Registry) -> Version:
         return target
 
 
+def witness(at: Registry) -> None:
+    """Keep the digest of the history's newest line in MLflow, so that a cut tail shows; and goes on showing."""
+    with history.locked(at.home, "head"), at.tracker.client() as client:  # two at once would leave the older head
+        model, entries = registered(client, at.name), history.read(at.home)
+        if model and entries and history.verify(at.home, model.tags.get(HEAD, "")) is None:
+            client.set_registered_model_tag(at.name, HEAD, entries[-1].head)
+
+
 def _create(at: Registry, candidate: Candidate) -> Version:
     model = logged.log(at.tracker, candidate.run, at.name, at.store, candidate.bundle)
     at.tracker.summarise(candidate.run, candidate.summary, model.model_id)
@@ -221,9 +230,10 @@ def _predecessor(at: Registry, version: int) -> int | None:
 def _move(at: Registry, kind: Kind, target: Version, previous: int | None) -> None:
     left = by_alias(at, "champion")
     _remember(at, kind, target, {"previous_version": previous, "left_version": left.version if left else None})
-    with at.tracker.client() as client:
-        _alias(client, at.name, "previous", previous)
-        _alias(client, at.name, "champion", target.version)
+    moves: list[tuple[str, int | None]] = [("previous", previous), ("champion", target.version)]
+    with at.tracker.client() as client:  # killed in between, the same command again must find where it was going
+        for alias, version in moves if kind == "promoted" else reversed(moves):
+            _alias(client, at.name, alias, version)
 
 
 def _alias(client: "MlflowClient", name: str, alias: str, version: int | None) -> None:
@@ -236,6 +246,5 @@ def _alias(client: "MlflowClient", name: str, alias: str, version: int | None) -
 def _remember(at: Registry, kind: Kind, version: Version, detail: dict[str, object]) -> Entry:
     event = Event(kind=kind, version=version.version, by=at.by, bundle_digest=version.bundle.digest, detail=detail)
     entry = history.append(at.home, event)
-    with at.tracker.client() as client:
-        client.set_registered_model_tag(at.name, HEAD, entry.head)
+    witness(at)
     return entry

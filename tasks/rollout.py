@@ -32,14 +32,14 @@ def rollout(store: Store, version: Version, settings: Settings, home: Path, by: 
     return _controller(settings, home, by).rollout(candidate)
 
 
-def undo(settings: Settings, home: Path, by: str = "tingsu") -> Release:
-    """Make the previous version live again.
+def undo(to: int, settings: Settings, home: Path, by: str = "tingsu") -> Release:
+    """Make the previous version live again: version `to`. Where it is live already, it is only checked.
 
     Raises:
         RolloutFailed: there is none, it could not serve, or a rollout is under way.
         GateRefused, BundleCorrupt: its verdict or its content no longer holds.
     """
-    return _controller(settings, home, by).undo()
+    return _controller(settings, home, by).undo(to)
 
 
 def status(settings: Settings, home: Path) -> tuple[Record, Status]:
@@ -88,17 +88,23 @@ class Controller:
         with self._alone():
             return self._advance(self._begin(candidate))
 
-    def undo(self) -> Release:
-        """Give the traffic back to the previous version; it was verified once, so only the switch remains."""
+    def undo(self, to: int) -> Release:
+        """Give the traffic back to version `to`, the previous one; it was verified once, so only the switch remains.
+
+        `to` is named so that an undo run again after a kill does not swap the two versions once more.
+        """
         with self._alone():
             record = targets.read(self.home, self.target.name)
-            if not record.is_finished and record.candidate == record.previous:
+            if not record.is_finished and record.candidate == record.previous and _is(record.candidate, to):
                 return self._advance(record)
             record = self._settled()
-            if record.previous is None:
-                live = f"version {record.live.version} is the first one" if record.live else "nothing was ever live"
+            if record.live is not None and _is(record.live, to):
+                return self._advance(self._plan(record, record.live, "verified", "live already; checked again"))
+            if record.previous is None or not _is(record.previous, to):
+                there, live = (f"version {p.version}" if p else "none" for p in (record.previous, record.live))
                 raise RolloutFailed(
-                    f"{self.target.name} has no previous version to go back to: {live}; nothing was touched"
+                    f"{self.target.name} cannot go back to version {to}: live is {live}, before it {there}; "
+                    "nothing was touched"
                 )
             self.permit(record.previous)
             return self._advance(self._plan(record, record.previous, "verified", "going back to the previous version"))
@@ -205,6 +211,10 @@ class Controller:
 
 def _at(record: Record, state: State, note: str) -> Record:
     return record.model_copy(update={"steps": (*record.steps, Step(state=state, at=stages.now(), note=note))})
+
+
+def _is(placed: Placed | None, version: int) -> bool:
+    return placed is not None and placed.version == version
 
 
 def _still_permitted(placed: Placed, home: Path) -> None:

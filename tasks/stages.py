@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from data_contracts.errors import BundleCorrupt
-from data_contracts.schema import Frozen
+from data_contracts.schema import PLACE, Frozen
 from deploy.operate import lock
 from deploy.store import Store
 
@@ -60,11 +60,12 @@ class Outcome(Generic[R]):
 
 
 def stage_key(name: str, inputs: BaseModel | dict[str, object], module: ModuleType) -> str:
-    """`stages/<name>/<digest>` of inputs and settings (canonical JSON) and of the step's code."""
-    plain = (
-        inputs.model_dump(mode="json") if isinstance(inputs, BaseModel) else {k: _plain(v) for k, v in inputs.items()}
-    )
-    text = json.dumps({"inputs": plain, "code": code_digest(module.__name__)}, sort_keys=True, ensure_ascii=False)
+    """`stages/<name>/<digest>` of inputs and settings (canonical JSON) and of the step's code.
+
+    Where something lies does not count, only what it is: fields marked `PLACE` are left out.
+    """
+    both = {"inputs": _plain(inputs), "code": code_digest(module.__name__)}
+    text = json.dumps(both, sort_keys=True, ensure_ascii=False)
     return f"stages/{name}/{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
@@ -109,10 +110,10 @@ def finished(store: Store, key: str, kind: type[R]) -> Outcome[R] | None:
 
 @cache
 def code_digest(module: str) -> str:
-    """SHA-256 over the sources of a project module and every project module it imports, however deep."""
+    """SHA-256 over the sources of a project module and every project module it imports, however deep, and their data."""
     digest = hashlib.sha256()
-    for name in sorted(_closure(module)):
-        digest.update(name.encode() + b"\0" + _source(name).read_bytes())
+    for file in sorted({file for name in _closure(module) for file in (_source(name), *_data(name))}):
+        digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 
@@ -149,6 +150,13 @@ def _packages(module: str) -> list[str]:
     return [name for name in above if _source(name).is_file()]
 
 
+def _data(module: str) -> list[Path]:
+    """The data files of the package a module lies in. What lies beside a layer's own modules reaches a step as input."""
+    folder = _source(module).parent
+    beside = folder.rglob("*") if folder.parent != ROOT else ()
+    return [p for p in beside if p.is_file() and p.suffix not in (".py", ".pyc")]
+
+
 def _source(module: str) -> Path:
     path = ROOT.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
@@ -156,7 +164,8 @@ def _source(module: str) -> Path:
 
 def _plain(value: object) -> object:
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        fields = type(value).model_fields.items()
+        return {name: _plain(getattr(value, name)) for name, field in fields if PLACE not in field.metadata}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     if isinstance(value, dict):

@@ -96,15 +96,19 @@ class Tracker:
         """
         with self.client() as client:
             experiment_id = self._experiment(client)
-            found = _unfinished(client, experiment_id, key) if key else None
-            if found:
-                return RunRef(run_id=found.info.run_id, experiment_id=experiment_id)
             own = {STAGE: "pipeline", "mlflow.source.name": "tingsu", "mlflow.source.type": "LOCAL", **tags}
-            run = client.create_run(experiment_id, tags=own | ({KEY: key} if key else {}), run_name=name)
+            run = (_unfinished(client, experiment_id, key) if key else None) or client.create_run(
+                experiment_id, tags=own | ({KEY: key} if key else {}), run_name=name
+            )
             ref = RunRef(run_id=run.info.run_id, experiment_id=experiment_id)
-            _log(client, ref, params=settings)
+            _log(client, ref, params=settings)  # a run taken up again may have been killed before this
             client.log_dict(ref.run_id, dict(settings), "settings.json")
             return ref
+
+    def is_open(self, key: str) -> bool:
+        """Whether a parent run of this key was begun and not ended."""
+        with self.client() as client:
+            return _unfinished(client, self._experiment(client), key) is not None
 
     def child(self, parent: RunRef, stage: Stage) -> RunRef:
         """A finished child run of one stage; what an earlier try left of the same stage goes to MLflow's bin."""

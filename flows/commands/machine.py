@@ -40,13 +40,41 @@ def down(as_json: Json = False) -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """What runs, where, and its memory; exits 4 if something died or does not answer."""
+    """What runs, where, and its memory; exits 4 if something died, does not answer, or a release was cut off."""
     from deploy.operate import stack
     from flows.session import open_session
 
-    parts = stack.status(open_session().home)
+    session = open_session()
+    parts = stack.status(session.home)
     _show(parts, as_json)
-    raise typer.Exit(4 if any(p.state in ("died", "not ready") for p in parts) else 0)
+    troubles = _troubles(session)
+    for sentence in troubles:
+        typer.echo(f"tingsu: {sentence}", err=True)
+    raise typer.Exit(4 if troubles or any(p.state in ("died", "not ready") for p in parts) else 0)
+
+
+def _troubles(session: Any) -> tuple[str, ...]:
+    """Where registry, history and what is live disagree; asked only once something was released."""
+    from data_contracts.errors import StoreUnavailable
+    from deploy import targets
+    from flows.run import registry_of
+    from tasks import versions
+
+    live = targets.read(session.home, session.settings.rollout.target).live
+    if live is None:
+        return ()
+    at = registry_of(session.settings, session.home, session.store)
+    try:
+        champion, found = versions.by_alias(at, "champion"), versions.audit(at)
+    except StoreUnavailable as error:
+        return (str(error),)
+    if champion is None or champion.version != live.version:
+        now = f"version {champion.version}" if champion else "none"
+        found += (
+            f"version {live.version} is live, the champion is {now}: a release was cut off; "
+            f"`./tingsu promote {live.version}` ends it",
+        )
+    return found
 
 
 def _show(parts: Any, as_json: bool) -> None:

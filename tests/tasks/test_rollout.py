@@ -87,7 +87,7 @@ def test_the_previous_version_is_kept_and_comes_back_on_undo(controller: Control
     controller.rollout(placed(1))
     controller.rollout(placed(2))
 
-    release = controller.undo()
+    release = controller.undo(1)
 
     assert (release.version, release.previous_version, target.serving) == (1, 2, 1)
 
@@ -96,8 +96,8 @@ def test_undo_without_a_previous_version_touches_nothing(controller: Controller,
     controller.rollout(placed(1))
     target.calls.clear()
 
-    with pytest.raises(RolloutFailed, match=r"no previous version to go back to: version 1 is the first one"):
-        controller.undo()
+    with pytest.raises(RolloutFailed, match=r"cannot go back to version 9: live is version 1, before it none"):
+        controller.undo(9)
     assert target.calls == []
 
 
@@ -110,7 +110,7 @@ def test_undo_to_a_version_whose_verdict_fell_is_refused(target: FakeTarget, tmp
     controller.rollout(placed(2))
 
     with pytest.raises(GateRefused):
-        controller.undo()
+        controller.undo(1)
     assert target.serving == 2
 
 
@@ -182,12 +182,26 @@ def test_a_killed_undo_goes_on_when_run_again(controller: Controller, target: Fa
     controller.rollout(placed(2))
     target.breaks["switch", 1] = Killed()
     with pytest.raises(Killed):
-        controller.undo()
+        controller.undo(1)
     target.breaks.clear()
 
-    release = controller.undo()
+    release = controller.undo(1)
 
     assert (release.version, release.previous_version, target.serving) == (1, 2, 1)
+
+
+def test_an_undo_that_ended_before_it_was_told_is_only_checked_when_run_again(
+    controller: Controller, target: FakeTarget
+) -> None:
+    controller.rollout(placed(1))
+    controller.rollout(placed(2))
+    controller.undo(1)
+    target.calls.clear()
+
+    release = controller.undo(1)
+
+    assert target.calls == [("switch", 1)]
+    assert (release.version, release.previous_version) == (1, 2)
 
 
 def test_the_live_version_rolled_out_again_is_only_checked(controller: Controller, target: FakeTarget) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from configs.settings import TrainSettings
+from data_contracts.artifacts import Base
 from data_contracts.schema import Frozen
 from deploy.store import FolderStore
 from tasks import stages
@@ -91,3 +93,27 @@ def test_the_key_changes_with_an_input() -> None:
     keys = {stages.stage_key("split", {"0": Number(value=v)}, sys.modules["tasks.stages"]) for v in (1, 2)}
 
     assert len(keys) == 2
+
+
+def test_the_key_does_not_say_where_a_base_model_lies() -> None:
+    here, there, other = (
+        {"base": Base(path=path, name=path, digest=digest), "train": TrainSettings(base_model=path)}
+        for path, digest in (("/a", "d" * 64), ("/b", "d" * 64), ("/a", "e" * 64))
+    )
+    module = sys.modules["tasks.stages"]
+
+    assert stages.stage_key("train", here, module) == stages.stage_key("train", there, module)
+    assert stages.stage_key("train", here, module) != stages.stage_key("train", other, module)
+
+
+def test_the_code_of_a_step_covers_the_data_of_the_packages_it_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {path.name for name in stages._closure("tasks.pack") for path in stages._data(name)}
+
+    assert {"words.yaml", "billing_dispute.yaml"} <= files
+    assert files & {"tiny.yaml", "model.safetensors", "taxonomy.yaml"} == set()  # these reach a step as its inputs
+    before = stages.code_digest("tasks.pack")
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"\n" if path.name == "words.yaml" else b""))
+    stages.code_digest.cache_clear()
+    assert stages.code_digest("tasks.pack") != before
+    stages.code_digest.cache_clear()
