@@ -81,7 +81,11 @@ class BaselineSettings(Section):
 
 
 class TrainSettings(Section):
-    """LoRA fine-tuning. `batch_tokens` bounds a batch; `patience` counts epochs without a better validation macro-F1."""
+    """LoRA fine-tuning. `batch_tokens` bounds a batch; `patience` counts epochs without a better validation macro-F1.
+
+    `processes` cut every batch between them, one a GPU where there are GPUs. It says how the work is spread, not what is
+    learned, so it is left out wherever settings are written down or digested: a run may be continued with another number.
+    """
 
     base_model: Annotated[str, PLACE] = "builtin:tiny"
     epochs: int = Field(default=3, ge=1, le=100)
@@ -98,6 +102,7 @@ class TrainSettings(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     gradient_checkpointing: bool = False
     checkpoint_steps: int = Field(default=50, ge=1)
+    processes: Annotated[int, PLACE] = Field(default=1, ge=1, le=64, exclude=True)
     seed: int = 7
 
 

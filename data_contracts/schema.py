@@ -10,7 +10,8 @@ SPEAKER_ZH: dict[str, str] = {"customer": "客户", "agent": "客服"}
 
 
 PLACE = "place"
-"""Marks a field (`Annotated[str, PLACE]`) that says where something lies, not what it is: no stage key covers it."""
+"""Marks a field (`Annotated[str, PLACE]`) that says where something lies or is done, not what it is: no stage key
+covers it."""
 
 
 class Frozen(BaseModel):

@@ -21,7 +21,7 @@ from deploy.operate import processes
 from deploy.operate.stack import TRACKING
 from deploy.signing import keypair, public_key
 from deploy.store import Store
-from tasks import gate, rollout, trace
+from tasks import gate, rollout, trace, train
 from tasks.gate import Evidence
 from tasks.registry import Candidate
 from tasks.stages import Outcome
@@ -65,11 +65,13 @@ class Run:
         """Return if these settings can be trained, judged and released.
 
         Raises:
-            ConfigurationError: a generation profile, a bound on nothing that is measured, or no such target.
+            ConfigurationError: a generation profile, a way to train that this machine lacks, a bound on nothing that is
+                measured, or no such target.
         """
         s = self.settings
         if s.slot != "classify":
             raise ConfigurationError(f"profile {s.profile!r} is for slot {s.slot!r}; only 'classify' is trained")
+        train.check(s.train)
         gate.check(s.gate, taxonomy)
         rollout.find(s, self.home)
 

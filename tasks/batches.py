@@ -8,6 +8,7 @@ from data_contracts.prompt import Prompt
 from data_contracts.taxonomy import Taxonomy
 from deploy.engines import prefill
 from deploy.tokenizer import Tokens
+from tasks.ranks import ALONE, Group
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,13 +21,14 @@ class Batches:
     """A batch sampler: rows x longest row within the token budget, another order each epoch, always as many batches.
 
     The lengths, rounded up, are the same multiset in every epoch, so the cuts between batches are too. That keeps `len`
-    right and lets a resumed run find its place.
+    right and lets a resumed run find its place. Each process of a group gets its share of every batch, maybe no row.
     """
 
-    def __init__(self, lengths: Sequence[int], budget_tokens: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], budget_tokens: int, seed: int, group: Group = ALONE) -> None:
         self._rounded = [-(-n // ROUND_TOKENS) * ROUND_TOKENS for n in lengths]
         self._sizes = [len(b) for b in prefill.by_length(self._rounded, budget_tokens)]
         self._seed = seed
+        self._share = slice(group.rank, None, group.size)
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -42,7 +44,7 @@ class Batches:
         random = np.random.default_rng((self._seed, self._epoch))
         order = sorted(random.permutation(len(self._rounded)).tolist(), key=lambda i: -self._rounded[i])
         cuts = np.cumsum([0, *self._sizes])
-        yield from (order[cuts[b] : cuts[b + 1]] for b in random.permutation(len(self._sizes)).tolist())
+        yield from (order[cuts[b] : cuts[b + 1]][self._share] for b in random.permutation(len(self._sizes)).tolist())
 
 
 def encode_side(parquet: Path, prompt: Prompt, taxonomy: Taxonomy, tokens: Tokens, cache: Path) -> Any:

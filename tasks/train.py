@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,54 @@ from configs.settings import TrainSettings
 from data_contracts.artifacts import Adapter, Base, Splits
 from data_contracts.errors import ConfigurationError
 from data_contracts.prompt import Prompt
+from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy.engines import weights
 from deploy.store import folder_digest
 from deploy.tokenizer import Tokens
-from tasks import attention, lora, stages
+from tasks import attention, lora, ranks, stages
 from tasks.batches import category_weights, encode_side
+from tasks.progress import Meter
+from tasks.ranks import Group
 from tasks.stages import Work
-from tasks.trainer import Lesson, Meter, evaluations, exhausted, history_of, last_checkpoint, trainer
+from tasks.trainer import Lesson, evaluations, exhausted, history_of, last_checkpoint, trainer
+
+
+class Plan(Frozen):
+    """What a training process is told. `scratch` takes checkpoints; `checkpoint` is the one to go on from."""
+
+    train: Path
+    validation: Path
+    base: Path
+    prompt: Prompt
+    taxonomy: Taxonomy
+    settings: TrainSettings
+    scratch: Path
+    checkpoint: Path | None
+
+
+def check(settings: TrainSettings) -> None:
+    """Return if this machine can train that way.
+
+    Raises:
+        ConfigurationError: QLoRA without CUDA and bitsandbytes, or more processes than GPUs.
+    """
+    if settings.method == "lora" and settings.processes == 1:
+        return
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    missing = "" if gpus else "an NVIDIA GPU"
+    if gpus and importlib.util.find_spec("bitsandbytes") is None:
+        missing = "the package bitsandbytes (`pip install -c constraints.txt --group gpu`)"
+    if settings.method == "qlora" and missing:
+        raise ConfigurationError(
+            f"train.method 'qlora' needs {missing}, which is missing here; use --set train.method=lora"
+        )
+    if gpus and settings.processes > gpus:
+        raise ConfigurationError(
+            f"train.processes {settings.processes} is more than the {gpus} GPUs here; one process a GPU, so at most {gpus}"
+        )
 
 
 def fit(splits: Splits, base: Base, prompt: Prompt, taxonomy: Taxonomy, settings: TrainSettings, work: Work) -> Adapter:
@@ -26,54 +67,75 @@ def fit(splits: Splits, base: Base, prompt: Prompt, taxonomy: Taxonomy, settings
     A run that was killed goes on from the last whole checkpoint in `work.scratch` and ends as if it had not been.
 
     Raises:
-        ConfigurationError: QLoRA without CUDA and bitsandbytes.
+        ConfigurationError: as `check`.
         ModelLoadError: the base cannot be loaded.
+        ResourceInsufficient: one of several training processes was killed.
     """
-    lesson = _lesson(splits, Path(base.path), prompt, taxonomy, settings, work)
-    meter = Meter()
-    checkpoint = last_checkpoint(work.scratch / "checkpoints")
-    done = history_of(checkpoint) if checkpoint else None
-    if done is None or not exhausted(done, settings.patience):
-        with weights.quiet():
-            run = trainer(with_lora(Path(base.path), settings), lesson, settings, work.scratch, meter)
-            run.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        done = run.state.log_history
+    check(settings)
+    plan = Plan(
+        train=work.store.local(splits.file("train")),
+        validation=work.store.local(splits.file("validation")),
+        base=Path(base.path),
+        prompt=prompt,
+        taxonomy=taxonomy,
+        settings=settings,
+        scratch=work.scratch,
+        checkpoint=last_checkpoint(work.scratch / "checkpoints"),
+    )
+    done = _logged(plan.checkpoint)
+    pace = {"tokens_per_s": 0.0, "steps": 0.0}
+    if not exhausted(done, settings.patience):
+        pace = _train(plan, settings.processes)
+        done = _logged(last_checkpoint(work.scratch / "checkpoints"))
     adapter = work.out / "adapter"
     shutil.copytree(work.scratch / "best", adapter)
-    f1 = evaluations(done or [])
+    f1 = evaluations(done)
     return Adapter(
         key=f"{work.key}/adapter",
         base=base,
         digest=folder_digest(adapter),
         prompt_digest=prompt.digest,
         settings=settings.model_dump(mode="json"),
-        metrics={
-            "validation_macro_f1": max(f1),
-            "epochs": float(len(f1)),
-            "tokens_per_s": meter.rate(),
-            "steps": float(meter.steps),
-        },
-        history=tuple(_history(done or [])),
+        metrics={"validation_macro_f1": max(f1), "epochs": float(len(f1)), **pace},
+        history=tuple(_history(done)),
         created_at=stages.now(),
     )
 
 
-def _lesson(
-    splits: Splits, base: Path, prompt: Prompt, taxonomy: Taxonomy, settings: TrainSettings, work: Work
-) -> Lesson:
-    tokens = Tokens.load(base)
-    cache = work.scratch / "arrow"
+def _train(plan: Plan, processes: int) -> dict[str, float]:
+    """In this process, or in several that cut every batch between them."""
+    if processes == 1:
+        return learn(plan, ranks.ALONE)
+    _lesson(plan)  # encoded once, here; the others find it
+    return ranks.run("tasks.train", plan.model_dump_json(), processes, plan.scratch)
+
+
+def learn(plan: Plan, group: Group) -> dict[str, float]:
+    """Train to the end: tokens a second and steps of this run, over the whole group."""
+    meter = Meter()
+    with weights.quiet():
+        lesson = _lesson(plan)
+        model = with_lora(plan.base, plan.settings)
+        run = trainer(model, lesson, plan.settings, plan.scratch, meter, group)
+        run.train(resume_from_checkpoint=str(plan.checkpoint) if plan.checkpoint else None)
+    return {"tokens_per_s": meter.rate(), "steps": float(meter.steps), "processes": float(group.size)}
+
+
+def _lesson(plan: Plan) -> Lesson:
+    tokens = Tokens.load(plan.base)
+    taxonomy = plan.taxonomy
     train, validation = (
-        encode_side(work.store.local(splits.file(side)), prompt, taxonomy, tokens, cache / side)
-        for side in ("train", "validation")
+        encode_side(file, plan.prompt, taxonomy, tokens, plan.scratch / "arrow" / file.stem)
+        for file in (plan.train, plan.validation)
     )
     counts = Counter(train["category"][:])
+    power = plan.settings.class_weight_power
     return Lesson(
         train=train,
         validation=validation,
         code_ids=taxonomy.code_ids(tokens),
-        weights=tuple(category_weights([counts[i] for i in range(len(taxonomy.keys))], settings.class_weight_power)),
-        head=prompt.frame(tokens)[0],
+        weights=tuple(category_weights([counts[i] for i in range(len(taxonomy.keys))], power)),
+        head=plan.prompt.frame(tokens)[0],
     )
 
 
@@ -107,12 +169,6 @@ def with_lora(folder: Path, settings: TrainSettings) -> Any:
 
 def _load_4bit(folder: Path) -> Any:
     import torch
-
-    if not torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigurationError(
-            "train.method 'qlora' needs an NVIDIA GPU and the package bitsandbytes, and one is missing here; "
-            "use train.method=lora"
-        )
     from peft import prepare_model_for_kbit_training
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -128,6 +184,10 @@ def _load_4bit(folder: Path) -> Any:
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 
+def _logged(checkpoint: Path | None) -> list[dict[str, float]]:
+    return history_of(checkpoint) if checkpoint else []
+
+
 def _history(log: list[dict[str, float]]) -> list[dict[str, float]]:
     """One entry an epoch: mean loss since the last note, validation macro-F1."""
     epochs: list[dict[str, float]] = []
@@ -139,3 +199,7 @@ def _history(log: list[dict[str, float]]) -> list[dict[str, float]]:
                 {"epoch": round(entry["epoch"], 4), "loss": loss, "validation_macro_f1": entry["eval_macro_f1"]}
             )
     return epochs
+
+
+if __name__ == "__main__":  # one of several training processes
+    sys.exit(ranks.take_part(lambda plan, group: learn(Plan.model_validate_json(plan), group), sys.argv[1:]))

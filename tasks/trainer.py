@@ -1,4 +1,8 @@
-"""The transformers Trainer for calls with one answer: loss at one position, best epoch by macro-F1, a progress line."""
+"""The transformers Trainer for calls with one answer: loss at one position, best epoch by macro-F1, a progress line.
+
+Over a group of processes each computes its share of every batch; what it learns from is the sum, so all hold the same
+adapter and the same losses after every step, and only the first writes. transformers knows nothing of the group.
+"""
 
 import json
 import math
@@ -6,16 +10,18 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from configs.settings import TrainSettings
 from deploy.engines import prefill
 from deploy.engines.transformers import TransformersEngine
 from deploy.store import LISTING, listing, write_atomically
 from tasks.batches import Batches, collate
+from tasks.progress import Line, Meter
+from tasks.ranks import Group
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,55 +38,52 @@ class Lesson:
     head: tuple[int, ...]
 
 
-@dataclass
-class Meter:
-    """Tokens trained since the start, for the progress line and the metrics."""
-
-    started: float = field(default_factory=time.monotonic)
-    tokens: int = 0
-    steps: int = 0
-
-    def rate(self) -> float:
-        return self.tokens / max(time.monotonic() - self.started, 1e-9)
-
-
-def trainer(model: Any, lesson: Lesson, settings: TrainSettings, folder: Path, meter: Meter) -> Any:
+def trainer(model: Any, lesson: Lesson, settings: TrainSettings, folder: Path, meter: Meter, group: Group) -> Any:
     """A Trainer over a peft model: checkpoints in `folder/checkpoints`, the best adapter in `folder/best`."""
-    from torch.utils.data import DataLoader
     from transformers import Trainer
     from transformers.trainer_callback import PrinterCallback
 
     base = model.get_base_model()
     skip = len(lesson.head) if shares_head(base, lesson, settings) else 0
-    batches = Batches([n - skip for n in lesson.train["tokens"]], settings.batch_tokens, settings.seed)
+    batches = Batches([n - skip for n in lesson.train["tokens"]], settings.batch_tokens, settings.seed, group)
 
     class AnswerTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         def get_train_dataloader(self) -> Any:
-            join = partial(collate, head_tokens=skip)
-            loader = DataLoader(lesson.train, batch_sampler=batches, collate_fn=join)
-            return self.accelerator.prepare(loader)
+            return self.accelerator.prepare(loader(lesson, batches, skip))
+
+        def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any) -> "Tensor":
+            group.reseed(settings.seed, self.state.global_step)
+            mine = super().training_step(model, inputs, *rest)
+            loss, tokens = group.add_up(model.parameters(), mine, inputs["tokens"].to(mine))
+            meter.tokens += int(tokens)
+            return loss
 
         def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> "Tensor":
-            meter.tokens += int(inputs["tokens"])
             return answer_loss(base, inputs, lesson, skip, len(lesson.train) / len(batches))
 
         def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-            metrics = {"eval_macro_f1": validate(base, lesson, settings.batch_tokens)}
+            metrics = {"eval_macro_f1": validate(base, lesson, settings.batch_tokens, group)}
             self.log(metrics)
-            keep_best(model, metrics["eval_macro_f1"], Path(folder) / "best", self.state.log_history)
+            if group.leads:
+                keep_best(model, metrics["eval_macro_f1"], Path(folder) / "best", self.state.log_history)
             self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             return metrics
 
         def _save_checkpoint(self, *parts: Any, **_: Any) -> None:
             super()._save_checkpoint(*parts)
-            self.accelerator.wait_for_everyone()  # each process writes a file of its own
-            if self.args.should_save:
-                seal(folder / f"checkpoints/checkpoint-{self.state.global_step}")
+            seal(folder / f"checkpoints/checkpoint-{self.state.global_step}")
 
     made = AnswerTrainer(model=model, args=arguments(settings, folder / "checkpoints", len(batches)))
     made.pop_callback(PrinterCallback)
-    made.add_callback(watch(settings, len(batches), meter, sys.stderr))
+    made.add_callback(watch(settings, len(batches), meter, Line(sys.stderr, meter) if group.leads else None))
     return made
+
+
+def loader(lesson: Lesson, batches: Batches, skip: int) -> Any:
+    """The train side in these batches, without the first `skip` ids of each prompt."""
+    from torch.utils.data import DataLoader
+
+    return DataLoader(lesson.train, batch_sampler=batches, collate_fn=partial(collate, head_tokens=skip))
 
 
 def shares_head(base: Any, lesson: Lesson, settings: TrainSettings) -> bool:
@@ -95,6 +98,8 @@ def answer_loss(base: Any, inputs: dict[str, Any], lesson: Lesson, skip: int, ro
     """
     import torch
 
+    if not len(inputs["category"]):  # fewer rows in the batch than processes
+        return torch.zeros((), device=base.device, requires_grad=True)
     with autocast(base):
         head = prefill.run_head(base, torch.tensor([lesson.head[:skip]], device=base.device)) if skip else ()
         block = prefill.Padded(inputs["ids"], inputs["answer_at"])
@@ -113,13 +118,13 @@ def autocast(base: Any) -> Any:
     return torch.autocast(base.device.type, torch.bfloat16, enabled=base.dtype == torch.bfloat16)
 
 
-def validate(base: Any, lesson: Lesson, batch_tokens: int) -> float:
-    """Macro-F1 on the validation side, by the engine that serves."""
+def validate(base: Any, lesson: Lesson, batch_tokens: int, group: Group) -> float:
+    """Macro-F1 on the validation side, by the engine that serves; each process of the group scores its share."""
     table = lesson.validation
     with autocast(base):
         engine = TransformersEngine(base, batch_tokens=batch_tokens)
-        scores = engine.score(table["ids"][:], lesson.code_ids, len(lesson.head))
-    return macro_f1(table["category"][:], scores.logprobs.argmax(axis=1).tolist())
+        scores = engine.score(table["ids"][group.rank :: group.size], lesson.code_ids, len(lesson.head))
+    return macro_f1(table["category"][:], group.interleave(scores.logprobs.argmax(axis=1).tolist()))
 
 
 def macro_f1(truth: Sequence[int], predicted: Sequence[int]) -> float:
@@ -180,11 +185,12 @@ def arguments(settings: TrainSettings, folder: Path, batches: int) -> Any:
     )
 
 
-def watch(settings: TrainSettings, batches: int, meter: Meter, stream: TextIO) -> Any:
-    """The callback that checkpoints inside an epoch, ends it with evaluation and checkpoint, and prints progress."""
-    from transformers import TrainerCallback
+def watch(settings: TrainSettings, batches: int, meter: Meter, line: Line | None) -> Any:
+    """The callback that checkpoints inside an epoch, ends it with evaluation and checkpoint, and prints progress.
 
-    line = Line(stream, meter)
+    Without a line it does neither: another process of the group does.
+    """
+    from transformers import TrainerCallback
 
     class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -193,39 +199,21 @@ def watch(settings: TrainSettings, batches: int, meter: Meter, stream: TextIO) -
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             meter.steps += 1
             inside = state.global_step % batches != 0
-            control.should_log = control.should_save = inside and state.global_step % settings.checkpoint_steps == 0
-            line.show(state.global_step, state.max_steps, evaluations(state.log_history))
+            control.should_log = inside and state.global_step % settings.checkpoint_steps == 0
+            control.should_save = control.should_log and line is not None
+            if line:
+                line.show(state.global_step, state.max_steps, evaluations(state.log_history))
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            control.should_log = control.should_evaluate = control.should_save = True
+            control.should_log = control.should_evaluate = True
+            control.should_save = line is not None
 
         def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             control.should_training_stop = exhausted(state.log_history, settings.patience)
-            line.show(state.global_step, state.max_steps, evaluations(state.log_history), now=True)
+            if line:
+                line.show(state.global_step, state.max_steps, evaluations(state.log_history), now=True)
 
     return Watch()
-
-
-@dataclass
-class Line:
-    """The progress line: rewritten in place on a terminal, a line every ten seconds elsewhere."""
-
-    stream: TextIO
-    meter: Meter
-    shown: float = field(default_factory=time.monotonic)
-
-    def show(self, step: int, steps: int, f1: Sequence[float], now: bool = False) -> None:
-        terminal = self.stream.isatty()
-        if not now and time.monotonic() - self.shown < (0.5 if terminal else 10):
-            return
-        self.shown = time.monotonic()
-        left = (steps - step) * (self.shown - self.meter.started) / max(self.meter.steps, 1)
-        quality = f" · validation macro-F1 {f1[-1]:.3f}" if f1 else ""
-        text = f"train {step}/{steps} · {self.meter.rate():,.0f} tokens/s{quality} · {left:.0f} s left"
-        self.stream.write(f"\r\033[K{text}" if terminal else f"{text}\n")
-        if terminal and step == steps:
-            self.stream.write("\n")
-        self.stream.flush()
 
 
 def last_checkpoint(folder: Path) -> Path | None:

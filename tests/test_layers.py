@@ -57,7 +57,7 @@ OWNERS = {
             f"tasks/{name}.py"
             for name in ("attention", "batches", "gguf_file", "lora", "merge", "pretrain", "quantize")
         ),
-        *(f"tasks/{name}.py" for name in ("train", "trainer")),
+        *(f"tasks/{name}.py" for name in ("ranks", "train", "trainer")),
         "deploy/engines/*.py",
     ],
     "torchao": ["deploy/engines/weights.py", "tasks/quantize.py"],

@@ -26,8 +26,8 @@ def pad(prompts: Sequence[Sequence[int]], skip: int = 0) -> Padded:
     import numpy as np
     import torch
 
-    lengths = np.array([len(p) - skip for p in prompts])
-    block = np.zeros((len(prompts), int(lengths.max())), dtype=np.int64)
+    lengths = np.array([len(p) - skip for p in prompts], dtype=np.int64)
+    block = np.zeros((len(prompts), int(lengths.max(initial=0))), dtype=np.int64)
     for row, prompt in zip(block, prompts, strict=True):
         row[: len(prompt) - skip] = prompt[skip:]
     return Padded(torch.from_numpy(block), torch.from_numpy(lengths - 1))

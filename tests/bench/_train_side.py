@@ -64,8 +64,10 @@ def ours(job: dict[str, Any], folder: Path, shared: bool = True) -> Any:
     """The product's own Trainer."""
     import datasets
 
+    from tasks.progress import Meter
+    from tasks.ranks import ALONE
     from tasks.train import with_lora
-    from tasks.trainer import Lesson, Meter, trainer
+    from tasks.trainer import Lesson, trainer
 
     data = read(folder)
     rows = [{"ids": ids, "category": category, "tokens": len(ids)} for ids, category in data["rows"]]
@@ -73,7 +75,7 @@ def ours(job: dict[str, Any], folder: Path, shared: bool = True) -> Any:
     head = tuple(data["head"]) if shared else ()
     lesson = Lesson(known, known.select(range(2)), tuple(data["codes"]), (1.0,) * len(data["codes"]), head)
     settings = TrainSettings(batch_tokens=budget(job, len(head)), **LAYOUT)
-    return trainer(with_lora(base_of(job, folder), settings), lesson, settings, folder / "scratch", Meter())
+    return trainer(with_lora(base_of(job, folder), settings), lesson, settings, folder / "scratch", Meter(), ALONE)
 
 
 def trl(job: dict[str, Any], folder: Path, recompute: bool = False) -> Any:

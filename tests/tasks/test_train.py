@@ -11,7 +11,8 @@ from configs.settings import TrainSettings
 from data_contracts.errors import ConfigurationError
 from tasks import train
 from tasks.batches import Batches, category_weights
-from tasks.trainer import Line, Meter, exhausted, macro_f1
+from tasks.progress import Line, Meter
+from tasks.trainer import exhausted, macro_f1
 from tests.tiny import Bench, make_bench
 
 WEIGHTS = "adapter_model.safetensors"
