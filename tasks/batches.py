@@ -50,11 +50,12 @@ class Batches:
 def encode_side(parquet: Path, prompt: Prompt, taxonomy: Taxonomy, tokens: Tokens, cache: Path) -> Any:
     """A side as a `datasets` table with columns `ids`, `category` and `tokens`; Arrow files go to `cache`."""
     import datasets
+    import numpy as np
 
     datasets.disable_progress_bars()
 
     def encode(rows: Mapping[str, list[str]]) -> dict[str, list[Any]]:
-        ids = [prompt.encode(text, tokens).ids for text in rows["input_text"]]
+        ids = [np.array(e.ids, dtype=np.int32) for e in prompt.encode_all(rows["input_text"], tokens)]
         categories = [taxonomy.index[key] for key in rows["complaint_category"]]
         return {"ids": ids, "category": categories, "tokens": [len(i) for i in ids]}
 

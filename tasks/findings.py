@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 EXCERPT_CHARS = 40
+NAME_CHARS = 64  # what is longer is no name
 REJECT_COLUMNS = (
     "row",
     "conversation_id",
@@ -90,17 +91,26 @@ def explained(
     """Failures (row, column, code, value) as the rejects table, each with reason and remedy in both languages."""
     import polars as pl
 
-    known = failures.join(frame.select("row", "conversation_id", "input_text"), on="row", how="left").sort(
-        "row", maintain_order=True
+    mistake = ("column", "code", "value")
+    said = _said(failures.select(mistake).unique(maintain_order=True), taxonomy, bounds)
+    excerpt = pl.col("input_text").fill_null("").str.slice(0, EXCERPT_CHARS).str.replace_all("\n", " ", literal=True)
+    calls = frame.filter(pl.col("row").is_in(failures["row"].implode())).select(
+        "row", "conversation_id", excerpt.alias("excerpt")
     )
+    known = failures.join(calls, on="row", how="left", maintain_order="left").sort("row", maintain_order=True)
+    return known.join(said, on=mistake, how="left", nulls_equal=True, maintain_order="left").select(REJECT_COLUMNS)
+
+
+def _said(mistakes: "pl.DataFrame", taxonomy: Taxonomy, bounds: Mapping[str, object]) -> "pl.DataFrame":
+    """Distinct mistakes with reason and remedy: the words are found once, however many rows share a mistake."""
+    import polars as pl
+
     rows = []
-    for row, column, code, value, conversation_id, text in known.iter_rows():
+    for column, code, value in mistakes.iter_rows():
         values = {"column": column, **bounds, **_values(code, value, taxonomy)}
-        reason, remedy = messages.say(code, **values), messages.say(f"{code}.remedy", **values)
-        excerpt = (text or "")[:EXCERPT_CHARS].replace("\n", " ")
-        rows.append((row, conversation_id, column, code, *reason, *remedy, excerpt))
-    schema = {name: pl.Int64 if name == "row" else pl.String for name in REJECT_COLUMNS}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+        rows.append((column, code, value, *messages.say(code, **values), *messages.say(f"{code}.remedy", **values)))
+    names = (*mistakes.columns, "reason_en", "reason_zh", "remedy_en", "remedy_zh")
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
 
 
 def nearest(value: str, taxonomy: Taxonomy) -> str:
@@ -108,9 +118,14 @@ def nearest(value: str, taxonomy: Taxonomy) -> str:
     names = {
         name.casefold(): c.key for c in taxonomy.categories for name in (c.definition, c.code, c.name_zh, c.key) if name
     }
-    wanted = value.translate(FOLD).strip().casefold().replace(" ", "_")
-    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.0)
-    return names[close[0]] if close else taxonomy.keys[0]
+    wanted = value[:NAME_CHARS].translate(FOLD).strip().casefold().replace(" ", "_")
+    matcher: difflib.SequenceMatcher[str] = difflib.SequenceMatcher(b=wanted)
+    best = (-1.0, taxonomy.keys[0])
+    for name in names:
+        matcher.set_seq1(name)
+        if matcher.real_quick_ratio() >= best[0] and matcher.quick_ratio() >= best[0]:  # upper bounds, far cheaper
+            best = max(best, (matcher.ratio(), name))
+    return names.get(best[1], taxonomy.keys[0])
 
 
 def _values(code: str, value: str | None, taxonomy: Taxonomy) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,7 +31,7 @@ class ScoredSides(Frozen):
 class Read(NamedTuple):
     """Encoded calls of one side: tokens of each prompt, and ids left out of it."""
 
-    prompts: list[tuple[int, ...]]
+    prompts: list[Sequence[int]]
     truncated: list[int]
     head_tokens: int
 
@@ -69,9 +70,11 @@ def score(
 
 def encode(texts: Sequence[str], prompt: Prompt, tokens: Tokens) -> Read:
     """Every call as prompt ids."""
-    encoded = [prompt.encode(text, tokens) for text in texts]
-    head = encoded[0].head_tokens if encoded else 0
-    return Read([e.ids for e in encoded], [e.truncated for e in encoded], head)
+    read = Read([], [], len(prompt.frame(tokens)[0]))
+    for encoded in prompt.encode_all(texts, tokens):
+        read.prompts.append(array("i", encoded.ids))
+        read.truncated.append(encoded.truncated)
+    return read
 
 
 def keep(
