@@ -1,8 +1,12 @@
 """The store on S3, or any service that speaks it; files are fetched into a local cache once.
 
-A folder's listing is uploaded last, so a folder that is only half there has none and does not exist.
+A folder's files lie under `<key>/<digest of its listing>/`, so two writers never touch each other's, and its listing is
+uploaded last under a condition (`If-None-Match: *`): the first one counts, on whichever machine. AWS, MinIO, Ceph and R2
+keep that condition. A service that ignores it (Aliyun OSS documents a header of its own, x-oss-forbid-overwrite) leaves
+only what follows it here: the listing is read back, and whoever does not find his own has lost.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +20,7 @@ from deploy.store import LISTING, FolderStore, listing, sha256_file
 
 P = ParamSpec("P")
 R = TypeVar("R")
+TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")  # there already, or being written right now
 
 
 def _answering(method: Callable[P, R]) -> Callable[P, R]:
@@ -48,6 +53,7 @@ class S3Store:
         self.bucket, _, prefix = url.removeprefix("s3://").partition("/")
         self.prefix = prefix.strip("/")
         self.cache = FolderStore(cache)
+        self._compared: set[str] = set()  # folders of the cache that this process has compared with the store
         config = Config(retries={"max_attempts": 5, "mode": "standard"}, connect_timeout=10, read_timeout=60)
         self.client: Any = boto3.client("s3", endpoint_url=endpoint_url, config=config)
 
@@ -68,33 +74,41 @@ class S3Store:
         if owner is None:
             data = self.read(key)
             if data is None:
-                raise StoreUnavailable(
-                    f"{key} is not in the store {self.url}; it was removed, or belongs to another store"
-                )
+                raise self._missing(key)
             self.cache.write(key, data)
-            return self.cache.root / key
-        if not self.cache.has(owner):
-            self._fetch(owner)
+        elif owner not in self._compared:
+            self._refresh(owner)
         return self.cache.root / key
 
     def _folder_of(self, key: str) -> str | None:
         """The committed folder that is `key` or holds it."""
         parts = key.split("/")
-        for n in range(len(parts), 1, -1):
-            candidate = "/".join(parts[:n])
-            if self.cache.has(candidate) and (self.cache.root / candidate).is_dir():
-                return candidate
-            if self._exists(self._at(f"{candidate}/{LISTING}")):
-                return candidate
-        return None
+        above = ["/".join(parts[:n]) for n in range(len(parts), 1, -1)]
+        known = (candidate for candidate in above if candidate in self._compared)
+        found = (candidate for candidate in above if self._exists(self._at(f"{candidate}/{LISTING}")))
+        return next(known, None) or next(found, None)
 
-    def _fetch(self, key: str) -> None:
+    def _refresh(self, key: str) -> None:
+        """The folder in the cache as it is in the store: another machine may have replaced it, or a disk have cut it."""
+        data = self.read(f"{key}/{LISTING}")
+        if data is None:
+            raise self._missing(key)
+        try:
+            cached = self.cache.read(f"{key}/{LISTING}")
+            is_same = cached is not None and json.loads(cached) == json.loads(data) and bool(self.cache.local(key))
+        except (BundleCorrupt, ValueError):
+            is_same = False
+        if not is_same:
+            self.cache.delete(key)
+            self._fetch(key, data)
+        self._compared.add(key)
+
+    def _fetch(self, key: str, data: bytes) -> None:
         folder = self.cache.scratch(f"fetch/{key}/{os.getpid()}")
-        files = json.loads(self.read(f"{key}/{LISTING}") or b"{}")
-        for name, entry in files.items():
+        for name, entry in json.loads(data).items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.client.download_file(self.bucket, self._at(f"{key}/{name}"), str(path))
+            self.client.download_file(self.bucket, self._at(f"{_place(key, data)}/{name}"), str(path))
             if sha256_file(path) != entry["sha256"]:
                 shutil.rmtree(folder)
                 raise BundleCorrupt(
@@ -102,16 +116,40 @@ class S3Store:
                 )
         self.cache.commit(folder, key)
 
+    def _missing(self, key: str) -> StoreUnavailable:
+        return StoreUnavailable(f"{key} is not in the store {self.url}; it was removed, or belongs to another store")
+
     @_answering
     def commit(self, folder: Path, key: str) -> None:
         if self._exists(self._at(f"{key}/{LISTING}")):
             shutil.rmtree(folder)
             return
         files = listing(folder)
+        data = json.dumps(files, indent=1).encode()
+        place = _place(key, data)
         for name in files:
-            self.client.upload_file(str(folder / name), self.bucket, self._at(f"{key}/{name}"))
-        self.write(f"{key}/{LISTING}", json.dumps(files, indent=1).encode())
-        self.cache.commit(folder, key)
+            self.client.upload_file(str(folder / name), self.bucket, self._at(f"{place}/{name}"))
+        if self._claim(f"{key}/{LISTING}", data):
+            self.cache.delete(key)
+            self.cache.commit(folder, key)
+            self._compared.add(key)
+        else:
+            shutil.rmtree(folder)
+            self._remove(f"{place}/")
+
+    def _claim(self, key: str, data: bytes) -> bool:
+        """Write what is written once; False if somebody else's is there. The same content from two writers is no loss."""
+        from botocore.exceptions import ClientError
+
+        while True:
+            try:
+                self.client.put_object(Bucket=self.bucket, Key=self._at(key), Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in TAKEN:
+                    raise
+            found = self.read(key)
+            if found is not None:  # None: the other writer of a conflict did not finish
+                return found == data
 
     @_answering
     def write(self, key: str, data: bytes) -> None:
@@ -140,13 +178,20 @@ class S3Store:
     @_answering
     def delete(self, key: str) -> None:
         self.cache.delete(key)
+        self._compared.discard(key)
         self.client.delete_object(Bucket=self.bucket, Key=self._at(f"{key}/{LISTING}"))
-        for page in self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=self._at(key) + "/"
-        ):
+        self._remove(f"{key}/")
+        self.client.delete_object(Bucket=self.bucket, Key=self._at(key))
+
+    def _remove(self, prefix: str) -> None:
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._at(prefix)):
             for item in page.get("Contents", []):
                 self.client.delete_object(Bucket=self.bucket, Key=item["Key"])
-        self.client.delete_object(Bucket=self.bucket, Key=self._at(key))
 
     def scratch(self, key: str) -> Path:
         return self.cache.scratch(key)
+
+
+def _place(key: str, data: bytes) -> str:
+    """Where the files of a listing lie."""
+    return f"{key}/{hashlib.sha256(data).hexdigest()[:16]}"

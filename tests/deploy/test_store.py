@@ -1,7 +1,6 @@
 """The store's promises, the same for a folder and for S3 (a real S3 server on loopback)."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,37 +12,22 @@ import pytest
 from data_contracts.errors import BundleCorrupt, StoreUnavailable
 from deploy.s3 import S3Store
 from deploy.store import FolderStore, Store
+from tests import s3_server
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    for _ in range(300):
-        with socket.socket() as s:
-            if s.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}"
-    server.kill()
-    server.wait()
+    with s3_server.serving() as url:
+        yield url
 
 
 @pytest.fixture(params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     if request.param == "folder":
         return FolderStore(tmp_path / "store")
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "k",
-        "AWS_SECRET_ACCESS_KEY": "s",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
+    for name, value in s3_server.CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     endpoint = request.getfixturevalue("s3_endpoint")
     bucket = f"b{abs(hash(tmp_path)) % 10**9}"
@@ -108,16 +92,94 @@ def test_a_cut_file_is_detected(tmp_path: Path) -> None:
 
 
 def test_a_changed_object_is_detected(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "x")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name, value in s3_server.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
     one = S3Store("s3://tampered", s3_endpoint, tmp_path / "cache-one")
     one.client.create_bucket(Bucket="tampered")
     one.commit(_folder(tmp_path), "bundles/x")
-    one.client.put_object(Bucket="tampered", Key="bundles/x/sub/a.txt", Body=b"two")
+    (name,) = [
+        item["Key"] for item in one.client.list_objects_v2(Bucket="tampered")["Contents"] if "a.txt" in item["Key"]
+    ]
+    one.client.put_object(Bucket="tampered", Key=name, Body=b"two")
 
     with pytest.raises(BundleCorrupt, match="SHA-256"):
         S3Store("s3://tampered", s3_endpoint, tmp_path / "cache-two").local("bundles/x")
+
+
+def test_a_damaged_copy_of_an_s3_folder_is_fetched_again(
+    s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3_server.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    one = S3Store("s3://cached", s3_endpoint, tmp_path / "cache")
+    one.client.create_bucket(Bucket="cached")
+    one.commit(_folder(tmp_path, "whole"), "stages/x")
+    (tmp_path / "cache/stages/x/sub/a.txt").write_text("cut")
+    again = S3Store("s3://cached", s3_endpoint, tmp_path / "cache")  # what the next process makes
+
+    assert (again.local("stages/x") / "sub/a.txt").read_text() == "whole"
+
+
+def test_a_copy_of_a_folder_that_the_store_no_longer_has_is_not_used(
+    s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3_server.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    one, other = (S3Store("s3://replaced", s3_endpoint, tmp_path / cache) for cache in ("one", "other"))
+    one.client.create_bucket(Bucket="replaced")
+    one.commit(_folder(tmp_path, "first"), "stages/x")
+    other.delete("stages/x")
+    other.commit(_folder(tmp_path, "second"), "stages/x")
+    again = S3Store("s3://replaced", s3_endpoint, tmp_path / "one")
+
+    assert (again.local("stages/x") / "sub/a.txt").read_text() == "second"
+
+
+RACER = """
+import sys, time
+from pathlib import Path
+from deploy.s3 import S3Store
+from deploy.store import FolderStore
+url, endpoint, place, name, start = sys.argv[1:]
+store = S3Store(url, endpoint, Path(place) / name) if endpoint else FolderStore(Path(url))
+for at in range(12):
+    folder = Path(place) / f"{name}-{at}"
+    folder.mkdir()
+    (folder / "gold.parquet").write_text(name * 1000)
+    (folder / "manifest.json").write_text(name)
+    time.sleep(max(0.0, float(start) + at * 0.4 - time.time()))
+    store.commit(folder, f"gold/{at}")
+    seen = store.local(f"gold/{at}")
+    print(at, (seen / "manifest.json").read_text(), (seen / "gold.parquet").read_text()[:1], flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+def test_two_processes_that_commit_one_key_at_once_see_the_same_first_content(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3_server.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    url, endpoint = str(tmp_path / "store"), ""
+    if kind == "s3":
+        url, endpoint = "s3://race", request.getfixturevalue("s3_endpoint")
+        S3Store(url, endpoint, tmp_path / "none").client.create_bucket(Bucket="race")
+    start = str(time.time() + 3)
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, url, endpoint, str(tmp_path), name, start],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        for name in "ab"
+    ]
+    one, other = (racer.communicate(timeout=60)[0].splitlines() for racer in racers)
+
+    assert [racer.returncode for racer in racers] == [0, 0]
+    assert len(one) == 12
+    assert one == other
+    assert all(line.split()[1] == line.split()[2] for line in one)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
