@@ -12,9 +12,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Section(BaseModel):
-    """A group of settings; frozen, unknown keys refused."""
+    """A group of settings; frozen, unknown keys refused, and numbers that are none (nan, inf)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StoreSettings(Section):
@@ -169,7 +169,7 @@ class GateSettings(Section):
 
 
 class ServeSettings(Section):
-    """The service. Times in seconds; `batch_tokens` bounds one prefill; `model_path` overrides the bundle served."""
+    """The service. Times in seconds; `batch_tokens` bounds one prefill; `model_path`: the bundle to serve where none is named."""
 
     host: str = "127.0.0.1"
     model_path: str | None = None

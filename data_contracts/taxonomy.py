@@ -1,6 +1,7 @@
 """The complaint categories, what they cost, and the one-token code that stands for each in an answer."""
 
 import hashlib
+import unicodedata
 from functools import cached_property
 from pathlib import Path
 
@@ -42,6 +43,10 @@ class Taxonomy(Frozen):
             twice = sorted({v for v in values if values.count(v) > 1})
             if twice:
                 raise ValueError(f"{what} {twice[0]!r} stands for two categories; each must be unique")
+            plain = [unicodedata.normalize("NFKC", v).strip() for v in values]
+            alike = next((v for v, p in zip(values, plain, strict=True) if plain.count(p) > 1), None)
+            if alike:
+                raise ValueError(f"{what} {alike!r} looks like another category's, in full width or with a space more")
         if self.none_key not in self.keys:
             raise ValueError(f"none_key {self.none_key!r} is no category; allowed: {', '.join(self.keys)}")
         return self
@@ -95,6 +100,8 @@ def load(path: Path = DEFAULT) -> Taxonomy:
         return Taxonomy.model_validate(raw)
     except FileNotFoundError as error:
         raise ConfigurationError(f"taxonomy file {path} does not exist; give the path of a YAML file") from error
+    except OSError as error:
+        raise ConfigurationError(f"taxonomy file {path} cannot be read: {error.strerror}; give a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"taxonomy file {path} is not UTF-8 YAML: {error}") from error
     except ValidationError as error:

@@ -24,6 +24,8 @@ class Client:
         self.url = url.rstrip("/")
         self.patience_s = patience_s
         try:
+            if httpx.URL(self.url).scheme not in ("http", "https") or not httpx.URL(self.url).host:
+                raise httpx.InvalidURL("no http:// or no host")
             # No proxy from the environment: transcripts go to the address given and nowhere else.
             self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
         except httpx.InvalidURL as error:
@@ -90,7 +92,7 @@ class Client:
 
         try:
             return self._http.request(method, path, json=body)
-        except (httpx.TransportError, httpx.UnsupportedProtocol) as error:
+        except httpx.TransportError as error:
             raise EngineUnavailable(
                 f"{self.url}{path} does not answer ({type(error).__name__}); is the service up? ./tingsu status"
             ) from error

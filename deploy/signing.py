@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.artifacts import Verdict
-from data_contracts.errors import ConfigurationError, GateRefused, StoreUnavailable
+from data_contracts.errors import ConfigurationError, GateRefused
+from deploy import disk
 from deploy.store import write_atomically
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def keypair(home: Path) -> "Ed25519PrivateKey":
     """The gate's key of this home, made on first use; two first uses at once agree on one key.
 
     Raises:
-        StoreUnavailable: the keys folder is not writable.
+        ResourceInsufficient, StoreUnavailable: the disk is full, or the keys folder not writable.
         ConfigurationError: the key file is not an Ed25519 key.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -144,6 +145,4 @@ def _create(path: Path) -> None:
         finally:
             Path(beside).unlink(missing_ok=True)
     except OSError as error:
-        raise StoreUnavailable(
-            f"cannot create the signing key {path}: {error.strerror}; mend the permissions of {path.parent}"
-        ) from error
+        raise disk.unwritable(f"the signing key {path}", error) from error

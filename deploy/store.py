@@ -4,6 +4,7 @@ A key is a slash-separated name (`datasets/<id>`). A folder appears whole or not
 its `.files.json` last, which lists every file with size and SHA-256; without that list the folder does not exist.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from data_contracts.errors import BundleCorrupt, StoreUnavailable
+from data_contracts.errors import BundleCorrupt, ConfigurationError, StoreUnavailable
+from deploy import disk
 
 LISTING = ".files.json"
 
@@ -75,7 +77,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write beside, flush to disk, rename over. Readers see the old file or the new one.
 
     Raises:
-        StoreUnavailable: the place is full or not writable.
+        ResourceInsufficient: the disk is full.
+        StoreUnavailable: the place is not writable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,9 +93,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise StoreUnavailable(
-            f"cannot write {path}: {error.strerror}. Free space or mend the permissions, then run again"
-        ) from error
+        raise disk.unwritable(path, error) from error
 
 
 class FolderStore:
@@ -123,10 +124,19 @@ class FolderStore:
         write_atomically(folder / LISTING, json.dumps(listing(folder), indent=1).encode())
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(target, ignore_errors=True)
             os.replace(folder, target)
         except OSError as error:
-            raise StoreUnavailable(f"cannot store {key} in {self.root}: {error.strerror}") from error
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise disk.unwritable(f"{key} into the store {self.root}", error) from error
+            self._settle(folder, key)
+
+    def _settle(self, folder: Path, key: str) -> None:
+        """Something lies under the key: another process's whole folder, which counts, or what a crash left of one."""
+        if not self.has(key):
+            shutil.rmtree(self.root / key)
+            self.commit(folder, key)
+        else:
+            shutil.rmtree(folder)
 
     def write(self, key: str, data: bytes) -> None:
         write_atomically(self.root / key, data)
@@ -153,7 +163,7 @@ class FolderStore:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreUnavailable(f"cannot write to the store {self.root}: {error.strerror}") from error
+            raise disk.unwritable(f"to the store {self.root}", error) from error
         return path
 
 
@@ -172,9 +182,15 @@ def verify_listing(folder: Path, key: str) -> None:
 
 
 def open_store(url: str, endpoint_url: str | None, home: Path) -> Store:
-    """The store of `store.url`: empty for `<home>/store`, a folder, or `s3://bucket/prefix` (cached under `<home>/cache`)."""
+    """The store of `store.url`: empty for `<home>/store`, a folder, or `s3://bucket/prefix` (cached under `<home>/cache`).
+
+    Raises:
+        ConfigurationError: an address of another kind.
+    """
     if url.startswith("s3://"):
         from deploy.s3 import S3Store
 
         return S3Store(url, endpoint_url, home / "cache")
+    if "://" in url:
+        raise ConfigurationError(f"store.url {url!r} is neither a folder nor s3://BUCKET/PREFIX; write one of the two")
     return FolderStore(Path(url).expanduser().absolute() if url else home / "store")

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from io import TextIOWrapper
 
 import typer
 
@@ -24,6 +25,9 @@ def main() -> int:
     """Run a command; an error of ours is one sentence and its exit code, anything else is a bug and shows its traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tingsu").setLevel(logging.INFO)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Chinese shows question marks, not a traceback
     try:
         app(prog_name="./tingsu")
     except TingsuError as error:
@@ -32,7 +36,21 @@ def main() -> int:
     except KeyboardInterrupt:
         print("tingsu: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
+    except Exception as error:
+        known = _of_disk(error)
+        if known is None:
+            raise
+        print(f"tingsu: {known}", file=sys.stderr)
+        return known.exit_code
     return 0
+
+
+def _of_disk(error: Exception) -> TingsuError | None:
+    """What a full or unwritable disk makes of any command."""
+    from configs.sources import home
+    from deploy import disk
+
+    return disk.explain(error, home())
 
 
 if __name__ == "__main__":

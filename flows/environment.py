@@ -9,7 +9,6 @@ from deploy.operate import orchestrator, processes
 
 def prepare(home: Path, settings: Settings) -> None:
     """Point Prefect at the server that `up` started, or at an embedded one for the length of this process."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     wanted = orchestrator.environment(home, settings) | {
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",  # our own lines tell what happens, and errors reach the caller

@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from data_contracts.errors import StoreUnavailable
 from data_contracts.taxonomy import Taxonomy
 from flows.pipeline import pipeline
-from flows.run import Ending, Run, tracker
+from flows.run import Ending, Run, require_trainable, tracker
 from flows.session import open_session
 from tasks import accept, base, summary
 from tasks.tracking import Status
@@ -31,6 +31,7 @@ def retrain(
         dataset: id (or its beginning) or name; the newest accepted dataset of the family if left out.
     """
     session = open_session(profile, overlays or (), sets or ())
+    require_trainable(session.settings)
     chosen = accept.find(session.store, dataset, session.settings.data.family)
     taxonomy = Taxonomy.model_validate_json((session.store.local(chosen.key) / "taxonomy.json").read_bytes())
     run = Run(session.settings, session.store, session.home, chosen, base.resolve(session.settings.train.base_model))

@@ -65,12 +65,10 @@ class Run:
         """Return if these settings can be trained, judged and released.
 
         Raises:
-            ConfigurationError: a generation profile, a way to train that this machine lacks, a bound on nothing that is
-                measured, or no such target.
+            ConfigurationError: a way to train that this machine lacks, a bound on nothing that is measured, or no such
+                target.
         """
         s = self.settings
-        if s.slot != "classify":
-            raise ConfigurationError(f"profile {s.profile!r} is for slot {s.slot!r}; only 'classify' is trained")
         train.check(s.train)
         gate.check(s.gate, taxonomy)
         rollout.find(s, self.home)
@@ -161,6 +159,19 @@ class Trial:
             quantization=s.quantize.serve,
             reports=dict(reports),
             speed=speed,
+        )
+
+
+def require_trainable(settings: Settings) -> None:
+    """Return if there is anything to train, before somebody is told to fetch gigabytes for it.
+
+    Raises:
+        ConfigurationError: a generation profile.
+    """
+    if settings.slot != "classify":
+        raise ConfigurationError(
+            f"profile {settings.profile!r} is for slot {settings.slot!r}; only profiles of 'classify' are trained, such "
+            "as --profile qwen3-0.6b"
         )
 
 

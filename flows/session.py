@@ -7,6 +7,8 @@ from pathlib import Path
 
 from configs.settings import Settings
 from configs.sources import home, load
+from data_contracts.errors import ConfigurationError
+from deploy import disk
 from deploy.store import Store, open_store
 
 
@@ -23,9 +25,24 @@ class Session:
         return open_store(self.settings.store.url, self.settings.store.endpoint_url, self.home)
 
 
+def make_home(place: Path) -> None:
+    """The home folder, private to its owner.
+
+    Raises:
+        ConfigurationError: a file has its name.
+        ResourceInsufficient, StoreUnavailable: the disk is full or not writable.
+    """
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigurationError(f"TINGSU_HOME={place} is a file or lies below one; name a folder") from error
+    except OSError as error:
+        raise disk.unwritable(f"the home folder {place} (TINGSU_HOME)", error) from error
+
+
 def open_session(profile: str | None = None, overlays: Sequence[str] = (), sets: Sequence[str] = ()) -> Session:
     """Resolve the settings for a profile, overlays and `--set` pairs; the home folder is private to its owner."""
     settings = load(profile or "tiny", overlays, sets)
     place = home()
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_home(place)
     return Session(settings, place)

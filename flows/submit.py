@@ -8,13 +8,12 @@ from prefect.artifacts import create_markdown_artifact
 
 from data_contracts import taxonomy as taxonomies
 from data_contracts.artifacts import Dataset
-from data_contracts.errors import ConfigurationError
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy.store import sha256_file
 from flows.session import Session, open_session
 from flows.stage import once
-from tasks import accept, stages, validate
+from tasks import accept, ingest, stages, validate
 from tasks.stages import Work
 
 log = logging.getLogger("tingsu")
@@ -59,10 +58,7 @@ def keep(session: Session, wanted: Submission) -> Dataset:
         ContractViolation: refused.
     """
     path = Path(wanted.file).expanduser()
-    if not path.is_file():
-        raise ConfigurationError(
-            f"file {wanted.file!r} does not exist; give the path of a CSV, JSONL or Parquet file of labelled calls"
-        )
+    ingest.kind_of(path)
     digest = sha256_file(path)
     data = session.settings.data
     answer = session.home / "submissions" / digest[:12]

@@ -86,7 +86,7 @@ def running(folder: Path, serve: ServeSettings, chosen: PortSettings, home: Path
     """The service, ready, on a spare port; its memory watched from the start. One left by a crash goes first."""
     processes.stop(home, name)
     port = ports.spare(chosen.engines_from, [process.port for process in processes.running(home)])
-    mine = serve.model_copy(update={"host": ports.LOOPBACK, "deadline_s": SCORING_DEADLINE_S, "model_path": None})
+    mine = serve.model_copy(update={"host": ports.LOOPBACK, "deadline_s": SCORING_DEADLINE_S})
     argv = service.command(folder, port, home, mine, evaluation=True)
     url = f"http://{ports.LOOPBACK}:{port}"
     command = Command(
@@ -95,7 +95,6 @@ def running(folder: Path, serve: ServeSettings, chosen: PortSettings, home: Path
         port=port,
         url=f"{url}/ready",
         setting="ports.engines_from",
-        env=processes.ONLY_THIS_BUNDLE,
     )
     began = time.monotonic()
     it = Running(processes.start(home, command), url)

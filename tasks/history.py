@@ -14,8 +14,9 @@ from typing import Literal, cast
 
 from pydantic import Field
 
-from data_contracts.errors import BundleCorrupt, StoreUnavailable
+from data_contracts.errors import BundleCorrupt
 from data_contracts.schema import Frozen
+from deploy import disk
 from tasks import stages
 
 FILE = "history.jsonl"
@@ -52,6 +53,7 @@ def append(home: Path, event: Event) -> Entry:
     """Add one event, on disk when this returns; a line torn by a crash was never acknowledged and is dropped.
 
     Raises:
+        ResourceInsufficient: the disk is full.
         StoreUnavailable: the file cannot be written.
         BundleCorrupt: the last whole line is not a history line.
     """
@@ -66,9 +68,7 @@ def append(home: Path, event: Event) -> Entry:
             os.fsync(f.fileno())
             return entry
     except OSError as error:
-        raise StoreUnavailable(
-            f"cannot write {path}: {error.strerror}. Free space or mend the permissions, then run again"
-        ) from error
+        raise disk.unwritable(path, error) from error
 
 
 def read(home: Path) -> tuple[Entry, ...]:

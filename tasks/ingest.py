@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from data_contracts.errors import ContractViolation
+from data_contracts.errors import ConfigurationError, ContractViolation
 from tasks import columns, encoding
 from tasks.columns import Problem
 
@@ -55,16 +55,10 @@ def read(path: Path, mapping: Mapping[str, str]) -> Iterator["pl.DataFrame"]:
         mapping: contract name to column name, for columns that have another name in the file.
 
     Raises:
-        ContractViolation: no such file, no records, not the format its name says, or a needed column is missing.
-        ConfigurationError: the mapping names what neither the contract nor the file has.
+        ContractViolation: no records, not the format its name says, or a needed column is missing.
+        ConfigurationError: no such file, or the mapping names what neither the contract nor the file has.
     """
-    if not path.is_file():
-        raise ContractViolation(
-            f"{path} does not exist or is no file; give a CSV, JSONL or Parquet file of labelled calls"
-        )
-    if path.stat().st_size == 0:
-        raise ContractViolation(f"{path} is empty; it needs a call a row, with a text and a category")
-    kind = _kind(path)
+    kind = kind_of(path)
     wanted = columns.readable(mapping)
     file = _parquet(path) if kind == "parquet" else _tables(_csv(path) if kind == "csv" else _jsonl(path), wanted)
     if not any(part.height for part in file.parts):
@@ -72,9 +66,23 @@ def read(path: Path, mapping: Mapping[str, str]) -> Iterator["pl.DataFrame"]:
     return columns.under_contract(file.parts, file.columns, mapping, path)
 
 
-def _kind(path: Path) -> str:
-    with path.open("rb") as f:
-        start = f.read(4)
+def kind_of(path: Path) -> str:
+    """`csv`, `jsonl` or `parquet`, by a look at its name and first bytes.
+
+    Raises:
+        ConfigurationError: no such file, a folder, or not to be read.
+        ContractViolation: empty, or none of the three.
+    """
+    try:
+        with path.open("rb") as f:
+            start = f.read(4)
+    except OSError as error:
+        raise ConfigurationError(
+            f"file {str(path)!r} cannot be read: {error.strerror}; give the path of a CSV, JSONL or Parquet file of "
+            "labelled calls"
+        ) from error
+    if not start:
+        raise ContractViolation(f"{path} is empty; it needs a call a row, with a text and a category")
     if start == b"PAR1":
         return "parquet"
     if start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from data_contracts.errors import BundleCorrupt
 from data_contracts.schema import PLACE, Frozen
+from deploy import disk
 from deploy.operate import lock
 from deploy.store import Store
 
@@ -80,6 +81,11 @@ def run(store: Store, key: str, kind: type[R], step: Callable[[Work], R]) -> Out
 
 def _perform(store: Store, key: str, step: Callable[[Work], R]) -> Outcome[R]:
     scratch = store.scratch(key)
+    with disk.explained(scratch):
+        return _work(store, key, step, scratch)
+
+
+def _work(store: Store, key: str, step: Callable[[Work], R], scratch: Path) -> Outcome[R]:
     out = scratch / "out"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)

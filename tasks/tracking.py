@@ -18,6 +18,7 @@ from configs.settings import MlflowSettings
 from data_contracts.artifacts import Dataset, Splits
 from data_contracts.errors import StoreUnavailable
 from data_contracts.schema import Frozen
+from deploy import disk
 from tasks import summary
 from tasks.summary import Summary
 
@@ -70,6 +71,7 @@ class Tracker:
 
         Raises:
             StoreUnavailable: the database or server does not answer, or refuses.
+            ResourceInsufficient: the disk of the embedded database is full.
         """
         _reachable(self.uri)
         from mlflow import MlflowClient
@@ -84,6 +86,9 @@ class Tracker:
                 (self.home / "mlflow").mkdir(mode=0o700, parents=True, exist_ok=True)
             yield MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+            full = disk.explain(error, self.home)
+            if full is not None and not self.uri.startswith("http"):
+                raise full from error
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
             raise StoreUnavailable(f"MLflow at {_shown(self.uri)} failed: {reason}. See `./tingsu status`") from error
 

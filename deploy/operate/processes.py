@@ -27,8 +27,6 @@ ROOT = Path(__file__).parent.parent.parent
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 POLL_S = 0.1
 LEFTOVERS_S = 2.0
-# A caller's own override must not change which bundle a managed service serves.
-ONLY_THIS_BUNDLE = {"MODEL_PATH": "", "TINGSU_SERVE__MODEL_PATH": ""}
 
 
 class Command(Frozen):

@@ -76,11 +76,11 @@ def _run(classifier: Classifier, settings: ServeSettings, listener: socket.socke
 
 
 def _folder(given: Path | None, settings: ServeSettings) -> Path:
-    """`serve.model_path` (MODEL_PATH) overrides the bundle given."""
-    chosen = Path(settings.model_path) if settings.model_path else given
+    """The bundle given, else that of `serve.model_path` (MODEL_PATH)."""
+    chosen = given or (Path(settings.model_path) if settings.model_path else None)
     if chosen is None or not chosen.is_dir():
         raise ConfigurationError(
-            f"bundle {str(chosen)!r} is not a folder; give --bundle FOLDER, or set serve.model_path"
+            f"bundle {str(chosen or '')!r} is not a folder; give --bundle FOLDER, or set serve.model_path"
         )
     return chosen.absolute()
 

@@ -77,11 +77,10 @@ class Local:
         return processes.start(self.home, command)
 
     def _command(self, name: str, placed: Placed, port: int) -> Command:
-        serve = self.settings.serve.model_copy(update={"model_path": None})
-        argv = self.command(Path(placed.folder), port, self.home, serve, version=placed.version)
+        argv = self.command(Path(placed.folder), port, self.home, self.settings.serve, version=placed.version)
         setting = "ports.service" if name == SERVICE else "ports.engines_from"
         url = f"{self._url(port)}/ready"
-        return Command(name=name, argv=tuple(argv), port=port, url=url, setting=setting, env=processes.ONLY_THIS_BUNDLE)
+        return Command(name=name, argv=tuple(argv), port=port, url=url, setting=setting)
 
     def _wait(self, process: Process) -> None:
         processes.wait(process, self.settings.serve.start_timeout_s)

@@ -47,8 +47,10 @@ def write_sample(calls: int, seed: int, out: Path, labelled: bool = True) -> Non
 
 
 def submit(
-    file: Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet of labelled calls")],
-    taxonomy: Annotated[Path | None, typer.Option("--taxonomy", help="your categories; default: telecom")] = None,
+    file: Annotated[Path, typer.Argument(readable=False, help="CSV, JSONL or Parquet of labelled calls")],
+    taxonomy: Annotated[
+        Path | None, typer.Option("--taxonomy", readable=False, help="your categories; default: telecom")
+    ] = None,
     mapping: Annotated[str, typer.Option("--map", help="contract name=your column, comma-separated")] = "",
     name: Annotated[str | None, typer.Option("--name", help="what to call it; default: the file's name")] = None,
     profile: Profile = "tiny",
@@ -56,10 +58,15 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Check a file against the contract; keep it, or say row by row what is wrong."""
+    from data_contracts import taxonomy as taxonomies
     from flows.commands.running import flow_of
+    from tasks import ingest
 
+    columns = pairs(mapping)  # these three take a moment; starting Prefect takes ten seconds
+    ingest.kind_of(file.expanduser())
+    taxonomies.load(taxonomy or taxonomies.DEFAULT)
     flow = flow_of("submit", profile, sets)
-    answer = flow(str(file), str(taxonomy) if taxonomy else None, pairs(mapping), name, profile, sets or [])
+    answer = flow(str(file), str(taxonomy) if taxonomy else None, columns, name, profile, sets or [])
     warning = "\nSynthetic calls: models trained on them are for trying Tingsu." if answer["synthetic"] else ""
     counts = f"{answer['rows']} rows = {answer['accepted']} accepted + {answer['rejected']} rejected, {answer['groups']} groups"
     show(

@@ -17,7 +17,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(
-    bundle: Annotated[Path | None, typer.Option("--bundle", help="a bundle's folder; default: the champion's")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="a bundle's folder; default: serve.model_path, else the champion's")
+    ] = None,
     port: Annotated[int | None, typer.Option("--port", help="default: ports.service")] = None,
     evaluation: Annotated[
         bool, typer.Option("--evaluation", help="serve a bundle without verdict, on loopback, marked")
@@ -30,7 +32,8 @@ def serve(
     from flows.session import open_session
 
     session = open_session(profile, sets=sets or ())
-    folder, version = (bundle, []) if bundle else _champion(profile, sets)
+    named = bundle or session.settings.serve.model_path
+    folder, version = (named, []) if named else _champion(profile, sets)
     argv = [
         "--bundle",
         str(folder),
