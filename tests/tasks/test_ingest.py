@@ -151,7 +151,7 @@ def test_what_is_no_file_of_calls_is_refused_with_what_to_do(
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ContractViolation, match="does not exist"):
+    with pytest.raises(ConfigurationError, match="No such file"):
         ingest.read(tmp_path / "nowhere.csv", {})
 
 
