@@ -36,19 +36,27 @@ def attend(
 
     The mask is taken from the first row: calls are padded on the right, where no earlier position sees it.
     """
+    seen = None if attention_mask is None else attention_mask[0, 0, :, : key.shape[2]]
+    out = causal(query, key, value, options.get("scaling") or query.shape[3] ** -0.5, seen)
+    return out.transpose(1, 2), None
+
+
+def causal(query: "Tensor", key: "Tensor", value: "Tensor", scale: float, seen: "Tensor | None" = None) -> "Tensor":
+    """query (N, A, T, D), key and value (N, K, S, D) → (N, A, T, D).
+
+    Args:
+        seen: (T, S), true where a query sees a key; without it the queries are the last T of the S positions.
+    """
     import torch
 
     n, heads, t, d = query.shape
     keys, s = key.shape[1], key.shape[2]
-    if attention_mask is None:
+    if seen is None:
         seen = torch.ones(t, s, dtype=torch.bool, device=query.device).tril(s - t)
-    else:
-        seen = attention_mask[0, 0, :, :s]
     bias = torch.zeros(t, s, dtype=query.dtype, device=query.device).masked_fill(~seen, -torch.inf)
-    scale = options.get("scaling") or d**-0.5
     flat = (query * scale).reshape(n * keys, heads // keys * t, d)
     out = _function().apply(flat, key.reshape(n * keys, s, d), value.reshape(n * keys, s, -1), bias)
-    return out.view(n, heads, t, -1).transpose(1, 2), None
+    return out.view(n, heads, t, -1)
 
 
 @cache

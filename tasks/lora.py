@@ -6,6 +6,7 @@ sizes those passes cost more than the products. Here each is added by the produc
 `M` positions, `I` inputs, `O` outputs, `R` rank.
 """
 
+from collections.abc import Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,23 @@ def fuse(model: Any) -> int:
     return fused
 
 
+def is_fused(module: Any) -> bool:
+    """Whether `fuse` took this layer."""
+    return isinstance(module.forward, partial) and module.forward.func is _forward
+
+
+def products(modules: Sequence[Any], x: "Tensor") -> tuple["Tensor", ...]:
+    """What each of these fused layers makes of the same input: x (M, I) → (M, O) a layer."""
+    parts = [
+        (m.base_layer.weight, m.base_layer.bias, m.lora_A["default"].weight, m.lora_B["default"].weight)
+        for m in modules
+    ]
+    scales = tuple(float(m.scaling["default"]) for m in modules)
+    return tuple(_function().apply(x.to(parts[0][0].dtype), scales, *(tensor for part in parts for tensor in part)))
+
+
 def _forward(module: Any, x: "Tensor", *_: Any, **__: Any) -> "Tensor":
-    base, low, high = module.base_layer, module.lora_A["default"], module.lora_B["default"]
-    rows = x.reshape(-1, x.shape[-1]).to(base.weight.dtype)
-    out = _function().apply(rows, base.weight, base.bias, low.weight, high.weight, module.scaling["default"])
+    (out,) = products([module], x.reshape(-1, x.shape[-1]))
     return out.view(*x.shape[:-1], -1)
 
 
@@ -39,27 +53,44 @@ def _function() -> Any:
     import torch
 
     class Fused(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
-        """x (M, I), weight (O, I), low (R, I), high (O, R) → (M, O). The weight is frozen; low and high are fp32."""
+        """x (M, I); for each layer its frozen weight (O, I) and bias, and low (R, I) and high (O, R), which learn in fp32.
+
+        The low sides are one product. Saved for backward: x, the low-rank values and the weights, nothing of size O.
+        """
 
         @staticmethod
-        def forward(
-            ctx: Any, x: "Tensor", weight: "Tensor", bias: "Tensor | None", low: "Tensor", high: "Tensor", scale: float
-        ) -> "Tensor":
-            a, b = low.to(x.dtype), high.to(x.dtype)
-            inner = x @ a.t()
-            out = torch.nn.functional.linear(x, weight, bias)
-            ctx.save_for_backward(x, weight, a, b, inner)
-            ctx.scale = scale
-            return out.addmm_(inner, b.t(), alpha=scale)
+        def forward(ctx: Any, x: "Tensor", scales: tuple[float, ...], *parts: "Tensor") -> tuple["Tensor", ...]:
+            weights, biases, lows, highs = (parts[i::4] for i in range(4))
+            low, highs = torch.cat(lows).to(x.dtype), tuple(high.to(x.dtype) for high in highs)
+            inner = x @ low.t()
+            outs = []
+            for weight, bias, high, scale, part in zip(
+                weights, biases, highs, scales, _split(inner, highs), strict=True
+            ):
+                outs.append(torch.nn.functional.linear(x, weight, bias).addmm_(part, high.t(), alpha=scale))
+            ctx.save_for_backward(x, low, inner, *weights, *highs)
+            ctx.scales = scales
+            return tuple(outs)
 
         @staticmethod
         def backward(ctx: Any, *grads: "Tensor") -> tuple["Tensor | None", ...]:
-            x, weight, a, b, inner = ctx.saved_tensors
-            grad = grads[0]
-            back = (grad @ b).mul_(ctx.scale)
-            d_high = (grad.t() @ inner).float().mul_(ctx.scale)
-            d_low = (back.t() @ x).float()
-            d_x = (grad @ weight).addmm_(back, a) if ctx.needs_input_grad[0] else None
-            return d_x, None, None, d_low, d_high, None
+            x, low, inner, *rest = ctx.saved_tensors
+            weights, highs = rest[: len(grads)], rest[len(grads) :]
+            back = torch.cat([(g @ h).mul_(s) for g, h, s in zip(grads, highs, ctx.scales, strict=True)], dim=1)
+            d_low = (back.t() @ x).float().split([h.shape[1] for h in highs])
+            learned: list[Tensor | None] = []
+            for grad, scale, part, of_low in zip(grads, ctx.scales, _split(inner, highs), d_low, strict=True):
+                learned += [None, None, of_low, (grad.t() @ part).float().mul_(scale)]
+            d_x = None
+            if ctx.needs_input_grad[0]:
+                d_x = back @ low
+                for grad, weight in zip(grads, weights, strict=True):
+                    d_x.addmm_(grad, weight)
+            return d_x, None, *learned
 
     return Fused
+
+
+def _split(inner: "Tensor", highs: Sequence["Tensor"]) -> Sequence["Tensor"]:
+    parts: Sequence[Tensor] = inner.split([high.shape[1] for high in highs], dim=1)
+    return parts

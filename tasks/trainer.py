@@ -19,6 +19,7 @@ from configs.settings import TrainSettings
 from deploy.engines import prefill
 from deploy.engines.transformers import TransformersEngine
 from deploy.store import LISTING, listing, write_atomically
+from tasks import decoder
 from tasks.batches import Batches, collate
 from tasks.progress import Line, Meter
 from tasks.ranks import Group
@@ -101,14 +102,22 @@ def answer_loss(base: Any, inputs: dict[str, Any], lesson: Lesson, skip: int, ro
     if not len(inputs["category"]):  # fewer rows in the batch than processes
         return torch.zeros((), device=base.device, requires_grad=True)
     with autocast(base):
-        head = prefill.run_head(base, torch.tensor([lesson.head[:skip]], device=base.device)) if skip else ()
         block = prefill.Padded(inputs["ids"], inputs["answer_at"])
-        logits = prefill.answer_logits(base, prefill.answer_hidden(base, block, head))
+        logits = prefill.answer_logits(base, _answer_hidden(base, block, lesson.head[:skip]))
     category = inputs["category"]
     target = torch.tensor(lesson.code_ids, device=logits.device)[category]
     weight = torch.tensor(lesson.weights, device=logits.device)[category]
     losses = torch.nn.functional.cross_entropy(logits, target, reduction="none")
     return (losses * weight).sum() / rows_a_batch
+
+
+def _answer_hidden(base: Any, block: prefill.Padded, head: Sequence[int]) -> "Tensor":
+    import torch
+
+    if decoder.suits(base):
+        return decoder.answer_hidden(base, block, head)
+    past = prefill.run_head(base, torch.tensor([head], device=base.device)) if head else ()
+    return prefill.answer_hidden(base, block, past)
 
 
 def autocast(base: Any) -> Any:

@@ -55,7 +55,18 @@ OWNERS = {
     "torch": [
         *(
             f"tasks/{name}.py"
-            for name in ("attention", "batches", "gguf_file", "lora", "merge", "pretrain", "quantize")
+            for name in (
+                "attention",
+                "batches",
+                "decoder",
+                "gguf_file",
+                "heads",
+                "lora",
+                "merge",
+                "passes",
+                "pretrain",
+                "quantize",
+            )
         ),
         *(f"tasks/{name}.py" for name in ("ranks", "train", "trainer")),
         "deploy/engines/*.py",

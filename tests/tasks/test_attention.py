@@ -14,12 +14,12 @@ PROMPTS = [list(range(5, 5 + n)) for n in (40, 33, 64)]
 HEAD = 24
 
 
-def load(folder: Path, dropout: float = 0.0) -> Any:
+def load(folder: Path, dropout: float = 0.0, dtype: torch.dtype = torch.float32) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     config = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear", init_lora_weights=False)
     return get_peft_model(model, config)
 

@@ -1,0 +1,96 @@
+"""A decoder of the Llama family run for its answer positions only, with as few passes over memory as there can be.
+
+What transformers computes for Qwen3, Qwen2 and Llama, and its gradient, for training on CPU, where half of the time goes
+into everything but matrix products if it is done operation by operation. The shared head and the calls go through every
+product together, products of one input share its low-rank side, norms, rotations and activations pass over memory once,
+and the last layer's output is made at the answer positions alone.
+
+`M` positions (the head's, then each call's), `H` hidden, `N` calls, `P` head and `T` call positions, `A` heads of size `D`.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from deploy.engines import prefill
+from tasks import attention, lora
+from tasks.heads import Segment, merged, turned
+from tasks.passes import gated, norm
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KNOWN = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM")
+
+
+def suits(model: Any) -> bool:
+    """Whether `answer_hidden` computes what this model does: a known architecture on CPU, every layer of LoRA fused."""
+    config, decoder = model.config, prefill.decoder_of(model)
+    return (
+        type(model).__name__ in KNOWN
+        and model.device.type == "cpu"
+        and config.hidden_act == "silu"
+        and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+        and not decoder.gradient_checkpointing
+        and all(lora.is_fused(module) for layer in decoder.layers for module in _linears(layer))
+    )
+
+
+def answer_hidden(model: Any, block: prefill.Padded, head: Sequence[int] = ()) -> "Tensor":
+    """Hidden state at each answer position, as `prefill.answer_hidden` gives it: (N, H). The ids continue `head`."""
+    import torch
+
+    decoder, p, (n, t) = prefill.decoder_of(model), len(head), block.ids.shape
+    segments = [Segment(0, 1, p, 0)] if p else []
+    segments.append(Segment(p, n, t, p))
+    ids = torch.cat([torch.tensor(head, dtype=torch.long), block.ids.flatten()])
+    x = decoder.embed_tokens(ids)
+    cos, sin = (turns[0][:, None].float() for turns in decoder.rotary_emb(x, torch.arange(p + t)[None]))
+    answers = p + torch.arange(n) * t + block.answer_at
+    for layer in decoder.layers:
+        at = answers if layer is decoder.layers[-1] else None
+        x = _layer(layer, x, segments, (cos, sin), at)
+    return _norm(decoder.norm, x)
+
+
+def _layer(
+    layer: Any, x: "Tensor", segments: list[Segment], turns: tuple["Tensor", "Tensor"], at: "Tensor | None"
+) -> "Tensor":
+    """x (M, H) → (M, H), or with `at` (N,) only these positions of it: (N, H)."""
+    query, key, value, out, gate, up, down = _linears(layer)
+    flat = lora.products([query, key, value], _norm(layer.input_layernorm, x))
+    mixed = _attend(layer.self_attn, flat, segments, turns)
+    if at is not None:
+        x, mixed = x[at], mixed[at]
+    x = x + lora.products([out], mixed)[0]
+    wide = lora.products([gate, up], _norm(layer.post_attention_layernorm, x))
+    return x + lora.products([down], gated()(*wide))[0]
+
+
+def _attend(
+    module: Any, flat: Sequence["Tensor"], segments: list[Segment], turns: tuple["Tensor", "Tensor"]
+) -> "Tensor":
+    """Queries, keys and values (M, A*D) → (M, A*D). The calls see the head, each its own positions, and no padding."""
+    import torch
+
+    size = module.head_dim
+    norms = [getattr(module, name, None) for name in ("q_norm", "k_norm")]
+    query, key = (
+        turned()(x, size, segments, *((n.weight, n.variance_epsilon) if n else (None, 0.0)), *turns)
+        for x, n in zip(flat[:2], norms, strict=True)
+    )
+    value = turned()(flat[2], size, segments, None, 0.0, None, None)
+    mixed = []
+    for s, q, k, v in zip(segments, query, key, value, strict=True):
+        if s.past:
+            k, v = (torch.cat([old[0].expand(s.n, -1, -1, -1), new], 2) for old, new in ((key, k), (value, v)))
+        mixed.append(attention.causal(q, k, v, module.scaling))
+    return merged()(segments, *mixed)
+
+
+def _linears(layer: Any) -> list[Any]:
+    of, mlp = layer.self_attn, layer.mlp
+    return [of.q_proj, of.k_proj, of.v_proj, of.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
+
+
+def _norm(module: Any, x: "Tensor") -> "Tensor":
+    return norm()(x, module.weight, module.variance_epsilon)

@@ -1,0 +1,123 @@
+"""What a decoder does between its products, each a function that works through a few rows at a time, forward and backward.
+
+Plain torch makes an fp32 copy of every activation and passes over it six to ten times; here these passes stay in the
+cache of a core. Intermediate values are fp32 whatever the tensors are.
+
+`M` positions, `H` hidden, `I` inner size; `n` rows of `t` positions; `A` heads of size `D`.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CACHED = 2**17
+"""Numbers worked on at a time: half a megabyte in fp32, of two in a core's second-level cache."""
+
+
+def blocks(rows: int, width: int) -> Iterator[slice]:
+    """Slices of rows that hold about `CACHED` numbers each."""
+    step = max(1, CACHED // width)
+    return (slice(i, min(i + step, rows)) for i in range(0, rows, step))
+
+
+def fp32(x: "Tensor") -> "Tensor":
+    """A copy to work on in place."""
+    import torch
+
+    return x.to(torch.float32, copy=True)
+
+
+def inverse_size(x: "Tensor", epsilon: float) -> "Tensor":
+    """1 over the root mean square along the last dimension, kept as 1."""
+    import torch
+
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return size.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+
+
+def norm_back(grad: "Tensor", normed: "Tensor", inverse: "Tensor") -> "Tensor":
+    """Gradient of a value from that of its normed one, weight already multiplied in; works on `grad` in place."""
+    import torch
+
+    shared = torch.linalg.vecdot(grad, normed).unsqueeze(-1).div_(-grad.shape[-1])
+    return grad.addcmul_(normed, shared).mul_(inverse)
+
+
+def turn(x: "Tensor", cos: "Tensor", sin: "Tensor", out: "Tensor") -> None:
+    """Rotate x (…, D) as rotary embeddings do, `x cos + rotate_half(x) sin`, into `out`."""
+    half = x.shape[-1] // 2
+    a, b = x[..., :half].float(), x[..., half:].float()
+    out[..., :half] = (a * cos[..., :half]).addcmul_(b, sin[..., :half], value=-1)
+    out[..., half:] = (b * cos[..., half:]).addcmul_(a, sin[..., half:])
+
+
+def turn_back(grad: "Tensor", cos: "Tensor", sin: "Tensor") -> "Tensor":
+    """The transpose of `turn`, in fp32."""
+    import torch
+
+    half = grad.shape[-1] // 2
+    a, b = grad[..., :half].float(), grad[..., half:].float()
+    out = torch.empty(grad.shape)
+    torch.addcmul(a * cos[..., :half], b, sin[..., half:], out=out[..., :half])
+    torch.addcmul(b * cos[..., half:], a, sin[..., :half], value=-1, out=out[..., half:])
+    return out
+
+
+@cache
+def norm() -> Any:
+    """RMSNorm: x (M, H), frozen weight (H,), epsilon → (M, H)."""
+    import torch
+
+    class Norm(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: "Tensor", weight: "Tensor", epsilon: float) -> "Tensor":
+            out = torch.empty_like(x)
+            inverse = x.new_empty(len(x), 1, dtype=torch.float32)
+            for rows in blocks(*x.shape):
+                work = fp32(x[rows])
+                inverse[rows] = inverse_size(work, epsilon)
+                out[rows] = work.mul_(inverse[rows])
+                out[rows].mul_(weight)
+            ctx.save_for_backward(x, weight, inverse)
+            return out
+
+        @staticmethod
+        def backward(ctx: Any, *grads: "Tensor") -> tuple["Tensor | None", ...]:
+            x, weight, inverse = ctx.saved_tensors
+            back = torch.empty_like(x)
+            for rows in blocks(*x.shape):
+                normed = fp32(x[rows]).mul_(inverse[rows])
+                back[rows] = norm_back(fp32(grads[0][rows]).mul_(weight), normed, inverse[rows])
+            return back, None, None
+
+    return Norm.apply
+
+
+@cache
+def gated() -> Any:
+    """SwiGLU: gate and up (M, I) → silu(gate) * up (M, I)."""
+    import torch
+
+    class Gated(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, gate: "Tensor", up: "Tensor") -> "Tensor":
+            out = torch.empty_like(up)
+            for rows in blocks(*out.shape):
+                torch.mul(torch.nn.functional.silu(gate[rows]), up[rows], out=out[rows])
+            ctx.save_for_backward(gate, up)
+            return out
+
+        @staticmethod
+        def backward(ctx: Any, *grads: "Tensor") -> tuple["Tensor", "Tensor"]:
+            gate, up = ctx.saved_tensors
+            back_gate, back_up = torch.empty_like(gate), torch.empty_like(up)
+            for rows in blocks(*up.shape):
+                grad = grads[0][rows]
+                torch.mul(torch.nn.functional.silu(gate[rows]), grad, out=back_up[rows])
+                back_gate[rows] = torch.ops.aten.silu_backward(grad * up[rows], gate[rows])
+            return back_gate, back_up
+
+    return Gated.apply

@@ -1,0 +1,84 @@
+"""Our own pass through the decoder against transformers and peft: the same values, the same gradients."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from deploy.engines import prefill
+from tasks import decoder, lora, passes
+from tests.tasks.test_attention import HEAD, PROMPTS, gradients, load
+from tests.tiny import write_base
+
+KINDS = ["Qwen3", "Qwen2", "Llama"]
+
+
+def ours(model: Any, skip: int) -> dict[str, torch.Tensor]:
+    base = model.get_base_model()
+    lora.fuse(model)
+    assert decoder.suits(base)
+    hidden = decoder.answer_hidden(base, prefill.pad(PROMPTS, skip), PROMPTS[0][:skip])
+    prefill.answer_logits(base, hidden).square().mean().backward()
+    return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("cached", [passes.CACHED, 1], ids=["at once", "row by row"])
+@pytest.mark.parametrize("skip", [0, HEAD])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_equal_those_of_transformers_and_peft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, skip: int, cached: int
+) -> None:
+    folder = write_base(tmp_path, kind)
+    theirs = gradients(load(folder), 0)
+    monkeypatch.setattr(passes, "CACHED", cached)
+
+    for name, grad in ours(load(folder), skip).items():
+        torch.testing.assert_close(grad, theirs[name], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("skip", [0, HEAD])
+@pytest.mark.parametrize("kind", KINDS)
+def test_bf16_is_as_near_to_fp32_as_transformers_and_peft_are_in_bf16(tmp_path: Path, kind: str, skip: int) -> None:
+    folder = write_base(tmp_path, kind)
+    exact = gradients(load(folder), 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        theirs = error(gradients(load(folder, dtype=torch.bfloat16), 0), exact)
+        mine = error(ours(load(folder, dtype=torch.bfloat16), skip), exact)
+
+    assert mine < 1.2 * theirs
+    assert theirs < 0.1
+
+
+def error(found: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> float:
+    """Distance of all gradients together, relative to their length."""
+    off, size = (
+        torch.cat([g.flatten() for g in all_]) for all_ in ([found[n] - exact[n] for n in exact], exact.values())
+    )
+    return float(off.norm() / size.norm())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
+        {"hidden_act": "gelu"},
+    ],
+    ids=["sliding window", "another activation"],
+)
+def test_what_it_would_not_compute_alike_is_left_to_transformers(tmp_path: Path, changes: dict[str, Any]) -> None:
+    model = load(write_base(tmp_path, **changes))
+    lora.fuse(model)
+
+    assert not decoder.suits(model.get_base_model())
+
+
+def test_dropout_and_recomputed_activations_are_left_to_transformers(tmp_path: Path) -> None:
+    folder = write_base(tmp_path)
+    dropping, recomputing = load(folder, dropout=0.1), load(folder)
+    recomputing.gradient_checkpointing_enable()
+    for model in (dropping, recomputing):
+        lora.fuse(model)
+
+    assert not decoder.suits(dropping.get_base_model())
+    assert not decoder.suits(recomputing.get_base_model())
