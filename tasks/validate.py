@@ -17,7 +17,7 @@ from configs.settings import DataSettings
 from data_contracts import messages
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
-from tasks import findings
+from tasks import data_docs, findings
 from tasks.answer import DOCS
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class _Runner:
             ProgressBarsConfig,
         )
 
+        self._docs = docs
         shutil.rmtree(docs, ignore_errors=True)
         site = {
             "class_name": "SiteBuilder",
@@ -161,6 +162,7 @@ class _Runner:
     def write_docs(self) -> None:
         """Data Docs of every run so far; once, for each build renders all of them."""
         self.context.build_data_docs()
+        data_docs.make_local(self._docs)
 
 
 def _filled(kwargs: Mapping[str, Any], bounds: Mapping[str, Any]) -> dict[str, Any]:

@@ -169,6 +169,20 @@ def test_data_docs_hold_no_value_of_any_row(tmp_path: Path) -> None:
     assert [p for p in checked.docs.rglob("*") if p.is_file() and SECRET.encode() in p.read_bytes()] == []
 
 
+def test_data_docs_load_nothing_from_anywhere_and_are_small(tmp_path: Path) -> None:
+    checked = check(tmp_path, {"confidence_score": "7"})
+    pages = {p: p.read_text(encoding="utf-8") for p in checked.docs.rglob("*.html")}
+    files = [p for p in checked.docs.rglob("*") if p.is_file()]
+
+    assert len(pages) == 7
+    assert [p for p, page in pages.items() if re.search(r"//[\w-]+\.\w", page) or "<script" in page] == []
+    assert all("Content-Security-Policy" in page for page in pages.values())
+    assert sum(p.stat().st_size for p in files) < 300_000
+    linked = re.findall(r'href="([^"]+)"', pages[checked.docs / "index.html"])
+    assert len(linked) == 6 and all((checked.docs / link).is_file() for link in linked)
+    assert any("confidence_score" in page for page in pages.values())
+
+
 def test_every_message_of_the_contract_exists_in_both_languages() -> None:
     contract = validate.load_contract()
     codes = {c.message for c in (*contract.rows, *contract.together, *contract.file)} - {"$value"}
