@@ -5,7 +5,8 @@ between them. `N` texts, `B` bands. A text costs the same however many there are
 of a text 268 bytes are kept.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ COMPARED = 16  # texts that one text is compared with, the likeliest first
 DOUBT = 0.2  # below the threshold; five standard deviations of the estimate by 100 minima
 AT_ONCE = 2000
 MIX = 0x9E3779B97F4A7C15
-_NOT_WORDS = r"(?m)^(?:客户|客服)：|[^\p{L}\p{N}_〔〕]+"
+_NOT_WORDS = re.compile(r"(?m)^(?:客户|客服)：|[^\w〔〕]+")
 
 Shingles = NDArray[np.uint64]
 Indices = NDArray[np.int64]
@@ -52,9 +53,9 @@ def sketch(texts: "pl.Series") -> Sketches:
     return Sketches(texts, np.concatenate(words), np.concatenate(bands), np.concatenate(minima))
 
 
-def shingles(texts: "pl.Series") -> Iterator[Shingles]:
+def shingles(texts: Iterable[str]) -> Iterator[Shingles]:
     """Of each text its words' sorted distinct 5-grams, as hashes; a text of fewer characters is padded."""
-    return map(np.unique, map(_gram_hashes, _words(texts)))
+    return (np.unique(_gram_hashes(_words(text))) for text in texts)
 
 
 def jaccard(one: Shingles, other: Shingles) -> float:
@@ -125,11 +126,12 @@ class Index:
 
 def _sketch(texts: "pl.Series") -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint8]]:
     """words, bands and minima of some texts."""
+    import polars as pl
     from rensa import RMinHash
 
-    words = _words(texts)
-    lengths = words.str.len_chars().to_numpy().astype(np.int64)
-    hashes = _gram_hashes("".join(words)) if len(words) else np.empty(0, np.uint64)
+    words = [_words(text) for text in texts]
+    lengths = np.fromiter(map(len, words), np.int64, len(words))
+    hashes = _gram_hashes("".join(words)) if words else np.empty(0, np.uint64)
     inside = np.ones(len(hashes) + GRAM, dtype=bool)
     for before in range(1, GRAM):  # a gram that begins here ends in the next text
         inside[np.cumsum(lengths) - before] = False
@@ -140,12 +142,16 @@ def _sketch(texts: "pl.Series") -> tuple[NDArray[np.uint64], NDArray[np.uint64],
     keys = np.zeros(rows.shape[:2], dtype=np.uint64)
     for at in range(BAND_ROWS):
         keys = (keys ^ (keys >> np.uint64(29))) * np.uint64(MIX) + rows[:, :, at] + np.uint64(1)
-    return words.hash(SEED).to_numpy(), keys, rows.reshape(-1, BANDS * BAND_ROWS).astype(np.uint8)
+    return (
+        pl.Series(words, dtype=pl.String).hash(SEED).to_numpy(),
+        keys,
+        rows.reshape(-1, BANDS * BAND_ROWS).astype(np.uint8),
+    )
 
 
-def _words(texts: "pl.Series") -> "pl.Series":
-    """The words alone, at least `GRAM` characters a text."""
-    return texts.str.replace_all(_NOT_WORDS, "").str.to_lowercase().str.pad_end(GRAM, "\0")
+def _words(text: str) -> str:
+    """The words alone, at least `GRAM` characters."""
+    return _NOT_WORDS.sub("", text).lower().ljust(GRAM, "\0")
 
 
 def _gram_hashes(words: str) -> Shingles:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_contracts.errors import ModelLoadError
 from data_contracts.prompt import Prompt, choose_template
@@ -16,6 +18,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tokenizer")
     write_tokenizer(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def tokens(folder: Path) -> Tokens:
+    return Tokens.load(folder)
 
 
 def test_missing_tokenizer_names_the_command_that_makes_it(tmp_path: Path) -> None:
@@ -72,3 +79,12 @@ def test_a_returned_list_may_be_changed_without_changing_the_next(folder: Path) 
     tokens.text_ids("投诉").clear()
 
     assert tokens.text_ids("投诉")
+
+
+written = st.lists(st.sampled_from(["投诉", "a", " ", "\n", "🙂", *CONTROL]), max_size=12).map("".join)
+
+
+@settings(max_examples=30, deadline=None)
+@given(texts=st.lists(written, max_size=600))
+def test_many_texts_encoded_together_are_those_encoded_alone(tokens: Tokens, texts: list[str]) -> None:
+    assert list(tokens.batch_ids(texts)) == [tokens.text_ids(text) for text in texts]
