@@ -114,10 +114,12 @@ class CalibrateSettings(Section):
 
 
 class QuantizeSettings(Section):
-    """Forms made from the merged model, and the one that is served and gated."""
+    """Forms made from the merged model, and the one that is served and gated. `awq` is made by LMDeploy, whose own environment's
+    interpreter is `lmdeploy_python` (deploy/lmdeploy/requirements.txt says how to make one)."""
 
     forms: tuple[Form, ...] = ("int8", "gguf-q8_0")
     serve: Form = "int8"
+    lmdeploy_python: Annotated[str, PLACE] = Field(default="", exclude=True)
 
     @model_validator(mode="after")
     def _served_form_is_made(self) -> "QuantizeSettings":

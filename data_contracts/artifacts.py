@@ -6,8 +6,8 @@ from pydantic import Field
 
 from data_contracts.schema import PLACE, Frozen
 
-Hop = Literal["baseline", "untuned", "adapter", "merged", "int8", "gguf-q8_0", "served"]
-Form = Literal["merged", "int8", "gguf-q8_0"]
+Hop = Literal["baseline", "untuned", "adapter", "merged", "int8", "gguf-q8_0", "awq", "served"]
+Form = Literal["merged", "int8", "gguf-q8_0", "awq"]
 Side = Literal["train", "validation", "calibration", "gold"]
 Decision = Literal["PROMOTE", "HOLD", "REJECT"]
 SIDES: tuple[Side, ...] = ("train", "validation", "calibration", "gold")

@@ -1,9 +1,25 @@
 """The whole story, in order: from an accepted dataset to a verdict, and to a live release if the verdict is PROMOTE."""
 
+from pathlib import Path
+
 from data_contracts.artifacts import Calibration, Form, Hop, Model, Report, Side, Speed, Verdict
 from data_contracts.taxonomy import Taxonomy
 from flows.run import Ending, Run, Trial
-from flows.steps import answer, assess, bind, decide, divide, drive, fit, fit_baseline, fuse, go_live, record, shrink
+from flows.steps import (
+    answer,
+    assess,
+    bind,
+    decide,
+    divide,
+    drive,
+    fit,
+    fit_baseline,
+    fuse,
+    go_live,
+    record,
+    shrink,
+    squeeze,
+)
 from tasks import champion, prompting
 from tasks import measure as measuring
 from tasks.champion import Champion
@@ -62,9 +78,17 @@ def learn(trial: Trial) -> tuple[dict[Hop, Report], dict[Form, Model]]:
     models["merged"] = fuse(run, adapter)
     hop("merged", models["merged"])
     for form in s.quantize.forms:
-        models[form] = shrink(run, models["merged"], form, label=form)
+        models[form] = smaller(trial, models["merged"], form)
         hop(form, models[form])
     return reports, models
+
+
+def smaller(trial: Trial, merged: Model, form: Form) -> Model:
+    """Another form of the merged model; AWQ's scales are learned from calls, by LMDeploy's interpreter."""
+    if form != "awq":
+        return shrink(trial.run, merged, form, label=form)
+    python = Path(trial.run.settings.quantize.lmdeploy_python)
+    return squeeze(trial.run, merged, trial.splits, trial.prompt, python)
 
 
 def measure(

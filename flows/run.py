@@ -21,7 +21,7 @@ from deploy.operate import processes
 from deploy.operate.stack import TRACKING
 from deploy.signing import keypair, public_key
 from deploy.store import Store
-from tasks import gate, rollout, trace, train
+from tasks import awq, gate, rollout, trace, train
 from tasks.gate import Evidence
 from tasks.registry import Candidate
 from tasks.stages import Outcome
@@ -65,11 +65,12 @@ class Run:
         """Return if these settings can be trained, judged and released.
 
         Raises:
-            ConfigurationError: a way to train that this machine lacks, a bound on nothing that is measured, or no such
-                target.
+            ConfigurationError: a way to train or to quantize that is not to be had here, a bound on nothing that is
+                measured, or no such target.
         """
         s = self.settings
         train.check(s.train)
+        awq.check(s.quantize, Path(self.base.path))
         gate.check(s.gate, taxonomy)
         rollout.find(s, self.home)
 

@@ -3,7 +3,7 @@
 from data_contracts.artifacts import Adapter, BundleRef, Model, Report, Splits, Verdict
 from flows import release
 from flows.stage import once, stage
-from tasks import baseline, benchmark, judge, measure, merge, pack, quantize, registry, score, split, train
+from tasks import awq, baseline, benchmark, judge, measure, merge, pack, quantize, registry, score, split, train
 from tasks.benchmark import Benchmarked
 from tasks.score import ScoredSides
 
@@ -12,6 +12,7 @@ fit_baseline = stage(baseline.fit, ScoredSides)
 fit = stage(train.fit, Adapter, tags=["gpu"])  # not retried: same data, same crash
 fuse = stage(merge.merge, Model)
 shrink = stage(quantize.quantize, Model)
+squeeze = stage(awq.quantize, Model)
 answer = stage(score.score, ScoredSides)
 assess = stage(measure.measure, Report)
 bind = stage(pack.pack, BundleRef)

@@ -32,7 +32,9 @@ def resolve(base_model: str) -> Base:
         )
     form = weights.form_of(folder)
     if form != "merged":
-        raise ConfigurationError(f"{folder} holds {form} weights; only a model with *.safetensors can be trained")
+        raise ConfigurationError(
+            f"{folder} holds {form} weights; only one with unquantized *.safetensors can be trained"
+        )
     if not (folder / TOKENIZER).is_file():
         raise ConfigurationError(f"{folder} has no {TOKENIZER}. Make it once: {conversion(folder)}")
     return Base(path=str(folder), name=base_model, digest=folder_digest(folder), revision=_revision(folder))

@@ -14,7 +14,7 @@ from pydantic import Field
 from data_contracts.artifacts import Dataset, Hop, Report, Speed, Verdict
 from data_contracts.schema import Frozen
 
-HOPS: tuple[Hop, ...] = ("baseline", "untuned", "adapter", "merged", "int8", "gguf-q8_0", "served")
+HOPS: tuple[Hop, ...] = ("baseline", "untuned", "adapter", "merged", "int8", "gguf-q8_0", "awq", "served")
 AT_A_GLANCE = ("macro_f1", "accuracy_share", "calibration_error_share", "cost_per_1000", "review_share")
 TITLES = ("macro-F1", "accuracy", "ECE", "cost/1000", "review")
 

@@ -18,10 +18,10 @@ QUIET = {
 }
 # Here and not in a fixture: libraries read them when they are first imported, and subprocesses inherit them.
 os.environ.update(QUIET)
-for _name in [
-    n for n in os.environ if n.startswith("TINGSU_") or n in ("MODEL_PATH", "LOG_LEVEL", "MLFLOW_TRACKING_URI")
-]:
-    del os.environ[_name]
+OPT_IN = "TINGSU_LMDEPLOY_PYTHON"  # no setting: the interpreter that the tests of AWQ may use
+for _name in list(os.environ):
+    if (_name.startswith("TINGSU_") and _name != OPT_IN) or _name in ("MODEL_PATH", "LOG_LEVEL", "MLFLOW_TRACKING_URI"):
+        del os.environ[_name]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,6 +35,7 @@ OWNERS = {
     "gguf": ["deploy/engines/weights.py", "tasks/gguf_file.py"],
     "great_expectations": ["tasks/validate.py"],
     "httpx": ["deploy/client.py"],
+    "lmdeploy": ["deploy/lmdeploy/awq.py"],  # run by an interpreter of its own
     "locust": ["deploy/operate/load.py"],
     "matplotlib": ["tasks/figures.py"],
     "mlflow": [f"tasks/{name}.py" for name in ("tracking", "registry", "pyfunc", "logged", "versions")],
@@ -70,11 +71,13 @@ OWNERS = {
         ),
         *(f"tasks/{name}.py" for name in ("ranks", "train", "trainer")),
         "deploy/engines/*.py",
+        "deploy/lmdeploy/awq.py",
     ],
     "torchao": ["deploy/engines/weights.py", "tasks/quantize.py"],
     "transformers": [
         *(f"tasks/{name}.py" for name in ("attention", "base", "merge", "pretrain", "train", "trainer")),
         "deploy/engines/*.py",
+        "deploy/lmdeploy/awq.py",
     ],
     "typer": ["flows/__main__.py", "flows/commands/*.py"],
     "uvicorn": ["deploy/service/*.py", "deploy/console/*.py"],
@@ -82,7 +85,18 @@ OWNERS = {
 
 # Imported only inside the functions that use them: half a second to nine seconds each.
 HEAVY = {
-    *("accelerate", "boto3", "datasets", "great_expectations", "locust", "matplotlib", "mlflow", "pandas", "peft"),
+    *(
+        "accelerate",
+        "boto3",
+        "datasets",
+        "great_expectations",
+        "lmdeploy",
+        "locust",
+        "matplotlib",
+        "mlflow",
+        "pandas",
+        "peft",
+    ),
     *("polars", "pyarrow", "scipy", "sklearn", "torch", "torchao", "transformers"),
 }
 

@@ -1,4 +1,4 @@
-"""Weights from a folder, whatever form they have: safetensors, int8 safetensors, or GGUF. Nothing is ever unpickled."""
+"""Weights from a folder, whatever form they have: safetensors, int8 or AWQ safetensors, or GGUF. Nothing is ever unpickled."""
 
 import json
 import logging
@@ -15,11 +15,13 @@ from deploy.tokenizer import conversion
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import dtype
+    from torch import Tensor, dtype
 
 GGUF_FILE = "model.gguf"
 GGUF_NAMES = "tensors.json"
 INT8_FILE = "int8.safetensors"
+AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
+"""Where in an int32, counted in fours of bits, each of eight neighbouring outputs lies."""
 Precision = Literal["auto", "fp32", "bf16"]
 NOISY = ("torchao", "torch.utils._pytree", "transformers", "accelerate")
 
@@ -35,7 +37,7 @@ def form_of(folder: Path) -> Form:
     if (folder / INT8_FILE).is_file():
         return "int8"
     if any(folder.glob("*.safetensors")):
-        return "merged"
+        return "awq" if _awq_group(folder) else "merged"
     if any(folder.glob("*.bin")):
         raise ModelLoadError(
             f"{folder} has only pickled .bin weights, which are never loaded. Convert: {conversion(folder)}"
@@ -152,6 +154,47 @@ def _int8(folder: Path, dtype: "dtype") -> Any:
     return model
 
 
+def _awq(folder: Path, dtype: "dtype") -> Any:
+    """LMDeploy's packed int4, unpacked: no kernel here multiplies it, but what is computed is what its engine computes."""
+    from safetensors.torch import load_file
+
+    stored = {k: t for file in sorted(folder.glob("*.safetensors")) for k, t in load_file(file).items()}
+    packed = [k.removesuffix(".qweight") for k in stored if k.endswith(".qweight")]
+    plain = {k: t for k, t in stored.items() if not k.endswith((".qweight", ".qzeros", ".scales"))}
+    for name in packed:
+        values, zeros, scales = (stored[f"{name}.{part}"] for part in ("qweight", "qzeros", "scales"))
+        plain[f"{name}.weight"] = unpack_awq(values, zeros, scales, _awq_group(folder))
+    return fill(empty_model(folder, dtype), plain)
+
+
+def unpack_awq(values: "Tensor", zeros: "Tensor", scales: "Tensor", group: int) -> "Tensor":
+    """(value − zero) x scale of each weight, fp32, in the layout of a linear layer: (O, I).
+
+    values (I, O / 8) and zeros (I / group, O / 8): eight outputs an int32, in AWQ's order; scales (I / group, O).
+    """
+
+    def each(packed: "Tensor") -> "Tensor":
+        import torch
+
+        nibbles = torch.stack([packed >> 4 * at & 15 for at in AWQ_ORDER], dim=-1)
+        return nibbles.reshape(len(packed), -1).float()
+
+    def wide(grouped: "Tensor") -> "Tensor":
+        return grouped.float().repeat_interleave(group, 0)
+
+    return ((each(values) - wide(each(zeros))) * wide(scales)).t()
+
+
+def _awq_group(folder: Path) -> int:
+    """How many inputs share a scale; 0 if the weights are not AWQ's."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0
+    how = config.get("quantization_config") or {}
+    return int(how["group_size"]) if how.get("quant_method") == "awq" else 0
+
+
 def _gguf(folder: Path, dtype: "dtype") -> Any:
     """Dequantised; the names file, written with it, says which Hugging Face weight each GGUF tensor is."""
     import torch
@@ -175,4 +218,4 @@ def interleave(values: "NDArray[np.float32]", heads: int, back: bool = False) ->
     return values.reshape(*pairs, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
 
 
-_LOADERS = {"merged": _safetensors, "int8": _int8, "gguf-q8_0": _gguf}
+_LOADERS = {"merged": _safetensors, "int8": _int8, "gguf-q8_0": _gguf, "awq": _awq}
