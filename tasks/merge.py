@@ -24,6 +24,9 @@ CARRIED = (
 def merge(adapter: Adapter, work: Work) -> Model:
     """Add each layer's low-rank product to its weight, in fp32, and save as the base was saved.
 
+    The base is the one on disk, whole, also where QLoRA trained on its 4-bit copy: that copy is for training. An adapter
+    hop is scored on what it was trained on, so the step from there to the merged hop is what leaving 4 bits costs.
+
     Raises:
         ModelLoadError: base or adapter cannot be loaded.
     """
@@ -31,7 +34,7 @@ def merge(adapter: Adapter, work: Work) -> Model:
 
     base = Path(adapter.base.path)
     stored = stored_dtype(base)
-    merged = attach(adapter, "fp32", work.store).merge_and_unload()
+    merged = attach(adapter, weights.load_model(base, "fp32"), work.store).merge_and_unload()
     folder = work.out / "model"
     with weights.quiet():
         merged.to(getattr(torch, stored)).save_pretrained(folder)
@@ -39,16 +42,26 @@ def merge(adapter: Adapter, work: Work) -> Model:
     return described(folder, "merged", work)
 
 
-def attach(adapter: Adapter, precision: weights.Precision, store: Store) -> Any:
-    """The base with the adapter applied to it, not merged, in peft's wrapper.
+def as_trained(adapter: Adapter, precision: weights.Precision, store: Store) -> Any:
+    """The model that learned: the adapter over the base in the form it was trained on, in peft's wrapper.
 
     Raises:
         ModelLoadError: base or adapter cannot be loaded.
     """
+    base = Path(adapter.base.path)
+    whole = adapter.settings.get("method") != "qlora"
+    return attach(adapter, weights.load_model(base, precision) if whole else weights.load_4bit(base), store)
+
+
+def attach(adapter: Adapter, model: Any, store: Store) -> Any:
+    """A loaded base with the adapter applied to it, not merged, in peft's wrapper.
+
+    Raises:
+        ModelLoadError: the adapter cannot be loaded, or belongs to another base.
+    """
     with weights.quiet():
         from peft import PeftModel
 
-        model = weights.load_model(Path(adapter.base.path), precision)
         folder = store.local(adapter.key)
         try:
             return PeftModel.from_pretrained(model, str(folder))

@@ -125,7 +125,7 @@ def _tokenizer(model: Base | Adapter | Model, work: Work) -> Path:
 def _engine(model: Base | Adapter | Model, serve: ServeSettings, work: Work) -> Engine:
     """The engine over the model in the form it has here; an adapter is applied to its base, not merged."""
     if isinstance(model, Adapter):
-        tuned = merge.attach(model, serve.precision, work.store).get_base_model()
+        tuned = merge.as_trained(model, serve.precision, work.store).get_base_model()
         return TransformersEngine(tuned, threads=serve.threads, batch_tokens=serve.batch_tokens)
     folder = work.store.local(model.key) if isinstance(model, Model) else Path(model.path)
     return TransformersEngine.load(

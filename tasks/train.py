@@ -145,7 +145,7 @@ def with_lora(folder: Path, settings: TrainSettings) -> Any:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(settings.seed)
-    model = _load_4bit(folder) if settings.method == "qlora" else weights.load_model(folder, settings.precision)
+    model = weights.load_4bit(folder) if settings.method == "qlora" else weights.load_model(folder, settings.precision)
     attention.use(model)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -165,23 +165,6 @@ def with_lora(folder: Path, settings: TrainSettings) -> Any:
                 False  # autocast does it; peft's own cast reads and writes every activation
             )
     return tuned
-
-
-def _load_4bit(folder: Path) -> Any:
-    import torch
-    from peft import prepare_model_for_kbit_training
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    how = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, quantization_config=how, use_safetensors=True, dtype=torch.bfloat16
-    )
-    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 
 def _logged(checkpoint: Path | None) -> list[dict[str, float]]:

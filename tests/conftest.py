@@ -32,3 +32,13 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ["PREFECT_HOME"] = str(folder / "prefect")
     yield folder
     del os.environ["TINGSU_HOME"], os.environ["PREFECT_HOME"]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test marked `gpu` is left out, with the reason, where there is no GPU or what it needs for one is not installed."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("there is no NVIDIA GPU")
+        pytest.importorskip("bitsandbytes")

@@ -240,8 +240,9 @@ def pins() -> dict[str, str]:
 
 def needed() -> set[str]:
     """Every distribution the dependency groups bring on this machine, by way of what is installed."""
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"].values()
-    todo = [Requirement(line) for group in groups for line in group if isinstance(line, str)]
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    assert {canonicalize_name(name) for name in groups.pop("gpu")} <= set(pins())  # not installed where there is no GPU
+    todo = [Requirement(line) for group in groups.values() for line in group if isinstance(line, str)]
     seen: set[tuple[str, str]] = set()
     while todo:
         requirement = todo.pop()

@@ -16,9 +16,13 @@ from tests.tiny import Bench, make_bench
 FP32 = ServeSettings(precision="fp32", threads=1)
 
 
-def merged(bench: Bench, serve: ServeSettings = FP32) -> tuple[Model, np.ndarray, np.ndarray]:
+QUICK = TrainSettings(epochs=1, learning_rate=5e-3, rank=4, batch_tokens=256, precision="fp32")
+
+
+def merged(
+    bench: Bench, serve: ServeSettings = FP32, settings: TrainSettings = QUICK
+) -> tuple[Model, np.ndarray, np.ndarray]:
     """A trained adapter merged, with the gold log-probabilities of adapter and merged model."""
-    settings = TrainSettings(epochs=1, learning_rate=5e-3, rank=4, batch_tokens=256, precision="fp32")
     work = bench.work("train")
     adapter = train.fit(bench.splits, bench.base, bench.prompt, bench.taxonomy, settings, work)
     bench.commit(work)
@@ -122,3 +126,14 @@ def test_an_adapter_of_another_base_is_a_model_load_error(tmp_path: Path) -> Non
 
     with pytest.raises(ModelLoadError, match="does not fit"):
         merge.merge(adapter.model_copy(update={"base": other}), bench.work("merge"))
+
+
+@pytest.mark.gpu
+def test_qlora_learns_on_four_bits_and_merges_onto_the_whole_base(tmp_path: Path) -> None:
+    bench = make_bench(tmp_path, rows=36, hidden_size=128, intermediate_size=256, head_dim=32)
+    settings = TrainSettings(method="qlora", epochs=6, learning_rate=5e-3, rank=4, batch_tokens=1024, dropout=0.0)
+    model, adapter, whole = merged(bench, ServeSettings(), settings)
+
+    assert form_of(bench.store.local(model.key)) == "merged"
+    assert (adapter.argmax(axis=1) == whole.argmax(axis=1)).mean() > 0.8
+    np.testing.assert_allclose(whole, adapter, atol=1.0)
