@@ -47,7 +47,13 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 def test_the_main_job_with_its_store_on_s3_and_again_from_s3_alone(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with s3_server.serving() as url:
-        keys = dict(zip(("aws_access_key_id", "aws_secret_access_key", "region_name"), s3_server.CREDENTIALS.values()))
+        keys = dict(
+            zip(
+                ("aws_access_key_id", "aws_secret_access_key", "region_name"),
+                s3_server.CREDENTIALS.values(),
+                strict=True,
+            )
+        )
         boto3.client("s3", endpoint_url=url, **keys).create_bucket(Bucket="tingsu")
         place = {"TINGSU_STORE__URL": "s3://tingsu/team", "TINGSU_STORE__ENDPOINT_URL": url}
         env = environment(home, **place, **s3_server.CREDENTIALS)
