@@ -36,27 +36,32 @@ def attend(
 
     The mask is taken from the first row: calls are padded on the right, where no earlier position sees it.
     """
-    seen = None if attention_mask is None else attention_mask[0, 0, :, : key.shape[2]]
-    out = causal(query, key, value, options.get("scaling") or query.shape[3] ** -0.5, seen)
-    return out.transpose(1, 2), None
+    t, s = query.shape[2], key.shape[2]
+    bias = causal_bias(t, s, query) if attention_mask is None else _bias(attention_mask[0, 0, :, :s], query)
+    scaled = query * (options.get("scaling") or query.shape[3] ** -0.5)
+    return causal(scaled, key, value, bias).transpose(1, 2), None
 
 
-def causal(query: "Tensor", key: "Tensor", value: "Tensor", scale: float, seen: "Tensor | None" = None) -> "Tensor":
-    """query (N, A, T, D), key and value (N, K, S, D) → (N, A, T, D).
-
-    Args:
-        seen: (T, S), true where a query sees a key; without it the queries are the last T of the S positions.
-    """
-    import torch
-
+def causal(query: "Tensor", key: "Tensor", value: "Tensor", bias: "Tensor") -> "Tensor":
+    """query (N, A, T, D), already scaled, key and value (N, K, S, D), bias (T, S) → (N, A, T, D)."""
     n, heads, t, d = query.shape
     keys, s = key.shape[1], key.shape[2]
-    if seen is None:
-        seen = torch.ones(t, s, dtype=torch.bool, device=query.device).tril(s - t)
-    bias = torch.zeros(t, s, dtype=query.dtype, device=query.device).masked_fill(~seen, -torch.inf)
-    flat = (query * scale).reshape(n * keys, heads // keys * t, d)
+    flat = query.reshape(n * keys, heads // keys * t, d)
     out = _function().apply(flat, key.reshape(n * keys, s, d), value.reshape(n * keys, s, -1), bias)
     return out.view(n, heads, t, -1)
+
+
+def causal_bias(t: int, s: int, like: "Tensor") -> "Tensor":
+    """For queries that are the last `t` of `s` positions: 0 where one sees a key, else minus infinity; (T, S)."""
+    import torch
+
+    return _bias(torch.ones(t, s, dtype=torch.bool, device=like.device).tril(s - t), like)
+
+
+def _bias(seen: "Tensor", like: "Tensor") -> "Tensor":
+    import torch
+
+    return torch.zeros(seen.shape, dtype=like.dtype, device=like.device).masked_fill(~seen, -torch.inf)
 
 
 @cache

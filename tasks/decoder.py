@@ -9,7 +9,7 @@ and the last layer's output is made at the answer positions alone.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.engines import prefill
 from tasks import attention, lora
@@ -18,6 +18,15 @@ from tasks.passes import gated, norm
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class Frame(NamedTuple):
+    """What all layers share: the segments, which keys each segment's queries see (t, past + t), and rotary (cos, sin)."""
+
+    segments: list[Segment]
+    biases: list["Tensor"]
+    turns: tuple["Tensor", ...]
+
 
 KNOWN = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM")
 
@@ -44,21 +53,20 @@ def answer_hidden(model: Any, block: prefill.Padded, head: Sequence[int] = ()) -
     segments.append(Segment(p, n, t, p))
     ids = torch.cat([torch.tensor(head, dtype=torch.long), block.ids.flatten()])
     x = decoder.embed_tokens(ids)
-    cos, sin = (turns[0][:, None].float() for turns in decoder.rotary_emb(x, torch.arange(p + t)[None]))
+    turns = tuple(part[0][:, None].float() for part in decoder.rotary_emb(x, torch.arange(p + t)[None]))
+    biases = [attention.causal_bias(s.t, s.past + s.t, x) for s in segments]
     answers = p + torch.arange(n) * t + block.answer_at
     for layer in decoder.layers:
         at = answers if layer is decoder.layers[-1] else None
-        x = _layer(layer, x, segments, (cos, sin), at)
+        x = _layer(layer, x, Frame(segments, biases, turns), at)
     return _norm(decoder.norm, x)
 
 
-def _layer(
-    layer: Any, x: "Tensor", segments: list[Segment], turns: tuple["Tensor", "Tensor"], at: "Tensor | None"
-) -> "Tensor":
+def _layer(layer: Any, x: "Tensor", frame: Frame, at: "Tensor | None") -> "Tensor":
     """x (M, H) → (M, H), or with `at` (N,) only these positions of it: (N, H)."""
     query, key, value, out, gate, up, down = _linears(layer)
     flat = lora.products([query, key, value], _norm(layer.input_layernorm, x))
-    mixed = _attend(layer.self_attn, flat, segments, turns)
+    mixed = _attend(layer.self_attn, flat, frame)
     if at is not None:
         x, mixed = x[at], mixed[at]
     x = x + lora.products([out], mixed)[0]
@@ -66,25 +74,22 @@ def _layer(
     return x + lora.products([down], gated()(*wide))[0]
 
 
-def _attend(
-    module: Any, flat: Sequence["Tensor"], segments: list[Segment], turns: tuple["Tensor", "Tensor"]
-) -> "Tensor":
+def _attend(module: Any, flat: Sequence["Tensor"], frame: Frame) -> "Tensor":
     """Queries, keys and values (M, A*D) → (M, A*D). The calls see the head, each its own positions, and no padding."""
     import torch
 
-    size = module.head_dim
     norms = [getattr(module, name, None) for name in ("q_norm", "k_norm")]
-    query, key = (
-        turned()(x, size, segments, *((n.weight, n.variance_epsilon) if n else (None, 0.0)), *turns)
-        for x, n in zip(flat[:2], norms, strict=True)
-    )
-    value = turned()(flat[2], size, segments, None, 0.0, None, None)
+    weights = [(n.weight, n.variance_epsilon) if n else (None, 0.0) for n in norms]
+    scaled = [part * module.scaling for part in frame.turns]
+    query = turned()(flat[0], module.head_dim, frame.segments, *weights[0], *scaled)
+    key = turned()(flat[1], module.head_dim, frame.segments, *weights[1], *frame.turns)
+    value = turned()(flat[2], module.head_dim, frame.segments, None, 0.0, None, None)
     mixed = []
-    for s, q, k, v in zip(segments, query, key, value, strict=True):
+    for s, q, k, v, bias in zip(frame.segments, query, key, value, frame.biases, strict=True):
         if s.past:
             k, v = (torch.cat([old[0].expand(s.n, -1, -1, -1), new], 2) for old, new in ((key, k), (value, v)))
-        mixed.append(attention.causal(q, k, v, module.scaling))
-    return merged()(segments, *mixed)
+        mixed.append(attention.causal(q, k, v, bias))
+    return merged()(frame.segments, *mixed)
 
 
 def _linears(layer: Any) -> list[Any]:

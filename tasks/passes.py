@@ -50,8 +50,8 @@ def turn(x: "Tensor", cos: "Tensor", sin: "Tensor", out: "Tensor") -> None:
     """Rotate x (…, D) as rotary embeddings do, `x cos + rotate_half(x) sin`, into `out`."""
     half = x.shape[-1] // 2
     a, b = x[..., :half].float(), x[..., half:].float()
-    out[..., :half] = (a * cos[..., :half]).addcmul_(b, sin[..., :half], value=-1)
-    out[..., half:] = (b * cos[..., half:]).addcmul_(a, sin[..., half:])
+    out[..., :half] = (a * cos[..., :half]).sub_(b * sin[..., :half])
+    out[..., half:] = (b * cos[..., half:]).add_(a * sin[..., half:])
 
 
 def turn_back(grad: "Tensor", cos: "Tensor", sin: "Tensor") -> "Tensor":
@@ -61,8 +61,8 @@ def turn_back(grad: "Tensor", cos: "Tensor", sin: "Tensor") -> "Tensor":
     half = grad.shape[-1] // 2
     a, b = grad[..., :half].float(), grad[..., half:].float()
     out = torch.empty(grad.shape)
-    torch.addcmul(a * cos[..., :half], b, sin[..., half:], out=out[..., :half])
-    torch.addcmul(b * cos[..., half:], a, sin[..., :half], value=-1, out=out[..., half:])
+    torch.mul(a, cos[..., :half], out=out[..., :half]).add_(b * sin[..., half:])
+    torch.mul(b, cos[..., half:], out=out[..., half:]).sub_(a * sin[..., :half])
     return out
 
 

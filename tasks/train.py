@@ -16,7 +16,7 @@ from data_contracts.taxonomy import Taxonomy
 from deploy.engines import weights
 from deploy.store import folder_digest
 from deploy.tokenizer import Tokens
-from tasks import attention, lora, ranks, stages
+from tasks import attention, lora, memory, ranks, stages
 from tasks.batches import category_weights, encode_side
 from tasks.progress import Meter
 from tasks.ranks import Group
@@ -113,7 +113,7 @@ def _train(plan: Plan, processes: int) -> dict[str, float]:
 def learn(plan: Plan, group: Group) -> dict[str, float]:
     """Train to the end: tokens a second and steps of this run, over the whole group."""
     meter = Meter()
-    with weights.quiet():
+    with weights.quiet(), memory.kept():
         lesson = _lesson(plan)
         model = with_lora(plan.base, plan.settings)
         run = trainer(model, lesson, plan.settings, plan.scratch, meter, group)

@@ -12,6 +12,7 @@ from configs.settings import PromptSettings, TrainSettings
 from data_contracts import samples, taxonomy
 from deploy.engines import weights
 from deploy.tokenizer import Tokens
+from tasks import memory
 from tasks.base import BUILTIN, resolve
 from tasks.batches import ROUND_TOKENS, Batches
 from tasks.prompting import compose
@@ -264,9 +265,10 @@ def main(side: str, folder: Path) -> dict[str, Any]:
         return ceiling(job)
     head, length = len(read(folder)["head"]), job["tokens"]
     shared = length - head + head / job["rows"]
-    with weights.quiet():
-        if side.startswith("trl"):
+    if side.startswith("trl"):
+        with weights.quiet():
             return timed(trl(job, folder, recompute=side == "trl-recompute"), job, head, length)
+    with weights.quiet(), memory.kept():
         made = ours(job, folder, shared=side != "whole")
         return (
             profile(made, job) if side == "profile" else timed(made, job, head, length if side == "whole" else shared)
