@@ -5,7 +5,7 @@ Every number is computed again from the stored predictions; a report that does n
 
 import difflib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -19,9 +19,11 @@ from deploy.store import Store
 from tasks import bounds, metrics, resample
 from tasks.answered import Answers, answer
 from tasks.bounds import QUANTIZATION_LOSS, SPEED_METRICS, Against, Measurements
+from tasks.metrics import Metric
 from tasks.stages import now
 
 AGREES = 1e-6  # relative, between a report and its predictions
+AGAINST: tuple[Against, ...] = ("champion", "baseline")
 
 
 class Evidence(Frozen):
@@ -54,14 +56,31 @@ def judge(evidence: Evidence, store: Store) -> Verdict:
     check(evidence.settings, evidence.taxonomy)
     _refuse_other_gold(evidence)
     _refuse_leaks(evidence.splits, store)
-    measured, against = _measure(evidence, store)
-    questions = bounds.ask(evidence.settings, measured.resamples.table, evidence.profile, against)
+    results = weigh(_answered(evidence, store), evidence.settings, evidence.taxonomy, evidence.profile, evidence.speed)
+    return _verdict(evidence, results)
+
+
+def weigh(
+    hops: Mapping[str, Answers], settings: GateSettings, taxonomy: Taxonomy, profile: str, speed: Speed
+) -> tuple[BoundResult, ...]:
+    """Every bound, judged on answers to the same calls in the same order; `hops`: "served", and what it is compared with
+    ("merged", "baseline", "champion").
+
+    Raises:
+        ConfigurationError: nothing binds, or a bound needs a hop that is missing.
+    """
+    if "merged" not in hops and any(b.metric == QUANTIZATION_LOSS for b in settings.bounds):
+        raise ConfigurationError(f"gate.bounds: {QUANTIZATION_LOSS} needs the report of hop 'merged', which is missing")
+    table = _asked(settings, metrics.table(taxonomy))
+    questions = bounds.ask(settings, table, profile, [name for name in AGAINST if name in hops])
     if not any(q.is_binding for q in questions):
         raise ConfigurationError(
             "gate.bounds has no bound that binds without a champion; add an absolute one, e.g. macro_f1 at_least"
         )
-    results = bounds.answer(questions, measured, evidence.settings.confidence)
-    return _verdict(evidence, results)
+    drawn = resample.resample(list(hops.values()), table, settings.resamples, settings.seed)
+    places = {name: i for i, name in enumerate(hops)}
+    measured = Measurements(drawn, places, speed, len(hops["served"].ids), profile)
+    return bounds.answer(questions, measured, settings.confidence)
 
 
 def check(settings: GateSettings, taxonomy: Taxonomy) -> None:
@@ -129,26 +148,27 @@ def _known(metric: str, names: tuple[str, ...], setting: str) -> None:
         )
 
 
-def _measure(evidence: Evidence, store: Store) -> tuple[Measurements, list[Against]]:
+def _asked(settings: GateSettings, table: Mapping[str, Metric]) -> dict[str, Metric]:
+    """The metrics that some bound is about; the others need no resampling."""
+    names = {b.metric for b in settings.bounds} | {settings.improve, "macro_f1"}
+    return {name: metric for name, metric in table.items() if name in names}
+
+
+def _answered(evidence: Evidence, store: Store) -> dict[str, Answers]:
+    """The answers of every hop that a bound may be about, all of the same calls."""
     reports: dict[str, Report] = {
         hop: evidence.reports[hop] for hop in ("served", "merged", "baseline") if hop in evidence.reports
     }
     if evidence.champion is not None:
         reports["champion"] = evidence.champion
-    table = metrics.table(evidence.taxonomy)
-    answers = [_answers(report, evidence.taxonomy, store) for report in reports.values()]
-    for name, one in zip(reports, answers, strict=True):
-        if one.ids != answers[0].ids or not np.array_equal(one.truth, answers[0].truth):
+    answers = {name: _answers(report, evidence.taxonomy, store) for name, report in reports.items()}
+    served = answers["served"]
+    for name, one in answers.items():
+        if one.ids != served.ids or not np.array_equal(one.truth, served.truth):
             raise BundleCorrupt(
                 f"hop {name!r} was scored on other calls than 'served'; score it again on the gold side"
             )
-    drawn = resample.resample(answers, table, evidence.settings.resamples, evidence.settings.seed)
-    hops = {name: i for i, name in enumerate(reports)}
-    if "merged" not in hops and any(b.metric == QUANTIZATION_LOSS for b in evidence.settings.bounds):
-        raise ConfigurationError(f"gate.bounds: {QUANTIZATION_LOSS} needs the report of hop 'merged', which is missing")
-    against: list[Against] = [name for name in ("champion", "baseline") if name in hops]
-    rows = evidence.reports["served"].rows
-    return Measurements(drawn, hops, evidence.speed, rows, evidence.profile), against
+    return answers
 
 
 def _answers(report: Report, taxonomy: Taxonomy, store: Store) -> Answers:

@@ -95,18 +95,20 @@ class Resamples:
 
 def resample(hops: Sequence[Answers], table: Mapping[str, Metric], resamples: int, seed: int) -> Resamples:
     """Resample groups `resamples` times; every hop answers the same calls in the same order."""
-    sums = [row_sums(a) for a in hops]
+    rows = [row_sums(a) for a in hops]
+    totals = [_Noted({name: x.sum(axis=0, keepdims=True) for name, x in s.items()}) for s in rows]
+    values = tuple(_evaluate(t, table)[0] for t in totals)
+    sums = [{name: x for name, x in s.items() if name in t.read} for s, t in zip(rows, totals, strict=True)]
     index = np.unique(hops[0].groups, return_inverse=True)[1]
     groups = int(index.max()) + 1
     by_group = [{name: _group_sums(x, index, groups) for name, x in s.items()} for s in sums]
     rng = np.random.default_rng(seed)
     step = max(1, CELLS // groups)
     parts = [_draw(by_group, table, rng, groups, min(step, resamples - at)) for at in range(0, resamples, step)]
-    totals = [{name: x.sum(axis=0, keepdims=True) for name, x in s.items()} for s in sums]
     return Resamples(
         names=tuple(table),
         table=table,
-        values=tuple(_evaluate(t, table)[0] for t in totals),
+        values=values,
         draws=tuple(np.concatenate([part[h] for part in parts]) for h in range(len(hops))),
         trials=tuple(np.array([_number(m.trials, t) for m in table.values()]) for t in totals),
         units=np.array([_number(m.unit, totals[0]) for m in table.values()]),
@@ -133,6 +135,18 @@ def holm(results: Sequence[tuple[Draws, float, bool]], confidence: float) -> lis
             answer[i] = (level, False)
         left -= 1 if alive else 0
     return answer
+
+
+class _Noted(dict[str, Floats]):
+    """Sums that note which of them the metrics read: only those are resampled."""
+
+    def __init__(self, sums: Mapping[str, Floats]) -> None:
+        super().__init__(sums)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Floats:
+        self.read.add(name)
+        return super().__getitem__(name)
 
 
 def _draw(
