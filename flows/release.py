@@ -37,7 +37,7 @@ def rollback(at: Registry, settings: Settings) -> tuple[Version, Release]:
     Raises:
         GateRefused: there is no previous champion; nothing was touched.
     """
-    target = versions.by_alias(at, "previous")
+    target = versions.returning(at)
     if target is None:
         raise GateRefused(f"{at.name} has no previous version to return to; ./tingsu promote V chooses one")
     with witnessed(at):

@@ -1,7 +1,7 @@
 """Moves versions of the registered model: recorded with their verdict, promoted only by a signed PROMOTE, rolled back.
 
-Aliases: `candidate` the newest, `champion` the one that serves, `previous` the one a rollback returns to.
-Every move is in the history before the alias moves.
+Aliases: `candidate` the newest, `champion` the one that serves, `previous` the one a rollback returns to. They mirror the
+history, which every move enters first and which alone decides.
 """
 
 from typing import TYPE_CHECKING
@@ -25,7 +25,9 @@ from tasks.versions import (
     compare,
     get,
     models,
+    previous,
     registered,
+    returning,
     value,
     verdict_of,
 )
@@ -145,9 +147,8 @@ def promote(at: Registry, version: int) -> Version:
         except GateRefused as error:
             _remember(at, "refused", target, {"reason": str(error)})
             raise
-        placed, sitting, before = by_alias(at, "champion"), _sitting(at), by_alias(at, "previous")
-        standing = history.standing(history.read(at.home))
-        if placed and placed.version == version and standing and standing.event.version == version:
+        sitting, before = _sitting(at), previous(at)
+        if sitting and sitting.version == version and not audit(at):
             return target
         left = sitting if sitting and sitting.version != version else before
         _move(at, "promoted", target, left.version if left else None)
@@ -161,7 +162,7 @@ def rollback(at: Registry) -> Version:
         GateRefused: there is no previous version, or its verdict does not hold.
     """
     with history.locked(at.home, "registry"):
-        target = by_alias(at, "previous")
+        target = returning(at)
         if target is None:
             raise GateRefused(f"{at.name} has no previous version to return to; `./tingsu promote V` chooses one")
         verdict_of(at, target)
@@ -198,10 +199,8 @@ def _of_bundle(at: Registry, digest: str) -> Version | None:
 
 def _attest(at: Registry, version: Version, verdict: Verdict) -> None:
     """A later HOLD or REJECT bars a candidate; it does not take the verdict from one that serves or may have to."""
-    with at.tracker.client() as client:
-        model = registered(client, at.name)
-        live = {str(model.aliases[a]) for a in ("champion", "previous") if a in model.aliases} if model else set()
-    if verdict.decision == "PROMOTE" or str(version.version) not in live:
+    live = {v.version for v in (_sitting(at), previous(at)) if v}
+    if verdict.decision == "PROMOTE" or version.version not in live:
         bundles.attest(at.store, version.bundle, bundles.VERDICT, verdict.model_dump_json(indent=1).encode())
 
 
@@ -213,12 +212,9 @@ def _is_recorded(at: Registry, version: Version, verdict: Verdict) -> bool:
 
 
 def _sitting(at: Registry) -> Version | None:
-    """The champion; if its alias was moved by hand to what may not serve, the one the history knows."""
-    try:
-        return champion(at)
-    except GateRefused:
-        entry = history.standing(history.read(at.home))
-        return get(at, entry.event.version) if entry and entry.event.version is not None else None
+    """The champion, whether or not its verdict still holds."""
+    entry = history.standing(history.read(at.home))
+    return get(at, entry.event.version) if entry and entry.event.version is not None else None
 
 
 def _predecessor(at: Registry, version: int) -> int | None:
@@ -228,7 +224,7 @@ def _predecessor(at: Registry, version: int) -> int | None:
 
 
 def _move(at: Registry, kind: Kind, target: Version, previous: int | None) -> None:
-    left = by_alias(at, "champion")
+    left = _sitting(at)
     _remember(at, kind, target, {"previous_version": previous, "left_version": left.version if left else None})
     moves: list[tuple[str, int | None]] = [("previous", previous), ("champion", target.version)]
     with at.tracker.client() as client:  # killed in between, the same command again must find where it was going

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from data_contracts.artifacts import BundleRef, Decision, Verdict, Version
-from data_contracts.errors import ConfigurationError, GateRefused
+from data_contracts.errors import BundleCorrupt, ConfigurationError, GateRefused
 from data_contracts.schema import Frozen
 from deploy import bundle as bundles
 from deploy.store import Store
 from tasks import history
+from tasks.history import Entry
 from tasks.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -115,22 +116,52 @@ def compare(at: Registry, a: int, b: int) -> Comparison:
 
 
 def champion(at: Registry) -> Version | None:
-    """The version that may serve, or None if none was promoted.
+    """The version that may serve, or None if none was promoted: the one the history says, wherever the alias points.
 
     Raises:
-        GateRefused: the alias was moved by hand to a version without a valid verdict.
+        GateRefused: its verdict does not hold, or the alias was set and nothing was ever promoted.
+        BundleCorrupt: the history was changed.
     """
-    found = by_alias(at, "champion")
-    if found is None:
-        return None
-    try:
-        verdict_of(at, found)
-    except GateRefused as error:
+    entry, aliased = standing(at), by_alias(at, "champion")
+    if entry is None or entry.event.version is None:
+        if aliased is None:
+            return None
         raise GateRefused(
-            f"alias 'champion' of {at.name} points to version {found.version}, which may not serve: {error}. "
-            f"It was moved by hand; put it back with `./tingsu promote V` or `./tingsu rollback`"
-        ) from error
+            f"alias 'champion' of {at.name} is on version {aliased.version}, and no version was ever promoted here: it "
+            f"was moved by hand; `./tingsu promote {aliased.version}` asks for its verdict"
+        )
+    found = get(at, entry.event.version)
+    verdict_of(at, found)
     return found
+
+
+def previous(at: Registry) -> Version | None:
+    """The version a rollback returns to, from the history; not checked."""
+    entry = standing(at)
+    number = entry.event.detail.get("previous_version") if entry else None
+    return get(at, number) if isinstance(number, int) else None
+
+
+def returning(at: Registry) -> Version | None:
+    """What `rollback` makes the champion: where one that was cut off was going, which the aliases show, or `previous`."""
+    entry = standing(at)
+    if entry and entry.event.kind == "rolled_back" and entry.event.version is not None and _strays(at, entry):
+        return get(at, entry.event.version)
+    return previous(at)
+
+
+def standing(at: Registry) -> Entry | None:
+    """The move that made the champion the champion. Aliases only mirror it: anybody may move one.
+
+    Raises:
+        BundleCorrupt: the history was changed.
+    """
+    with at.tracker.client() as client:
+        model = registered(client, at.name)
+    broken = history.verify(at.home, model.tags.get(HEAD, "") if model else "")
+    if broken:
+        raise BundleCorrupt(broken)
+    return history.standing(history.read(at.home))
 
 
 def verdict_of(at: Registry, version: Version) -> Verdict:
@@ -139,6 +170,7 @@ def verdict_of(at: Registry, version: Version) -> Verdict:
     Raises:
         GateRefused: there is none, it is not PROMOTE, or its signature does not hold for this bundle.
     """
+    _refuse_other_bundle(at, version)
     data = at.store.read(f"{version.bundle.key}.attest/{bundles.VERDICT}")
     if data is None:
         raise GateRefused(
@@ -150,6 +182,16 @@ def verdict_of(at: Registry, version: Version) -> Verdict:
         raise GateRefused(f"the verdict of version {version.version} cannot be read; gate it again") from error
     bundles.verify(verdict, version.bundle.digest, at.trusted_key)
     return verdict
+
+
+def _refuse_other_bundle(at: Registry, version: Version) -> None:
+    """The bundle is a tag in MLflow, which anybody may edit; the history knows what was recorded."""
+    own = [e.event for e in history.read(at.home) if e.event.version == version.version and e.event.kind == "recorded"]
+    if own and own[-1].bundle_digest != version.bundle.digest:
+        raise GateRefused(
+            f"version {version.version} was recorded with bundle {own[-1].bundle_digest[:12]}, its tag 'bundle_digest' "
+            f"in MLflow now says {version.bundle.digest[:12]}: it was edited; set the tag back"
+        )
 
 
 def get(at: Registry, version: int) -> Version:
@@ -179,21 +221,28 @@ def by_alias(at: Registry, alias: Alias) -> Version | None:
 
 def audit(at: Registry) -> tuple[str, ...]:
     """What does not fit together between history, aliases and verdicts, a sentence each; nothing if all is well."""
-    with at.tracker.client() as client:
-        model = registered(client, at.name)
-        head = model.tags.get(HEAD, "") if model else ""
-        number = model.aliases.get("champion") if model else None
-    found = [history.verify(at.home, head)]
-    standing = None if found[0] else history.standing(history.read(at.home))
-    if standing and str(standing.event.version) != str(number):
-        found.append(
-            f"alias 'champion' is on version {number}, the history says {standing.event.version}; see ./tingsu history"
-        )
     try:
         champion(at)
-    except GateRefused as error:
-        found.append(str(error))
-    return tuple(sentence for sentence in found if sentence)
+        entry = standing(at)
+    except (GateRefused, BundleCorrupt) as error:
+        return (str(error),)
+    return tuple(
+        f"alias {alias!r} of {at.name} is on version {there}, the history says {number}, and the history counts: the alias "
+        f"was moved by hand, or a move was cut off; `./tingsu promote {entry.event.version}` puts it back"
+        for alias, there, number in (_strays(at, entry) if entry else ())
+    )
+
+
+def _strays(at: Registry, entry: Entry) -> list[tuple[Alias, int | None, object]]:
+    """Aliases that are not where the history says: alias, its version, the history's."""
+    said: dict[Alias, object] = {
+        "champion": entry.event.version,
+        "previous": entry.event.detail.get("previous_version"),
+    }
+    with at.tracker.client() as client:
+        model = registered(client, at.name)
+    there = {alias: int(number) for alias, number in model.aliases.items()} if model else {}
+    return [(alias, there.get(alias), number) for alias, number in said.items() if there.get(alias) != number]
 
 
 def registered(client: "MlflowClient", name: str) -> "RegisteredModel | None":

@@ -114,7 +114,10 @@ def passes_by_eye(results: Sequence[BoundResult]) -> bool:
 
 def table(rates: Sequence[Rate]) -> str:
     """Markdown."""
-    lines = ["| truth | pairs | promise | PROMOTE | HOLD | REJECT | promoted by point estimate |", "|---|" + "---:|" * 6]
+    lines = [
+        "| truth | pairs | promise | PROMOTE | HOLD | REJECT | promoted by point estimate |",
+        "|---|" + "---:|" * 6,
+    ]
     for r in rates:
         sign = "≥" if r.limit > 0.5 else "≤"
         promise = f"{sign} {r.limit:.1%}" if r.limit else "–"

@@ -146,31 +146,6 @@ def test_a_verdict_against_another_champion_is_stale(at: Place) -> None:
     assert aliases(at)["champion"] == 1
 
 
-def test_a_champion_alias_moved_by_hand_is_refused_found_and_mended(at: Place) -> None:
-    one = add(at, "one")
-    registry.promote(at.registry, 1)
-    add(at, "bad", decision="HOLD")
-    with at.registry.tracker.client() as client:
-        client.set_registered_model_alias("complaints", "champion", "2")
-
-    with pytest.raises(GateRefused, match="moved by hand"):
-        registry.champion(at.registry)
-    assert len(registry.audit(at.registry)) == 2
-    registry.promote(at.registry, 1)
-    assert registry.champion(at.registry) == one
-    assert registry.audit(at.registry) == ()
-
-
-def test_an_alias_moved_by_hand_to_a_good_version_shows_in_the_audit(at: Place) -> None:
-    one = add(at, "one")
-    registry.promote(at.registry, 1)
-    after(at, one, "two")
-    with at.registry.tracker.client() as client:
-        client.set_registered_model_alias("complaints", "champion", "2")
-
-    assert "history says 1" in registry.audit(at.registry)[0]
-
-
 def test_a_tag_edited_by_hand_to_promote_promotes_nothing(at: Place) -> None:
     add(at, "one", decision="HOLD")
     with at.registry.tracker.client() as client:
