@@ -161,13 +161,18 @@ class Bound(Section):
 
 
 class GateSettings(Section):
-    """The thresholds of promotion. `improve`: at most one metric that must truly get better than the champion's."""
+    """The thresholds of promotion. `improve`: at most one metric that must truly get better than the champion's.
+
+    `leak_jaccard`: a training call this like a gold call is one. `max_gold_looks`: candidates one gold set may judge before
+    verdicts warn: of equals, one in forty looks better by luck."""
 
     bounds: tuple[Bound, ...] = ()
     improve: str | None = None
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200)
     approval: bool = False
+    leak_jaccard: float = Field(default=0.9, gt=0.5, le=1)
+    max_gold_looks: int = Field(default=20, ge=1)
     seed: int = 11
 
 

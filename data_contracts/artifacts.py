@@ -54,7 +54,9 @@ class Base(Frozen):
 
 
 class Adapter(Frozen):
-    """A trained LoRA adapter (FineTuningResult, requirement D7). `metrics` hold training loss, validation macro-F1, tokens/s."""
+    """A trained LoRA adapter (FineTuningResult, requirement D7). `metrics` hold training loss, validation macro-F1, tokens/s.
+
+    `trained_on`: side → SHA-256 of the file that was read."""
 
     key: str
     base: Base
@@ -64,6 +66,7 @@ class Adapter(Frozen):
     metrics: dict[str, float]
     history: tuple[dict[str, float], ...]
     created_at: str
+    trained_on: dict[Side, str] = Field(default_factory=dict)
 
 
 class Model(Frozen):
@@ -179,7 +182,9 @@ class BoundResult(Frozen):
 
 
 class Verdict(Frozen):
-    """The gate's answer and everything it is bound to. Signed in `deploy/bundle.py`; `signature` is base64 Ed25519."""
+    """The gate's answer and everything it is bound to. Signed in `deploy/bundle.py`; `signature` is base64 Ed25519.
+
+    `report_digest` is of the whole evidence: tasks/cited.py."""
 
     decision: Decision
     bundle_digest: str

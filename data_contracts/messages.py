@@ -206,6 +206,15 @@ TABLE: dict[str, tuple[str, str]] = {
         "仅供参考，在 {profile} 配置下不作约束。",
     ),
     # gate: the verdict
+    "gate_looks": (
+        "This gold set has now judged {looks} candidates, more than {limit}: with every look a lucky one is likelier. "
+        "Label a new gold set (a new data.family).",
+        "该黄金集已评判过 {looks} 个候选，超过 {limit} 个：看得越多，越可能有侥幸通过的；请换一套新的黄金集（新的 data.family）。",
+    ),
+    "not_comparable": (
+        "not comparable: {a} and {b} were measured with different {what_en}; score both on the same gold calls.",
+        "不可比较：{a} 与 {b} 所用的{what_zh}不同，请在同一批黄金集通话上重新评测。",
+    ),
     "gate_promote": ("PROMOTE: all {of} bounds hold.", "晋级：{of} 项要求全部达标。"),
     "gate_reject": ("REJECT: certainly missed: {missed}.", "拒绝：确定未达标的有 {missed}。"),
     "gate_hold": (

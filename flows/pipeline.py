@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data_contracts.artifacts import Calibration, Form, Hop, Model, Report, Side, Speed, Verdict
+from data_contracts.artifacts import Adapter, Calibration, Form, Hop, Model, Report, Side, Speed, Verdict
 from data_contracts.taxonomy import Taxonomy
 from flows.run import Ending, Run, Trial
 from flows.steps import (
@@ -34,14 +34,14 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     prompt = prompting.compose(run.base, taxonomy, s.prompt)
     reigning = champion.find(run.registry, taxonomy)
     trial = Trial(run, taxonomy, prompt, divide(run, run.dataset, s.split, s.data))
-    reports, models = learn(trial)
+    reports, models, adapter = learn(trial)
 
     chosen = reports[s.quantize.serve].calibration
     bundle = bind(run, models[s.quantize.serve], prompt, taxonomy, chosen, s.serve, run.dataset.synthetic)
     driven = drive(run, bundle, trial.splits, s.benchmark, s.serve, s.ports, run.home)
     served = ScoredSides(predictions={"gold": driven.served})
     reports["served"] = measure(trial, served, "served", chosen, driven.speed)
-    evidence = trial.evidence(bundle, reports, driven.speed)
+    evidence = trial.evidence(bundle, reports, driven.speed, adapter)
     if reigning is not None and champion.covers(reigning, evidence):  # nothing new: it keeps its version and verdict
         verdict, version = reigning.verdict, reigning.version
     else:
@@ -60,7 +60,7 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     )
 
 
-def learn(trial: Trial) -> tuple[dict[Hop, Report], dict[Form, Model]]:
+def learn(trial: Trial) -> tuple[dict[Hop, Report], dict[Form, Model], Adapter]:
     """Baseline, untuned base, adapter, merged model and every quantized form, each scored on the same gold calls."""
     run, s, splits, taxonomy = trial.run, trial.run.settings, trial.splits, trial.taxonomy
     reports: dict[Hop, Report] = {}
@@ -80,7 +80,7 @@ def learn(trial: Trial) -> tuple[dict[Hop, Report], dict[Form, Model]]:
     for form in s.quantize.forms:
         models[form] = smaller(trial, models["merged"], form)
         hop(form, models[form])
-    return reports, models
+    return reports, models, adapter
 
 
 def smaller(trial: Trial, merged: Model, form: Form) -> Model:

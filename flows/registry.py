@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+from configs.settings import Settings
 from data_contracts.artifacts import Verdict
 from data_contracts.errors import GateRefused
 from deploy import bundle, signing
 from flows.run import registry_of
 from flows.session import open_session
-from tasks import versions
+from tasks import cited, judge, registry, stages, versions
+from tasks.gate import Evidence
 from tasks.versions import Registry
 
 
@@ -15,6 +17,31 @@ def open_registry(profile: str = "tiny", sets: Sequence[str] | None = None) -> R
     """The registered model of the settings, with this home's key."""
     session = open_session(profile, sets=sets or ())
     return registry_of(session.settings, session.home, session.store)
+
+
+def judge_again(at: Registry, version: int, settings: Settings) -> Verdict:
+    """Judge a version's evidence under today's thresholds; nothing is trained or scored.
+
+    Raises:
+        GateRefused: the evidence is missing or edited, or is about another champion than today's.
+    """
+    found = versions.get(at, version)
+    evidence = Evidence.model_validate_json(cited.read(at.store, found.bundle, stored_verdict(at, version)))
+    champion = versions.champion(at)
+    rival = champion.bundle.digest if champion else None
+    if rival not in (evidence.champion_bundle, found.bundle.digest):
+        raise GateRefused(
+            f"version {version} was scored beside champion bundle {str(evidence.champion_bundle)[:12]}, today's is "
+            f"{str(rival)[:12]}, which has to answer the same gold calls first: "
+            f"./tingsu retrain --dataset {evidence.splits.dataset_id[:12]}"
+        )
+    asked = evidence.model_copy(update={"settings": settings.gate, "profile": settings.profile})
+    key = stages.stage_key("judge", {"0": asked, "1": at.trusted_key}, judge)
+    verdict = stages.run(
+        at.store, key, Verdict, lambda work: judge.judge(asked, at.trusted_key, at.home, work=work)
+    ).result
+    registry.rejudge(at, found, verdict)
+    return verdict
 
 
 def stored_verdict(at: Registry, version: int) -> Verdict:

@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from configs.settings import Settings
-from data_contracts.artifacts import Base, BundleRef, Dataset, Hop, Release, Report, Speed, Splits, Verdict, Version
+from data_contracts.artifacts import (
+    Adapter,
+    Base,
+    BundleRef,
+    Dataset,
+    Hop,
+    Release,
+    Report,
+    Speed,
+    Splits,
+    Verdict,
+    Version,
+)
 from data_contracts.errors import ConfigurationError
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
@@ -21,12 +33,12 @@ from deploy.operate import processes
 from deploy.operate.stack import TRACKING
 from deploy.signing import keypair, public_key
 from deploy.store import Store
-from tasks import awq, gate, rollout, trace, train
+from tasks import awq, gate, rollout, trace, train, versions
 from tasks.gate import Evidence
 from tasks.registry import Candidate
 from tasks.stages import Outcome
 from tasks.tracking import RunRef, Tracker
-from tasks.versions import Registry
+from tasks.versions import Registry, Standard
 
 log = logging.getLogger("tingsu")
 
@@ -72,6 +84,8 @@ class Run:
         train.check(s.train)
         awq.check(s.quantize, Path(self.base.path))
         gate.check(s.gate, taxonomy)
+        for sentence in versions.audit(self.registry):
+            log.warning(sentence)
         rollout.find(s, self.home)
 
     def note(self, title: str, outcome: Outcome[Any]) -> None:
@@ -146,7 +160,7 @@ class Trial:
     prompt: Prompt
     splits: Splits
 
-    def evidence(self, bundle: BundleRef, reports: Mapping[Hop, Report], speed: Speed) -> Evidence:
+    def evidence(self, bundle: BundleRef, reports: Mapping[Hop, Report], speed: Speed, adapter: Adapter) -> Evidence:
         """What the gate is shown."""
         s = self.run.settings
         return Evidence(
@@ -160,6 +174,7 @@ class Trial:
             quantization=s.quantize.serve,
             reports=dict(reports),
             speed=speed,
+            trained_on=adapter.trained_on,
         )
 
 
@@ -186,4 +201,5 @@ def registry_of(settings: Settings, home: Path, store: Store) -> Registry:
     """The registered model of the settings; verdicts of this home's gate count, whose key is made at first use."""
     if not (home / "keys").exists():
         keypair(home)
-    return Registry(tracker(settings, home), store, public_key(home), by=getpass.getuser())
+    today = Standard(settings.profile, gate.thresholds_digest(settings.gate))
+    return Registry(tracker(settings, home), store, public_key(home), today, by=getpass.getuser())

@@ -10,13 +10,25 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from configs.settings import GateSettings
-from data_contracts.artifacts import SIDES, BoundResult, BundleRef, Decision, Form, Hop, Report, Speed, Splits, Verdict
+from data_contracts.artifacts import (
+    SIDES,
+    BoundResult,
+    BundleRef,
+    Decision,
+    Form,
+    Hop,
+    Report,
+    Side,
+    Speed,
+    Splits,
+    Verdict,
+)
 from data_contracts.errors import BundleCorrupt, ConfigurationError, GateRefused
 from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
-from deploy.store import Store
-from tasks import bounds, metrics, resample
+from deploy.store import Store, sha256_file
+from tasks import bounds, cited, metrics, near, resample
 from tasks.answered import Answers, answer
 from tasks.bounds import QUANTIZATION_LOSS, SPEED_METRICS, Against, Measurements
 from tasks.metrics import Metric
@@ -28,7 +40,8 @@ AGAINST: tuple[Against, ...] = ("champion", "baseline")
 
 class Evidence(Frozen):
     """What the gate judges. `reports`: hop → report on gold, "served" among them. `champion`: the champion re-scored on
-    the same gold calls. `gold_looks`: how many candidates this gold set has judged, this one included."""
+    the same gold calls. `trained_on`: side → SHA-256 of the file that the training read. `gold_looks`: how many candidates
+    this gold set has judged, this one included."""
 
     taxonomy: Taxonomy
     splits: Splits
@@ -40,6 +53,7 @@ class Evidence(Frozen):
     quantization: Form
     reports: dict[Hop, Report]
     speed: Speed
+    trained_on: dict[Side, str]
     champion: Report | None = None
     champion_bundle: str | None = None
     gold_looks: int = 1
@@ -55,7 +69,7 @@ def judge(evidence: Evidence, store: Store) -> Verdict:
     """
     check(evidence.settings, evidence.taxonomy)
     _refuse_other_gold(evidence)
-    _refuse_leaks(evidence.splits, store)
+    _refuse_leaks(evidence, store)
     results = weigh(_answered(evidence, store), evidence.settings, evidence.taxonomy, evidence.profile, evidence.speed)
     return _verdict(evidence, results)
 
@@ -98,8 +112,8 @@ def check(settings: GateSettings, taxonomy: Taxonomy) -> None:
 
 
 def thresholds_digest(settings: GateSettings) -> str:
-    """What a verdict says of the thresholds it was judged by."""
-    return _digest(settings.model_dump_json())
+    """What a verdict says of the thresholds it was judged by; who may release it is none of them."""
+    return hashlib.sha256(settings.model_dump_json(exclude={"approval"}).encode()).hexdigest()
 
 
 def combine(results: Iterable[BoundResult]) -> Decision:
@@ -114,6 +128,9 @@ def _verdict(evidence: Evidence, results: tuple[BoundResult, ...]) -> Verdict:
     decision = combine(results)
     needed = _needed(results)
     en, zh = _summary(decision, results, needed)
+    if evidence.gold_looks > evidence.settings.max_gold_looks:
+        looks = say("gate_looks", looks=evidence.gold_looks, limit=evidence.settings.max_gold_looks)
+        en, zh = f"{en} {looks[0]}", zh + looks[1]
     return Verdict(
         decision=decision,
         bundle_digest=evidence.bundle.digest,
@@ -121,9 +138,7 @@ def _verdict(evidence: Evidence, results: tuple[BoundResult, ...]) -> Verdict:
         gold_digest=evidence.splits.gold_digest,
         taxonomy_digest=evidence.taxonomy.digest,
         prompt_digest=evidence.prompt_digest,
-        report_digest=_digest(
-            *(r.model_dump_json() for r in evidence.reports.values()), evidence.speed.model_dump_json()
-        ),
+        report_digest=cited.digest(evidence.model_dump_json().encode()),
         thresholds_digest=thresholds_digest(evidence.settings),
         champion_bundle=evidence.champion_bundle,
         engine=evidence.engine,
@@ -196,20 +211,35 @@ def _refuse_other_gold(evidence: Evidence) -> None:
             )
 
 
-def _refuse_leaks(splits: Splits, store: Store) -> None:
-    """Gold calls, or others of their customers, must not be on a fitted side; nor their texts in train."""
+def _refuse_leaks(evidence: Evidence, store: Store) -> None:
+    """Gold calls, others of their customers, or their words lightly edited must not be on a fitted side."""
     import polars as pl
 
-    columns = ["conversation_id", "group", "input_text"]
+    _refuse_other_training(evidence, store)
+    splits, columns = evidence.splits, ["conversation_id", "group", "input_text"]
     gold = pl.read_parquet(store.local(splits.file("gold")), columns=columns)
+    words = near.sketch(gold["input_text"])
     for side in (s for s in SIDES if s != "gold"):
         other = pl.read_parquet(store.local(splits.file(side)), columns=columns)
-        for column in columns if side == "train" else columns[:2]:
-            shared = len(set(gold[column]) & set(other[column]))
-            if shared:
+        shared = {f"values of {c}": len(set(gold[c]) & set(other[c])) for c in columns[:2]}
+        texts = near.any_near(near.sketch(other["input_text"]), words, evidence.settings.leak_jaccard)
+        shared |= {"calls with the words of a gold call": int(texts.sum())}
+        for what, count in shared.items():
+            if count:
                 raise GateRefused(
-                    f"{shared} values of {column} are on the gold and the {side} side; split again, then train again"
+                    f"{count} {what} are on the {side} side too: gold leaked (gate.leak_jaccard); split again, then train again"
                 )
+
+
+def _refuse_other_training(evidence: Evidence, store: Store) -> None:
+    """What the training says it read has to be what the split holds, or looking there for gold proves nothing."""
+    for side in ("train", "validation"):
+        there, read = sha256_file(store.local(evidence.splits.file(side))), evidence.trained_on.get(side, "none")
+        if there != read:
+            raise GateRefused(
+                f"the model was trained on other calls than the {side} side holds (file {read[:12]}, now {there[:12]}), "
+                "so nobody can say that gold was not among them; train again"
+            )
 
 
 def _needed(results: Iterable[BoundResult]) -> int | None:
@@ -228,7 +258,3 @@ def _summary(decision: Decision, results: tuple[BoundResult, ...], needed: int |
     return say(
         code, held=held, of=len(binding), missed=missed, undecided=undecided, more=f"{needed:,}" if needed else ""
     )
-
-
-def _digest(*texts: str) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

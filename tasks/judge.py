@@ -1,10 +1,10 @@
-"""Judges a candidate, counts the look at the gold set, signs the verdict; lays the reports beside the bundle."""
+"""Judges a candidate, counts the look at the gold set, signs the verdict; lays the evidence beside the bundle."""
 
 from pathlib import Path
 
 from data_contracts.artifacts import Verdict
 from deploy import bundle
-from tasks import gate
+from tasks import cited, gate
 from tasks.gate import Evidence
 from tasks.stages import Work
 
@@ -15,13 +15,10 @@ def judge(evidence: Evidence, trusted: str, home: Path, *, work: Work) -> Verdic
     Raises:
         GateRefused, ConfigurationError, BundleCorrupt: as `gate.judge`.
     """
-    looks = _look(evidence, work)
-    verdict = gate.judge(evidence.model_copy(update={"gold_looks": looks}), work.store)
-    signed = bundle.sign(verdict, bundle.keypair(home))
-    for hop, report in evidence.reports.items():
-        bundle.attest(work.store, evidence.bundle, f"report-{hop}.json", report.model_dump_json(indent=1).encode())
-    bundle.attest(work.store, evidence.bundle, "speed.json", evidence.speed.model_dump_json(indent=1).encode())
-    return signed
+    seen = evidence.model_copy(update={"gold_looks": _look(evidence, work)})
+    verdict = gate.judge(seen, work.store)
+    cited.keep(work.store, seen.bundle, seen.model_dump_json().encode())
+    return bundle.sign(verdict, bundle.keypair(home))
 
 
 def _look(evidence: Evidence, work: Work) -> int:

@@ -12,17 +12,17 @@ from data_contracts.artifacts import BundleRef, Dataset, Report, Speed, Verdict,
 from data_contracts.errors import GateRefused
 from data_contracts.schema import Frozen
 from deploy import bundle as bundles
-from tasks import history, logged, summary
+from tasks import history, logged, summary, versions
+from tasks.compare import compare
 from tasks.history import Entry, Event, Kind
+from tasks.permit import permit
 from tasks.summary import Summary
 from tasks.tracking import RunRef
 from tasks.versions import (
     HEAD,
     Registry,
     audit,
-    by_alias,
     champion,
-    compare,
     get,
     models,
     previous,
@@ -46,6 +46,7 @@ __all__ = [
     "permit",
     "promote",
     "record",
+    "rejudge",
     "rollback",
     "witness",
 ]
@@ -85,6 +86,7 @@ class Candidate(Frozen):
             "quantization": v.quantization,
             "profile": v.profile,
             "synthetic": str(self.bundle.synthetic).lower(),
+            "gold_looks": str(v.gold_looks),
         }
 
 
@@ -113,25 +115,21 @@ def record(at: Registry, candidate: Candidate) -> Version:
         return version
 
 
-def permit(at: Registry, version: int) -> Verdict:
-    """The verdict that lets this version become the champion now: what `promote --dry-run` shows.
-
-    Raises:
-        GateRefused: no valid signed PROMOTE for exactly this bundle, or judged against another champion than today's.
-        BundleCorrupt: the bundle's files do not match its digest.
-        ConfigurationError: no such version.
-    """
-    target = get(at, version)
-    verdict = verdict_of(at, target)
-    bundles.open(bundles.place(at.store, target.bundle))
-    sitting = _sitting(at)
-    if sitting and sitting.version != version and verdict.champion_bundle != sitting.bundle.digest:
-        judged = f"champion bundle {verdict.champion_bundle[:12]}" if verdict.champion_bundle else "no champion"
-        raise GateRefused(
-            f"version {version} was judged against {judged}, but the champion is now version {sitting.version} "
-            f"(bundle {sitting.bundle.digest[:12]}); judge it again: `./tingsu retrain` on its dataset"
-        )
-    return verdict
+def rejudge(at: Registry, version: Version, verdict: Verdict) -> Version:
+    """Lay a later verdict on a recorded version beside its bundle, and into the history."""
+    with history.locked(at.home, "registry"):
+        _attest(at, version, verdict)
+        with at.tracker.client() as client:
+            for tag in ("verdict", "profile", "gold_looks"):
+                text = verdict.decision if tag == "verdict" else str(getattr(verdict, tag))
+                client.set_model_version_tag(at.name, str(version.version), tag, text)
+        version = version.model_copy(update={"decision": verdict.decision})
+        if not _is_recorded(at, version, verdict):
+            own = [e.event for e in history.read(at.home) if e.event.version == version.version]
+            known = next((e.detail for e in own if e.kind == "recorded"), {})
+            judged = {"verdict": verdict.model_dump(mode="json"), "decision": verdict.decision}
+            _remember(at, "recorded", version, {**known, **judged})
+        return version
 
 
 def promote(at: Registry, version: int) -> Version:
@@ -147,7 +145,7 @@ def promote(at: Registry, version: int) -> Version:
         except GateRefused as error:
             _remember(at, "refused", target, {"reason": str(error)})
             raise
-        sitting, before = _sitting(at), previous(at)
+        sitting, before = versions.sitting(at), previous(at)
         if sitting and sitting.version == version and not audit(at):
             return target
         left = sitting if sitting and sitting.version != version else before
@@ -199,7 +197,7 @@ def _of_bundle(at: Registry, digest: str) -> Version | None:
 
 def _attest(at: Registry, version: Version, verdict: Verdict) -> None:
     """A later HOLD or REJECT bars a candidate; it does not take the verdict from one that serves or may have to."""
-    live = {v.version for v in (_sitting(at), previous(at)) if v}
+    live = {v.version for v in (versions.sitting(at), previous(at)) if v}
     if verdict.decision == "PROMOTE" or version.version not in live:
         bundles.attest(at.store, version.bundle, bundles.VERDICT, verdict.model_dump_json(indent=1).encode())
 
@@ -211,12 +209,6 @@ def _is_recorded(at: Registry, version: Version, verdict: Verdict) -> bool:
     return bool(own) and own[-1].detail.get("verdict") == plain
 
 
-def _sitting(at: Registry) -> Version | None:
-    """The champion, whether or not its verdict still holds."""
-    entry = history.standing(history.read(at.home))
-    return get(at, entry.event.version) if entry and entry.event.version is not None else None
-
-
 def _predecessor(at: Registry, version: int) -> int | None:
     made = [e for e in history.read(at.home) if e.event.kind == "promoted" and e.event.version == version]
     before = made[-1].event.detail.get("previous_version") if made else None
@@ -224,7 +216,7 @@ def _predecessor(at: Registry, version: int) -> int | None:
 
 
 def _move(at: Registry, kind: Kind, target: Version, previous: int | None) -> None:
-    left = _sitting(at)
+    left = versions.sitting(at)
     _remember(at, kind, target, {"previous_version": previous, "left_version": left.version if left else None})
     moves: list[tuple[str, int | None]] = [("previous", previous), ("champion", target.version)]
     with at.tracker.client() as client:  # killed in between, the same command again must find where it was going

@@ -162,7 +162,8 @@ def _apart(
     import polars as pl
 
     rest = calls.filter(pl.col("side").is_not_null() & (pl.col("side") != "gold"))
-    free = rest.filter(~pl.col("group").is_in(frozen["group"].implode()))
+    known = pl.any_horizontal(pl.col(c).is_in(frozen[c].implode()) for c in ("group", "conversation_id"))
+    free = rest.filter(~known)
     sketches = near.sketch(free["input_text"])
     near_gold = near.any_near(sketches, near.sketch(frozen["input_text"]), threshold)
     sides: dict[Side, pl.DataFrame] = {"gold": frozen}

@@ -130,4 +130,8 @@ def _dataset_line(dataset: Dataset) -> str:
 
 def _verdict_lines(verdict: Verdict) -> str:
     bounds = [f"- {b.decision}{'' if b.binding else ' (not binding)'}: {b.sentence_en}" for b in verdict.bounds]
-    return "\n".join([f"Verdict **{verdict.decision}**", *bounds])
+    gold = (
+        f"Measured on gold set `{verdict.gold_digest[:12]}`, taxonomy `{verdict.taxonomy_digest[:12]}`: not comparable with "
+        "runs whose tags `gold_digest` or `taxonomy_digest` differ."
+    )
+    return "\n".join([f"Verdict **{verdict.decision}**: {verdict.sentence_en}", *bounds, "", gold])

@@ -150,7 +150,8 @@ class Tracker:
         """Metrics, verdict tag and description of the parent run; metrics also cite the logged model, if given."""
         tags = {"mlflow.note.content": summary.note(what)}
         if what.verdict:
-            tags |= {"verdict": what.verdict.decision, "gold_digest": what.verdict.gold_digest}
+            on = {"gold_digest": what.verdict.gold_digest, "taxonomy_digest": what.verdict.taxonomy_digest}
+            tags |= {"verdict": what.verdict.decision, "gold_looks": str(what.verdict.gold_looks), **on}
         with self.client() as client:
             _log(client, run, metrics=summary.of_summary(what), tags=tags, model_id=model_id)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from configs.settings import TrainSettings
-from data_contracts.artifacts import Adapter, Base, Splits
+from data_contracts.artifacts import Adapter, Base, Side, Splits
 from data_contracts.errors import ConfigurationError
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy.engines import weights
-from deploy.store import folder_digest
+from deploy.store import folder_digest, sha256_file
 from deploy.tokenizer import Tokens
 from tasks import attention, lora, memory, ranks, stages
 from tasks.batches import category_weights, encode_side
@@ -72,6 +72,7 @@ def fit(splits: Splits, base: Base, prompt: Prompt, taxonomy: Taxonomy, settings
         ResourceInsufficient: one of several training processes was killed.
     """
     check(settings)
+    trained_on = _digests(splits, work)  # before it is read: what is swapped afterwards does not match
     plan = Plan(
         train=work.store.local(splits.file("train")),
         validation=work.store.local(splits.file("validation")),
@@ -99,7 +100,13 @@ def fit(splits: Splits, base: Base, prompt: Prompt, taxonomy: Taxonomy, settings
         metrics={"validation_macro_f1": max(f1), "epochs": float(len(f1)), **pace},
         history=tuple(_history(done)),
         created_at=stages.now(),
+        trained_on=trained_on,
     )
+
+
+def _digests(splits: Splits, work: Work) -> dict[Side, str]:
+    sides: tuple[Side, ...] = ("train", "validation")
+    return {side: sha256_file(work.store.local(splits.file(side))) for side in sides}
 
 
 def _train(plan: Plan, processes: int) -> dict[str, float]:

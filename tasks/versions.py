@@ -1,4 +1,4 @@
-"""Reads the registered model: its versions, its champion, and how two versions compare."""
+"""Reads the registered model: its versions and its champion, which the history names and the aliases only mirror."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from data_contracts.errors import BundleCorrupt, ConfigurationError, GateRefused
 from data_contracts.schema import Frozen
 from deploy import bundle as bundles
 from deploy.store import Store
-from tasks import history
+from tasks import cited, history
 from tasks.history import Entry
 from tasks.tracking import Tracker
 
@@ -20,28 +20,24 @@ if TYPE_CHECKING:
 
 Alias = Literal["candidate", "champion", "previous"]
 HEAD = "tingsu.history_head"
-LOWER_IS_BETTER = (
-    "error",
-    "cost",
-    "nll",
-    "brier",
-    "review",
-    "truncated",
-    "speed/p",
-    "speed/mean",
-    "speed/memory",
-    "speed/load",
-    "speed/failures",
-)
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What a candidate is judged by: a profile, and the thresholds' digest."""
+
+    profile: str
+    thresholds: str
 
 
 @dataclass(frozen=True)
 class Registry:
-    """The registered model, the store its bundles lie in, whose verdicts count, and who acts."""
+    """The registered model, the store its bundles lie in, whose verdicts count and by which standard, and who acts."""
 
     tracker: Tracker
     store: Store
     trusted_key: str
+    today: Standard
     by: str = "pipeline"
 
     @property
@@ -63,26 +59,6 @@ class Row(Frozen):
     metrics: dict[str, float]
 
 
-class Difference(Frozen):
-    """One metric of two versions; `change` is b − a where they may be compared."""
-
-    metric: str
-    a: float | None
-    b: float | None
-    change: float | None
-    better: Literal["a", "b", "same"] | None
-
-
-class Comparison(Frozen):
-    """Two versions side by side. Quality counts only on the same gold rows and taxonomy; `reason` says what differs."""
-
-    a: int
-    b: int
-    comparable: bool
-    reason: str
-    rows: tuple[Difference, ...]
-
-
 def models(at: Registry) -> tuple[Row, ...]:
     """Every version, newest first."""
     with at.tracker.client() as client:
@@ -91,28 +67,6 @@ def models(at: Registry) -> tuple[Row, ...]:
             return ()
         found = client.search_model_versions(f"name = '{at.name}'", max_results=1000)
         return tuple(_row(client, at, model, v) for v in sorted(found, key=lambda v: -int(v.version)))
-
-
-def compare(at: Registry, a: int, b: int) -> Comparison:
-    """Metric by metric; says so when the gold sets or taxonomies differ.
-
-    Raises:
-        ConfigurationError: there is no such version.
-    """
-    rows = {row.version.version: row for row in models(at)}
-    missing = [v for v in (a, b) if v not in rows]
-    if missing:
-        raise _unknown(at, missing[0], sorted(rows))
-    first, second = rows[a], rows[b]
-    differing = [n for n in ("gold", "taxonomy") if first.tags.get(f"{n}_digest") != second.tags.get(f"{n}_digest")]
-    reason = (
-        f"not comparable: versions {a} and {b} were measured with different {' and '.join(differing)}"
-        if differing
-        else ""
-    )
-    names = sorted(n for n in first.metrics.keys() | second.metrics.keys() if not n.startswith("seconds/"))
-    differences = tuple(_difference(n, first.metrics.get(n), second.metrics.get(n), bool(differing)) for n in names)
-    return Comparison(a=a, b=b, comparable=not differing, reason=reason, rows=differences)
 
 
 def champion(at: Registry) -> Version | None:
@@ -133,6 +87,12 @@ def champion(at: Registry) -> Version | None:
     found = get(at, entry.event.version)
     verdict_of(at, found)
     return found
+
+
+def sitting(at: Registry) -> Version | None:
+    """The champion, whether or not its verdict still holds."""
+    entry = standing(at)
+    return get(at, entry.event.version) if entry and entry.event.version is not None else None
 
 
 def previous(at: Registry) -> Version | None:
@@ -168,7 +128,7 @@ def verdict_of(at: Registry, version: Version) -> Verdict:
     """The verdict that lets a version be promoted or serve.
 
     Raises:
-        GateRefused: there is none, it is not PROMOTE, or its signature does not hold for this bundle.
+        GateRefused: there is none, it is not PROMOTE, its signature does not hold for this bundle, or its evidence changed.
     """
     _refuse_other_bundle(at, version)
     data = at.store.read(f"{version.bundle.key}.attest/{bundles.VERDICT}")
@@ -181,6 +141,7 @@ def verdict_of(at: Registry, version: Version) -> Verdict:
     except ValueError as error:
         raise GateRefused(f"the verdict of version {version.version} cannot be read; gate it again") from error
     bundles.verify(verdict, version.bundle.digest, at.trusted_key)
+    cited.read(at.store, version.bundle, verdict)
     return verdict
 
 
@@ -208,7 +169,7 @@ def get(at: Registry, version: int) -> Version:
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-    raise _unknown(at, version, sorted(row.version.version for row in models(at)))
+    raise unknown(at, version, sorted(row.version.version for row in models(at)))
 
 
 def by_alias(at: Registry, alias: Alias) -> Version | None:
@@ -281,14 +242,7 @@ def _row(client: "MlflowClient", at: Registry, model: "RegisteredModel", found: 
     )
 
 
-def _difference(name: str, a: float | None, b: float | None, is_foreign: bool) -> Difference:
-    if a is None or b is None or (is_foreign and not name.startswith("speed/")):
-        return Difference(metric=name, a=a, b=b, change=None, better=None)
-    lower = any(part in name for part in LOWER_IS_BETTER)
-    better: Literal["a", "b", "same"] = "same" if a == b else "b" if (b < a) == lower else "a"
-    return Difference(metric=name, a=a, b=b, change=b - a, better=better)
-
-
-def _unknown(at: Registry, version: int, known: list[int]) -> ConfigurationError:
+def unknown(at: Registry, version: int, known: list[int]) -> ConfigurationError:
+    """The error of a version that is not there."""
     there = ", ".join(str(v) for v in known) or "none"
     return ConfigurationError(f"{at.name} has no version {version}; versions: {there}. See `./tingsu models`")

@@ -53,6 +53,7 @@ def _evidence(say: Mapping[str, str], entry: Entry, language: str) -> list[str]:
         say["made"].format(profile=verdict.profile, engine=verdict.engine, quantization=verdict.quantization),
         say["against"].format(champion=verdict.champion_bundle) if verdict.champion_bundle else say["no_champion"],
         say["verdict"].format(decision=verdict.decision, at=verdict.created_at),
+        f"  {verdict.sentence_en if language == 'en' else verdict.sentence_zh}",
     ]
     return lines + [f"  {b.decision:<7} {b.sentence_en if language == 'en' else b.sentence_zh}" for b in verdict.bounds]
 

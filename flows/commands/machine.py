@@ -55,7 +55,7 @@ def status(as_json: Json = False) -> None:
 
 def _troubles(session: Any) -> tuple[str, ...]:
     """Where registry, history and what is live disagree; asked only once something was released."""
-    from data_contracts.errors import StoreUnavailable
+    from data_contracts.errors import BundleCorrupt, StoreUnavailable
     from deploy import targets
     from flows.run import registry_of
     from tasks import versions
@@ -65,8 +65,8 @@ def _troubles(session: Any) -> tuple[str, ...]:
         return ()
     at = registry_of(session.settings, session.home, session.store)
     try:
-        champion, found = versions.by_alias(at, "champion"), versions.audit(at)
-    except StoreUnavailable as error:
+        champion, found = versions.sitting(at), versions.audit(at)
+    except (BundleCorrupt, StoreUnavailable) as error:
         return (str(error),)
     if champion is None or champion.version != live.version:
         now = f"version {champion.version}" if champion else "none"

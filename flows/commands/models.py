@@ -1,5 +1,6 @@
 """`demo`, `retrain`, `models`, `compare`, `gate`, `history`, `why`."""
 
+import sys
 from typing import Annotated, Any, Literal
 
 import typer
@@ -54,47 +55,52 @@ def ending_text(ending: dict[str, Any]) -> str:
 
 def models(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
     """List the registered versions, newest first."""
-    from flows.commands.tables import columns
+    from flows.commands.tables import models as listed
     from flows.registry import open_registry
     from tasks import versions
 
-    rows = versions.models(open_registry(profile, sets))
-    cells = [
-        [
-            str(r.version.version),
-            r.version.decision,
-            ",".join(r.aliases),
-            r.tags.get("dataset", ""),
-            f"{r.metrics.get('gold/macro_f1', 0):.3f}",
-        ]
-        for r in rows
-    ]
-    text = (
-        columns(["version", "verdict", "alias", "dataset", "macro-F1"], cells)
-        if rows
-        else "no versions yet; ./tingsu retrain"
+    at = open_registry(profile, sets)
+    rows = versions.models(at)
+    for sentence in versions.audit(at):
+        print(f"WARNING: {sentence}", file=sys.stderr)
+    show(
+        [r.model_dump(mode="json") for r in rows],
+        listed(rows) if rows else "no versions yet; ./tingsu retrain",
+        as_json,
     )
-    show([r.model_dump(mode="json") for r in rows], text, as_json)
 
 
 def compare(a: int, b: int, profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
     """Two versions, metric by metric."""
     from flows.commands.tables import columns, number
     from flows.registry import open_registry
-    from tasks import versions
+    from tasks.compare import compare as compared
 
-    found = versions.compare(open_registry(profile, sets), a, b)
+    found = compared(open_registry(profile, sets), a, b)
     cells = [[r.metric, number(r.a), number(r.b), number(r.change)] for r in found.rows]
     text = columns(["metric", f"version {a}", f"version {b}", "change"], cells)
-    show(found.model_dump(mode="json"), text if found.comparable else f"{found.reason}\n\n{text}", as_json)
+    show(
+        found.model_dump(mode="json"),
+        text if found.comparable else f"{found.reason_en}\n{found.reason_zh}\n\n{text}",
+        as_json,
+    )
 
 
-def gate(version: int, profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
+def gate(
+    version: int,
+    again: Annotated[bool, typer.Option("--again", help="judge its evidence under today's thresholds")] = False,
+    profile: Profile = "tiny",
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
     """The verdict of a version, bound by bound; exits 3 unless it is a valid PROMOTE."""
     from flows.commands.tables import bounds
-    from flows.registry import open_registry, stored_verdict
+    from flows.registry import judge_again, open_registry, stored_verdict
+    from flows.session import open_session
 
-    verdict = stored_verdict(open_registry(profile, sets), version).model_dump(mode="json")
+    at = open_registry(profile, sets)
+    settings = open_session(profile, sets=sets or ()).settings
+    verdict = (judge_again(at, version, settings) if again else stored_verdict(at, version)).model_dump(mode="json")
     show(
         verdict,
         f"{bounds(verdict)}\n\n{verdict['decision']}: {verdict['sentence_en']}\n{verdict['sentence_zh']}",

@@ -2,7 +2,10 @@
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasks.versions import Row
 
 HOP_COLUMNS = {
     "macro-F1": "macro_f1", "accuracy": "accuracy_share", "ECE": "calibration_error_share", "cost/1000": "cost_per_1000",
@@ -37,6 +40,26 @@ def hops(reports: dict[str, Any]) -> str:
         for hop, report in reports.items()
     ]
     return columns(["hop", *HOP_COLUMNS], rows)
+
+
+def models(rows: "Sequence[Row]") -> str:
+    """Versions, newest first; macro-F1 is a number for those on the gold set and taxonomy of the newest alone."""
+    from tasks.compare import differs
+
+    head = ["version", "verdict", "alias", "dataset", "gold", "looks", "macro-F1"]
+    cells = [
+        [
+            str(row.version.version),
+            row.version.decision,
+            ",".join(row.aliases),
+            row.tags.get("dataset", ""),
+            row.tags.get("gold_digest", "")[:8],
+            row.tags.get("gold_looks", ""),
+            "not comparable" if differs(rows[0], row) else number(row.metrics.get("gold/macro_f1")),
+        ]
+        for row in rows
+    ]
+    return columns(head, cells)
 
 
 def bounds(verdict: dict[str, Any]) -> str:

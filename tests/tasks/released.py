@@ -23,9 +23,10 @@ from data_contracts.taxonomy import Category, Taxonomy
 from deploy import bundle as bundles
 from deploy.bundle import Golden, Parts
 from deploy.store import FolderStore
-from tasks import registry
+from tasks import cited, registry
 from tasks.registry import Candidate, Registry
 from tasks.tracking import RunRef, Tracker
+from tasks.versions import Standard
 from tests.tasks.verdicts import verdict
 from tests.tiny import write_tokenizer
 
@@ -65,6 +66,9 @@ SPEED = Speed(
     machine={"cpu": "2"},
 )
 
+TODAY = Standard("tiny", "h" * 64)  # what `verdicts.verdict` was judged by
+EVIDENCE = b'{"reports": {}}'
+
 
 @dataclass(frozen=True)
 class Place:
@@ -88,9 +92,14 @@ def place(home: Path, uri: str | None = None) -> Place:
     bundles.keypair(home)
     (home / "mlflow").mkdir(parents=True)
     (home / "mlflow/mlflow.db").write_bytes(empty_database())
+    return reopen(home, uri)
+
+
+def reopen(home: Path, uri: str | None = None) -> Place:
+    """A home that is there already."""
     store = FolderStore(home / "store")
     tracker = Tracker(MlflowSettings(), home, uri)
-    return Place(home, store, Registry(tracker, store, bundles.public_key(home), by="tester"))
+    return Place(home, store, Registry(tracker, store, bundles.public_key(home), TODAY, by="tester"))
 
 
 def report(hop: str, macro_f1: float) -> Report:
@@ -125,20 +134,22 @@ def report(hop: str, macro_f1: float) -> Report:
     )
 
 
-def bundle(at: Place, name: str) -> BundleRef:
+def bundle(at: Place, name: str, taxonomy: Taxonomy = TAXONOMY) -> BundleRef:
     """A real bundle whose weights are a few bytes: `name` makes them differ."""
     folder = at.store.scratch(f"made-{name}") / "model"
     write_tokenizer(folder)
     (folder / "model.safetensors").write_bytes(name.encode())
     at.store.commit(folder, f"models/{name}")
-    return bundles.assemble(parts(Model(key=f"models/{name}", form="int8", digest=name, size_mb=0.1)), at.store)
+    return bundles.assemble(
+        parts(Model(key=f"models/{name}", form="int8", digest=name, size_mb=0.1), taxonomy), at.store
+    )
 
 
-def parts(model: Model) -> Parts:
+def parts(model: Model, taxonomy: Taxonomy = TAXONOMY) -> Parts:
     return Parts(
         model=model,
         prompt=Prompt(template="qwen3", instruction="判断这通电话的投诉类别", max_call_tokens=64),
-        taxonomy=TAXONOMY,
+        taxonomy=taxonomy,
         calibration=Calibration(bias=(0.0, 0.0), threshold=0.6),
         golden=(Golden(text="客户：我要投诉。", probabilities={"no": 0.5, "yes": 0.5}, tolerance=1.0),),
         synthetic=True,
@@ -161,7 +172,10 @@ def candidate(at: Place, ref: BundleRef, f1: float = 0.83, **changes: object) ->
 
 
 def signed(at: Place, ref: BundleRef, **changes: object) -> Verdict:
-    judged = verdict(ref.digest, taxonomy_digest=TAXONOMY.digest, **changes)
+    cited.keep(at.store, ref, EVIDENCE)
+    judged = verdict(
+        ref.digest, taxonomy_digest=TAXONOMY.digest, **{"report_digest": cited.digest(EVIDENCE), **changes}
+    )
     return bundles.sign(judged, bundles.keypair(at.home))
 
 

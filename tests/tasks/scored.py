@@ -10,7 +10,7 @@ from configs.settings import Bound, GateSettings
 from data_contracts.artifacts import SIDES, BundleRef, Calibration, Hop, Predictions, Report, Side, Speed, Splits
 from data_contracts.taxonomy import Category, Taxonomy
 from deploy.calibration import identity
-from deploy.store import FolderStore
+from deploy.store import FolderStore, sha256_file
 from tasks.answered import Answers, costs
 from tasks.evaluate import evaluate
 from tasks.gate import Evidence
@@ -82,6 +82,17 @@ class Scored:
         path = self.store.root / self.splits.file(side)
         path.parent.mkdir(parents=True, exist_ok=True)
         pl.DataFrame({**plain, **columns}).write_parquet(path)
+
+    def long_texts(self) -> None:
+        """Calls of 120 random characters on every side."""
+        rng = np.random.default_rng(4)
+        for side in SIDES:
+            codes = rng.integers(0x4E00, 0x9000, (self.rows, 120))
+            self.write_side(side, input_text=["".join(map(chr, row)) for row in codes.tolist()])
+
+    def trained_on(self) -> dict[Side, str]:
+        sides: tuple[Side, ...] = ("train", "validation")
+        return {side: sha256_file(self.store.root / self.splits.file(side)) for side in sides}
 
     def groups(self, side: Side) -> list[str]:
         return [f"{side}-g{i // 2}" for i in range(self.rows)]
@@ -176,6 +187,7 @@ def evidence_of(scored: Scored, right: float, **changes: Any) -> Evidence:
         "quantization": "int8",
         "reports": reports,
         "speed": SPEED,
+        "trained_on": scored.trained_on(),
     }
     return Evidence(**{**plain, **changes})
 

@@ -9,6 +9,7 @@ import pytest
 
 from configs.settings import TrainSettings
 from data_contracts.errors import ConfigurationError
+from deploy.store import sha256_file
 from tasks import train
 from tasks.batches import Batches, category_weights
 from tasks.progress import Line, Meter
@@ -46,6 +47,8 @@ def test_lora_learns_a_repetitive_task(bench: Bench) -> None:
     assert adapter.history[-1]["loss"] < adapter.history[0]["loss"] / 2
     assert adapter.metrics["validation_macro_f1"] > 0.6
     assert {p.name for p in (work.out / "adapter").iterdir()} == {"adapter_config.json", WEIGHTS}
+    files = {side: work.store.local(bench.splits.file(side)) for side in ("train", "validation")}
+    assert adapter.trained_on == {side: sha256_file(path) for side, path in files.items()}
 
 
 def test_a_finished_run_that_was_not_recorded_is_not_trained_again(bench: Bench) -> None:

@@ -1,0 +1,51 @@
+"""What a version needs to become the champion now: a valid verdict, under today's standard, against today's champion."""
+
+from datetime import UTC, datetime, timedelta
+
+from data_contracts.artifacts import Verdict
+from data_contracts.errors import GateRefused
+from deploy import bundle as bundles
+from tasks import versions
+from tasks.versions import Registry
+
+CLOCKS_DIFFER = timedelta(minutes=10)  # between the machine of the gate and this one
+
+
+def permit(at: Registry, version: int) -> Verdict:
+    """The verdict that lets this version become the champion now: what `promote --dry-run` shows.
+
+    Raises:
+        GateRefused: no valid signed PROMOTE for exactly this bundle, or one against another champion, under other
+            thresholds or of another time than today's.
+        BundleCorrupt: the bundle's files do not match its digest.
+        ConfigurationError: no such version.
+    """
+    target = versions.get(at, version)
+    verdict = versions.verdict_of(at, target)
+    bundles.open(bundles.place(at.store, target.bundle))
+    sitting = versions.sitting(at)
+    if sitting and sitting.version == version:
+        return verdict
+    _refuse_other_standard(at, version, verdict)
+    if sitting and verdict.champion_bundle != sitting.bundle.digest:
+        judged = f"champion bundle {verdict.champion_bundle[:12]}" if verdict.champion_bundle else "no champion"
+        raise GateRefused(
+            f"version {version} was judged against {judged}, but the champion is now version {sitting.version} "
+            f"(bundle {sitting.bundle.digest[:12]}); judge it again: `./tingsu retrain` on its dataset"
+        )
+    return verdict
+
+
+def _refuse_other_standard(at: Registry, version: int, verdict: Verdict) -> None:
+    if (verdict.profile, verdict.thresholds_digest) != (at.today.profile, at.today.thresholds):
+        raise GateRefused(
+            f"version {version} was judged under profile {verdict.profile!r} and thresholds {verdict.thresholds_digest[:12]}, "
+            f"today's are {at.today.profile!r} and {at.today.thresholds[:12]} (--profile and --set count); judge it again "
+            f"under today's: ./tingsu gate {version} --again"
+        )
+    ahead = datetime.fromisoformat(verdict.created_at) - datetime.now(UTC)
+    if ahead > CLOCKS_DIFFER:
+        raise GateRefused(
+            f"the verdict of version {version} is of {verdict.created_at}, which is {ahead} in the future; set this "
+            f"machine's clock, or judge it again: ./tingsu gate {version} --again"
+        )
