@@ -187,10 +187,12 @@ def audit(at: Registry) -> tuple[str, ...]:
         entry = standing(at)
     except (GateRefused, BundleCorrupt) as error:
         return (str(error),)
+    if entry is None:
+        return ()
     return tuple(
         f"alias {alias!r} of {at.name} is on version {there}, the history says {number}, and the history counts: the alias "
         f"was moved by hand, or a move was cut off; `./tingsu promote {entry.event.version}` puts it back"
-        for alias, there, number in (_strays(at, entry) if entry else ())
+        for alias, there, number in _strays(at, entry)
     )
 
 
