@@ -88,8 +88,7 @@ def fit(splits: Splits, base: Base, prompt: Prompt, taxonomy: Taxonomy, settings
     if not exhausted(done, settings.patience):
         pace = _train(plan, settings.processes)
         done = _logged(last_checkpoint(work.scratch / "checkpoints"))
-    adapter = work.out / "adapter"
-    shutil.copytree(work.scratch / "best", adapter)
+    adapter = Path(shutil.copytree(work.scratch / "best", work.out / "adapter"))
     f1 = evaluations(done)
     return Adapter(
         key=f"{work.key}/adapter",
