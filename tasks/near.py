@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 GRAM = 5
 BANDS, BAND_ROWS = 20, 5  # a pair at Jaccard 0.9 is missed once in 10⁸, one at 0.6 is looked at four times in five
 SEED = 20
-BUCKET = 100  # texts of one band that are looked at; thousands share one only where they are made from one template
+BUCKET = 50  # texts of one band that are looked at; thousands share one only where they are made from one template
 COMPARED = 16  # texts that one text is compared with, the likeliest first
 DOUBT = 0.2  # below the threshold; five standard deviations of the estimate by 100 minima
 AT_ONCE = 2000
+BLOCK = 200  # texts looked up at a time: each shares bands with up to B x BUCKET others
 MIX = 0x9E3779B97F4A7C15
 _NOT_WORDS = re.compile(r"(?m)^(?:客户|客服)：|[^\w〔〕]+")
 
@@ -105,23 +106,26 @@ class Index:
 
         earlier: `own` are the texts here; each is shown only those before it.
         """
-        for start in range(0, len(own.words), AT_ONCE):
-            pairs = list(zip(self._keys, own.bands[start : start + AT_ONCE].T, strict=True))
-            first = np.array([np.searchsorted(keys, wanted) for keys, wanted in pairs])
-            last = np.array([np.searchsorted(keys, wanted, side="right") for keys, wanted in pairs])
-            for at in np.flatnonzero((last - first > earlier).any(axis=0)).tolist():
-                found = self._sharing(first[:, at], np.minimum(last, first + BUCKET)[:, at])
-                found = found[found < start + at] if earlier else found
-                alike = (self._minima[found] == own.minima[start + at]).mean(axis=1)
-                likeliest = np.argsort(-alike, kind="stable")[:COMPARED]
-                others: list[int] = found[likeliest[alike[likeliest] >= threshold - DOUBT]].tolist()
-                if others:
-                    yield start + at, others
+        for start in range(0, len(own.words), BLOCK):
+            mine, theirs = self._sharing(own.bands[start : start + BLOCK])
+            alike = (self._minima[theirs] == own.minima[start + mine]).mean(axis=1)
+            likely = np.flatnonzero((alike >= threshold - DOUBT) & ((theirs < start + mine) | (not earlier)))
+            whose, first = np.unique(mine[likely], return_index=True)
+            for at, found in zip(whose.tolist(), np.split(likely, first[1:]), strict=len(whose) > 0):
+                likeliest = found[np.argsort(-alike[found], kind="stable")[:COMPARED]]
+                yield start + at, theirs[likeliest].tolist()
 
-    def _sharing(self, first: Indices, last: Indices) -> NDArray[np.int32]:
-        """The texts in these spans of the bands, each once."""
-        spans = zip(self._order, first.tolist(), last.tolist(), strict=True)
-        return np.unique(np.concatenate([order[a:b] for order, a, b in spans]))
+    def _sharing(self, bands: NDArray[np.uint64]) -> tuple[Indices, Indices]:
+        """Pairs that share a band, each once: indices into bands (N, B), ascending, and into the texts here."""
+        pairs = []
+        for order, keys, wanted in zip(self._order, self._keys, bands.T, strict=True):
+            first = np.searchsorted(keys, wanted)
+            counts = np.minimum(np.searchsorted(keys, wanted, side="right") - first, BUCKET)
+            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            theirs = order[np.repeat(first, counts) + within]
+            pairs.append(np.repeat(np.arange(len(wanted)), counts) * len(order) + theirs)
+        mine, theirs = np.divmod(np.unique(np.concatenate(pairs)), max(len(self._minima), 1))
+        return mine, theirs
 
 
 def _sketch(texts: "pl.Series") -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint8]]:
