@@ -1,8 +1,9 @@
 """The data path from `sample` to tokens: seconds, calls a second, peak memory and growth of every step.
 
 Each step runs alone in a process of its own, on every core it uses by itself. Growth is the slope of log CPU seconds over
-log calls: 1 is linear, 2 quadratic. A step that grows faster than 1.15 from the smallest size to the largest fails the benchmark, and so does
-`sample` when streaming takes 500 MB of memory or more. CPU seconds, not wall time, so that a busy machine does not decide.
+log calls: 1 is linear, 2 quadratic. A step that grows faster than 1.15 from the smallest size to the largest fails the
+benchmark, and so does `sample` when streaming takes 500 MB of memory or more. CPU seconds, not wall time, so that a busy
+machine does not decide.
 """
 
 import argparse
