@@ -194,8 +194,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "gate_holds": ("It holds.", "达标。"),
     "gate_missed": ("Missed, even at the good end.", "未达标，区间有利一端也不满足。"),
     "gate_undecided": (
-        "Undecided: about {more} more gold calls would decide.",
-        "证据不足：约需再增加 {more} 通黄金集通话才能判定。",
+        "Undecided: about {more} more gold calls would decide if the measured value is the true one.",
+        "证据不足：若实测值就是真实值，约需再增加 {more} 通黄金集通话才能判定。",
     ),
     "gate_undecidable": (
         "Undecided, and too close to the bound to say how many more calls would decide.",
@@ -222,8 +222,9 @@ TABLE: dict[str, tuple[str, str]] = {
         "暂缓：{of} 项要求中 {held} 项达标，{undecided} 证据不足。",
     ),
     "gate_hold_about": (
-        "HOLD: {held} of {of} bounds hold, {undecided} undecided. About {more} more gold calls would decide.",
-        "暂缓：{of} 项要求中 {held} 项达标，{undecided} 证据不足。约需再增加 {more} 通黄金集通话。",
+        "HOLD: {held} of {of} bounds hold, {undecided} undecided. "
+        "About {more} more gold calls would decide if the measured values are the true ones.",
+        "暂缓：{of} 项要求中 {held} 项达标，{undecided} 证据不足。若实测值就是真实值，约需再增加 {more} 通黄金集通话。",
     ),
 }
 
