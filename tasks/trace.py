@@ -12,7 +12,7 @@ from tasks import summary
 from tasks.benchmark import Benchmarked
 from tasks.score import ScoredSides
 from tasks.stages import RECORD, Outcome
-from tasks.tracking import Stage
+from tasks.tracking import STAGE_KEY, Stage
 
 
 def stage_of(title: str, outcome: Outcome[Any], store: Store) -> Stage:
@@ -24,7 +24,7 @@ def stage_of(title: str, outcome: Outcome[Any], store: Store) -> Stage:
         *(folder / name for name in shown.pop("files", ()) if (folder / name).exists()),
         *_figures(folder),
     ]
-    tags = {"tingsu.stage_key": outcome.key, "tingsu.reused": str(outcome.reused).lower()}
+    tags = {STAGE_KEY: outcome.key, "tingsu.reused": str(outcome.reused).lower()}
     return Stage(name=title, seconds=outcome.seconds, artifacts=tuple(files), tags=tags, **shown)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 STAGE = "tingsu.stage"
 KEY = "tingsu.key"
+STAGE_KEY = "tingsu.stage_key"
 BATCH = 90  # MLflow takes at most 100 parameters or tags a request
 DIGEST_CHARS = 36  # MLflow's limit for a dataset digest
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -116,11 +117,16 @@ class Tracker:
             return _unfinished(client, self._experiment(client), key) is not None
 
     def child(self, parent: RunRef, stage: Stage) -> RunRef:
-        """A finished child run of one stage; what an earlier try left of the same stage goes to MLflow's bin."""
+        """A finished child run of one stage: the one there is of this very work, if a killed start logged it.
+
+        What an earlier try left of the stage otherwise goes to MLflow's bin.
+        """
         end_ms = int(time.time() * 1000)
         start_ms = end_ms - int(stage.seconds * 1000)
         with self.client() as client:
             for old in _children(client, parent, stage.name):
+                if old.info.status == "FINISHED" and old.data.tags.get(STAGE_KEY, "") == stage.tags.get(STAGE_KEY):
+                    return RunRef(run_id=old.info.run_id, experiment_id=parent.experiment_id)
                 client.delete_run(old.info.run_id)
             tags = {
                 "mlflow.parentRunId": parent.run_id,

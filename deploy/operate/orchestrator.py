@@ -18,6 +18,11 @@ from deploy.store import write_atomically
 POOL = "tingsu"
 SERVER, WORKER = "prefect", "prefect-worker"
 WORKER_S = 120.0
+GIVEN_UP = {"PENDING": "CRASHED", "RUNNING": "CRASHED", "CANCELLING": "CANCELLED"}
+"""State of a run whose worker is gone → the state it is given."""
+LOST = "WorkerLost"
+RESUMES = 3
+"""A run that took this many workers with it is not started again."""
 DEPLOY_S = 180.0
 
 
@@ -60,6 +65,27 @@ def wait_for_worker(home: Path, settings: Settings, since: float) -> None:
     )
 
 
+def rescue(settings: Settings) -> tuple[str, ...]:
+    """Mark the runs that a dead worker left as Crashed, which frees their concurrency slot, and schedule them again.
+
+    Only where no worker runs: the pool has one, so whatever is not over has nobody. Returns the names of the runs.
+    """
+    unfinished = {"operator": "or_", "type": {"any_": list(GIVEN_UP)}, "name": {"any_": [LOST]}}
+    wanted = {"flow_runs": {"state": unfinished}, "work_pools": {"name": {"any_": [POOL]}}}
+    found = _post(f"{api(settings)}/flow_runs/filter", wanted)
+    runs = found if isinstance(found, list) else []
+    for run in runs:
+        place, stopped = f"{api(settings)}/flow_runs/{run['id']}/set_state", run["state_type"] == "CANCELLING"
+        again = run["run_count"] <= RESUMES and not stopped
+        message = "its worker was killed" + ("; it goes on from its last finished stage" if again else "")
+        if run["state_type"] in GIVEN_UP:
+            name = {"name": LOST} if again else {}
+            _post(place, {"state": {"type": GIVEN_UP[run["state_type"]], "message": message, **name}})
+        if again:  # the name keeps the intention, should this be killed in between
+            _post(place, {"state": {"type": "SCHEDULED", "message": message}})
+    return tuple(run["name"] for run in runs)
+
+
 def register(home: Path, settings: Settings) -> None:
     """Register the deployments of prefect.yaml with the server, unless they are there already and unchanged.
 
@@ -98,6 +124,8 @@ def environment(home: Path, settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        # on disk: with the default, in memory, a server that restarts forgets the slots held, and running flows are ended
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_CLI_COLORS": "false",
         "PREFECT_LOGGING_COLORS": "false",
     }
@@ -115,7 +143,7 @@ def _time(iso: str) -> float:
 
 
 def _post(url: str, body: dict[str, object]) -> object:
-    """The JSON answer, or None when there is no answer of 200."""
+    """The JSON answer, or None when there is no answer, or a refusal."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

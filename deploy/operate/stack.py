@@ -98,8 +98,11 @@ def _ensure(home: Path, command: Command) -> bool:
 
 
 def _orchestrator(home: Path, settings: Settings) -> None:
-    """Server, then worker and deployments."""
+    """Server, then worker and deployments; the runs of a worker that was killed are taken up by the new one."""
     _ensure(home, orchestrator.server(home, settings))
+    if processes.find(home, WORKER) is None:
+        processes.stop(home, WORKER)  # runs that outlived their worker end before they are started again
+        orchestrator.rescue(settings)
     began = time.time()
     if _ensure(home, orchestrator.worker(home, settings)):
         orchestrator.wait_for_worker(home, settings, began)

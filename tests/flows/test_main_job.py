@@ -5,8 +5,6 @@ promoted: what is tested is the machinery, not the model.
 """
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,64 +14,48 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-LOW_BAR = "gate.bounds=[{metric: error_share, at_most: 0.0}, {metric: quantization_loss_f1, at_most: 0.9}]"
-QUICK = [
-    *("--set", LOW_BAR, "--set", "train.epochs=1", "--set", "benchmark.duration_s=3", "--set", "benchmark.warmup_s=1"),
-    *("--set", "gate.resamples=200"),
-]
+from tests import killer
+from tests.flows.stack import QUICK, Stack, stack
+from tests.killer import Plan
+
+IN_TRAINING = Plan(r"open w .*/checkpoint-20/trainer_state", 1)  # one whole checkpoint, and half of the second
+IN_COMMIT = Plan(r"os\.rename .*/stages/quantize/\w+/out .*/store/stages/quantize/", 1)
+BEFORE_CHAMPION = Plan(r"send POST \S*/registered-models/alias", 2)  # recorded, live, and in the history
 
 
-@dataclass
-class Job:
-    """A home with a running stack, and what the commands answered."""
+@dataclass(frozen=True)
+class Job(Stack):
+    """A running stack, what the commands answered, and every stage's record as each kill left them."""
 
-    home: Path
-    env: dict[str, str]
-    ports: dict[str, int]
     dataset: dict[str, Any]
     first: dict[str, Any]
-
-    def run(self, *words: str, ok: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
-        return command(self.env, *words, ok=ok)
-
-    def json(self, *words: str, ok: tuple[int, ...] = (0,)) -> Any:
-        return json.loads(self.run(*words, "--json", ok=ok).stdout)
-
-
-def command(env: dict[str, str], *words: str, ok: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-P", "-m", "flows", *words]
-    found = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=900)
-    assert found.returncode in ok, f"{words}: exit {found.returncode}\n{found.stdout}\n{found.stderr}"
-    return found
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    found = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return found
+    kept: tuple[dict[str, bytes], ...]
+    warned: str
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
-    home = tmp_path_factory.mktemp("job")
-    names = ("service", "console", "mlflow", "prefect", "engines_from")
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
-    env = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    env |= {"PYTHONPATH": str(ROOT), "TINGSU_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    env |= {f"TINGSU_PORTS__{name.upper()}": str(port) for name, port in ports.items()}
-    try:
-        command(env, "up")
-        command(env, "sample", "--calls", "700", "--seed", "77", "--out", str(home / "calls.jsonl"))
-        dataset = json.loads(command(env, "submit", str(home / "calls.jsonl"), "--name", "seventy", "--json").stdout)
-        first = json.loads(command(env, "retrain", "--dataset", dataset["id"], *QUICK, "--json").stdout)
-        yield Job(home, env, ports, dataset, first)
-    finally:
-        command(env, "down")
+    """The first run is killed three times before it ends; nothing below may show that."""
+    with stack(tmp_path_factory.mktemp("job")) as made:
+        made.run("sample", "--calls", "700", "--seed", "77", "--out", str(made.home / "calls.jsonl"))
+        dataset = made.json("submit", str(made.home / "calls.jsonl"), "--name", "seventy")
+        command = ("retrain", "--dataset", dataset["id"], *QUICK)
+        kept = []
+        for plan in (IN_TRAINING, IN_COMMIT, BEFORE_CHAMPION):
+            made.run(*command, plan=plan)
+            kept.append(killer.stages_of(made.home / "store"))
+        warned = made.run("status", ok=(4,)).stderr
+        yield Job(**vars(made), dataset=dataset, first=made.json(*command), kept=tuple(kept), warned=warned)
+
+
+def test_a_run_killed_in_training_in_a_commit_and_in_the_release_did_nothing_twice(job: Job) -> None:
+    *_, last = stages = [*job.kept, killer.stages_of(job.home / "store")]
+
+    assert [sum(key.startswith("stages/train/") for key in then) for then in stages[:2]] == [0, 1]
+    assert [sum(key.startswith("stages/quantize/") for key in then) for then in stages[1:3]] == [0, 2]
+    assert all(then.items() <= last.items() for then in stages)
+    assert "version 1 is live, the champion is none: a release was cut off; `./tingsu promote 1` ends it" in job.warned
+    assert job.run("status").stderr == ""
 
 
 def test_every_hop_is_measured_on_the_same_gold_calls(job: Job) -> None:

@@ -14,7 +14,7 @@ from tests.tiny import Bench, make_bench
 
 WRITES = r"^(open w|os\.|shutil\.)"
 POINTS = 24
-QUICK = 4
+QUICK = 2
 TIMES = ("created_at", "finished_at", "seconds", "tokens_per_s", "steps")
 
 
@@ -67,7 +67,7 @@ def kill_twice_then_end(bench: Bench, root: Path, plan: Plan) -> None:
 
 
 @pytest.mark.parametrize(
-    "share", [pytest.param(i, marks=[] if i % (POINTS // QUICK) == 3 else pytest.mark.slow) for i in range(POINTS)]
+    "share", [pytest.param(i, marks=[] if i % (POINTS // QUICK) == 5 else pytest.mark.slow) for i in range(POINTS)]
 )
 def test_killed_at_any_write_it_ends_the_same(
     bench: Bench, whole: tuple[dict[str, bytes], list[str]], tmp_path: Path, share: int
@@ -90,8 +90,13 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("stage", [pytest.param(s, marks=[] if s == "quantize" else pytest.mark.slow) for s in STAGES])
-@pytest.mark.parametrize("step", STEPS)
+CASES = [(stage, step) for stage in STAGES for step in STEPS]
+TELLING = [("quantize", "before it appears in the store"), ("pack", "after it has appeared")]
+
+
+@pytest.mark.parametrize(
+    ("stage", "step"), [pytest.param(*c, marks=[] if c in TELLING else pytest.mark.slow) for c in CASES]
+)
 def test_killed_twice_at_any_step_of_a_commit_it_ends_the_same(
     bench: Bench, whole: tuple[dict[str, bytes], list[str]], tmp_path: Path, stage: str, step: str
 ) -> None:

@@ -68,13 +68,17 @@ def whole(bench: Bench) -> dict[str, dict[str, bytes]]:
     return {precision: outcome(bench, f"whole-{precision}") for precision in SETTINGS}
 
 
-TOLD_APART = [("fp32", moment) for moment in MOMENTS] + [("bf16", "in a checkpoint, before its seal")]
-ALSO = [
-    pytest.param("bf16", moment, marks=pytest.mark.slow) for moment in MOMENTS if ("bf16", moment) not in TOLD_APART
-]
+TELLING = ("in the first checkpoint", "in a checkpoint, before its seal", "before the best", "between the best")
+CASES = [(precision, moment) for precision in SETTINGS for moment in MOMENTS]
 
 
-@pytest.mark.parametrize(("precision", "moment"), [*TOLD_APART, *ALSO])
+def is_quick(precision: str, moment: str) -> bool:
+    return moment.startswith(TELLING if precision == "fp32" else TELLING[1])
+
+
+@pytest.mark.parametrize(
+    ("precision", "moment"), [pytest.param(*c, marks=[] if is_quick(*c) else pytest.mark.slow) for c in CASES]
+)
 def test_killed_twice_at_any_moment_it_ends_bit_identical(
     bench: Bench, whole: dict[str, dict[str, bytes]], precision: str, moment: str
 ) -> None:
@@ -109,7 +113,10 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+LATER = ("seal cut", "not sealed", "state cut", "adapter changed in one byte")
+
+
+@pytest.mark.parametrize("damage", [pytest.param(d, marks=pytest.mark.slow if d in LATER else []) for d in DAMAGES])
 def test_a_checkpoint_that_is_not_whole_is_skipped(
     bench: Bench, whole: dict[str, dict[str, bytes]], tmp_path: Path, damage: str
 ) -> None:

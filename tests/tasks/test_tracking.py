@@ -89,6 +89,15 @@ def test_a_stage_done_again_replaces_its_child(at: Place) -> None:
     assert [c.info.run_id for c in children] == [again.run_id]
 
 
+def test_a_stage_that_a_killed_start_has_logged_keeps_its_child(at: Place) -> None:
+    parent = released.open_run(at, "r", key="k")
+    stages = [Stage(name="fit", tags={tracking.STAGE_KEY: key}) for key in ("a", "a", "b")]
+
+    first, again, other = (at.registry.tracker.child(parent, stage).run_id for stage in stages)
+
+    assert first == again != other
+
+
 def test_dataset_and_gold_are_inputs_with_their_digests(at: Place) -> None:
     run = released.open_run(at, "r")
     at.registry.tracker.log_dataset(run, released.DATASET)
