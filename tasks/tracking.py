@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,9 @@ STAGE = "tingsu.stage"
 KEY = "tingsu.key"
 STAGE_KEY = "tingsu.stage_key"
 BATCH = 90  # MLflow takes at most 100 parameters or tags a request
+RETRIES = (
+    "3"  # 14 s in all; MLflow's own seven take four minutes to say that a server has died in the middle of a request
+)
 DIGEST_CHARS = 36  # MLflow's limit for a dataset digest
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -75,6 +79,7 @@ class Tracker:
             ResourceInsufficient: the disk of the embedded database is full.
         """
         _reachable(self.uri)
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", RETRIES)
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
         from requests.exceptions import RequestException

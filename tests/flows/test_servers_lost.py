@@ -45,9 +45,9 @@ class Stack:
             for f in self.home.glob("store/stages/*/*/record.json")
         }
 
-    def retrain_until(self, stage: str, victim: str) -> subprocess.CompletedProcess[str]:
+    def retrain_until(self, stage: str, victim: str, *more: str) -> subprocess.CompletedProcess[str]:
         """Kill a server as soon as a stage is finished; how the run then ended."""
-        process = self.start("retrain", *QUICK)
+        process = self.start("retrain", *QUICK, *more)
         while not any(self.home.glob(f"store/stages/{stage}/*/record.json")):
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
@@ -79,7 +79,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def test_a_server_killed_during_a_run_is_said_and_the_finished_stages_are_kept(
     stack: Stack, victim: str, stage: str, name: str
 ) -> None:
-    ended = stack.retrain_until(stage, victim)
+    # Without mlflow.uri a run goes on with the database beneath the server it has lost.
+    server = f"mlflow.uri=http://127.0.0.1:{stack.env['TINGSU_PORTS__MLFLOW']}"
+    ended = stack.retrain_until(stage, victim, "--set", server)
     kept = stack.stages()
 
     assert ended.returncode == 1, ended.stderr
