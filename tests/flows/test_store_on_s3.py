@@ -1,4 +1,4 @@
-"""The main job with its store on a real S3 server, and two commands that want the same work at once."""
+"""The main job with its store on a real S3 server."""
 
 import json
 import os
@@ -66,27 +66,9 @@ def test_the_main_job_with_its_store_on_s3_and_again_from_s3_alone(tmp_path: Pat
             shutil.rmtree(home / "cache")  # as on a machine that has seen nothing of it
             out, again = outcome(start(env, "retrain", *QUICK, "--json"))
         finally:
-            start(env, "down").wait()
+            outcome(start(env, "down"))
 
     assert first["verdict"]["decision"] == "PROMOTE"
     assert len(done) > 10
     assert again == []
     assert json.loads(out)["version"] == first["version"]
-
-
-@pytest.mark.slow
-def test_two_runs_of_one_dataset_at_once_do_each_stage_once(tmp_path: Path) -> None:
-    env = environment(tmp_path / "home")
-    try:
-        outcome(start(env, "up"))
-        outcome(start(env, "sample", "--calls", "600", "--out", str(tmp_path / "calls.jsonl")))
-        both = [start(env, "submit", str(tmp_path / "calls.jsonl")) for _ in range(2)]
-        accepted = [outcome(process)[1] for process in both]
-        runs = [outcome(process) for process in [start(env, "retrain", *QUICK, "--json") for _ in range(2)]]
-    finally:
-        start(env, "down").wait()
-    done = [line[:24] for _, lines in runs for line in lines]
-
-    assert sum(len(lines) for lines in accepted) == 1
-    assert len(done) == len(set(done)) > 10
-    assert len({json.loads(out)["version"]["version"] for out, _ in runs}) == 1
