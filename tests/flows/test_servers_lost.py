@@ -1,4 +1,4 @@
-"""A server killed in the middle of a run: one sentence, and what was finished stays."""
+"""Prefect and MLflow killed in the middle of a run: one sentence, and what was finished stays."""
 
 import json
 import os
@@ -75,13 +75,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.mark.slow
-def test_mlflow_killed_during_a_run_is_said_and_the_finished_stages_are_kept(stack: Stack) -> None:
+@pytest.mark.parametrize(("victim", "stage", "name"), [("mlflow", "split", "MLflow"), ("prefect", "train", "Prefect")])
+def test_a_server_killed_during_a_run_is_said_and_the_finished_stages_are_kept(
+    stack: Stack, victim: str, stage: str, name: str
+) -> None:
     # Without mlflow.uri a run goes on with the database beneath the server it has lost.
     server = f"mlflow.uri=http://127.0.0.1:{stack.env['TINGSU_PORTS__MLFLOW']}"
-    ended = stack.retrain_until("split", "mlflow", "--set", server)
+    ended = stack.retrain_until(stage, victim, "--set", server)
     kept = stack.stages()
 
     assert ended.returncode == 1, ended.stderr
-    assert len([line for line in ended.stderr.splitlines() if line.startswith("tingsu: MLflow at ")]) == 1, ended.stderr
+    assert len([line for line in ended.stderr.splitlines() if line.startswith(f"tingsu: {name} at ")]) == 1, (
+        ended.stderr
+    )
     assert "Traceback" not in ended.stderr
-    assert any(key.startswith("split/") for key in kept)
+    assert any(key.startswith(f"{stage}/") for key in kept)
+    stack.run("up")
