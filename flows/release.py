@@ -6,17 +6,18 @@ from contextlib import contextmanager, suppress
 from configs.settings import Settings
 from data_contracts.artifacts import Release, Version
 from data_contracts.errors import GateRefused, StoreUnavailable, TingsuError
-from tasks import registry, rollout, versions
+from tasks import history, registry, rollout, versions
 from tasks.versions import Registry
 
 
 def promote(at: Registry, version: int, settings: Settings) -> Release:
-    """Make a version the champion that serves. The alias moves last: what is called champion does serve.
+    """Make a version the champion that serves: live first, then the history, then the aliases, which mirror it.
 
     Raises:
         GateRefused, BundleCorrupt, ConfigurationError: not permitted; nothing was touched.
         RolloutFailed: undone; the previous champion serves.
-        StoreUnavailable: the registry did not answer; what this call made live was taken back, if something served before.
+        StoreUnavailable: the registry did not answer; what this call made live was taken back, if something served before
+            and the history does not call it the champion yet. The same command again ends it.
     """
     registry.permit(at, version)
     live = rollout.status(settings, at.home)[0].live
@@ -25,24 +26,34 @@ def promote(at: Registry, version: int, settings: Settings) -> Release:
         try:
             registry.promote(at, version)
         except TingsuError:
-            if live is not None and live.version != version:
+            if live is not None and live.version != version and not _is_told(at, version):
                 rollout.undo(live.version, settings, at.home, by=at.by)
             raise
     return release
 
 
-def rollback(at: Registry, settings: Settings) -> tuple[Version, Release]:
-    """Make the previous champion serve again, and then the champion.
+def rollback(at: Registry, settings: Settings, to: int | None = None) -> tuple[Version, Release]:
+    """Make the previous champion serve again, and then the champion; `to` as `versions.returning`.
 
     Raises:
-        GateRefused: there is no previous champion; nothing was touched.
+        GateRefused: there is no previous champion, or it is not `to`; nothing was touched.
     """
-    target = versions.returning(at)
+    target = versions.returning(at, to)
     if target is None:
         raise GateRefused(f"{at.name} has no previous version to return to; ./tingsu promote V chooses one")
     with witnessed(at):
-        release = rollout.undo(target.version, settings, at.home, by=at.by)
-        return registry.rollback(at), release
+        record = rollout.status(settings, at.home)[0]
+        if any(placed and placed.version == target.version for placed in (record.live, record.previous)):
+            release = rollout.undo(target.version, settings, at.home, by=at.by)
+        else:  # it served before the last two: it is checked like a new one
+            release = rollout.rollout(at.store, target, settings, at.home, by=at.by)
+        return registry.rollback(at, target.version), release
+
+
+def _is_told(at: Registry, version: int) -> bool:
+    """Whether the history has it as the champion already: only the aliases, its mirror, are behind."""
+    entry = history.standing(history.read(at.home))
+    return entry is not None and entry.event.version == version
 
 
 @contextmanager

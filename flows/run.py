@@ -33,9 +33,9 @@ from deploy.operate import processes
 from deploy.operate.stack import TRACKING
 from deploy.signing import keypair, public_key
 from deploy.store import Store
-from tasks import awq, gate, rollout, trace, train, versions
+from tasks import awq, gate, rollout, trace, train
 from tasks.gate import Evidence
-from tasks.registry import Candidate
+from tasks.registry import Candidate, audit
 from tasks.stages import Outcome
 from tasks.tracking import RunRef, Tracker
 from tasks.versions import Registry, Standard
@@ -84,7 +84,7 @@ class Run:
         train.check(s.train)
         awq.check(s.quantize, Path(self.base.path))
         gate.check(s.gate, taxonomy)
-        for sentence in versions.audit(self.registry):
+        for sentence in audit(self.registry):
             log.warning(sentence)
         rollout.find(s, self.home)
 

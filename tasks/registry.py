@@ -13,6 +13,7 @@ from data_contracts.errors import GateRefused
 from data_contracts.schema import Frozen
 from deploy import bundle as bundles
 from tasks import history, logged, summary, versions
+from tasks.audit import audit
 from tasks.compare import compare
 from tasks.history import Entry, Event, Kind
 from tasks.permit import permit
@@ -21,7 +22,6 @@ from tasks.tracking import RunRef
 from tasks.versions import (
     HEAD,
     Registry,
-    audit,
     champion,
     get,
     models,
@@ -153,19 +153,26 @@ def promote(at: Registry, version: int) -> Version:
         return target
 
 
-def rollback(at: Registry) -> Version:
-    """Make `previous` the champion again; its own predecessor, if it had one, becomes `previous`.
+def rollback(at: Registry, to: int | None = None) -> Version:
+    """Make `previous` the champion again; its own predecessor, if it had one, becomes `previous`. Repeating changes nothing.
+
+    Args:
+        to: the version to return to, as `versions.returning`.
 
     Raises:
-        GateRefused: there is no previous version, or its verdict does not hold.
+        GateRefused: there is no previous version, it is not `to`, or its verdict does not hold.
     """
     with history.locked(at.home, "registry"):
-        target = returning(at)
+        target, sitting = returning(at, to), versions.sitting(at)
         if target is None:
             raise GateRefused(f"{at.name} has no previous version to return to; `./tingsu promote V` chooses one")
         verdict_of(at, target)
         bundles.open(bundles.place(at.store, target.bundle))
-        _move(at, "rolled_back", target, _predecessor(at, target.version))
+        if sitting and sitting.version == target.version:
+            before = previous(at)
+            _mirror(at, target.version, before.version if before else None)
+        else:
+            _move(at, "rolled_back", target, _predecessor(at, target.version))
         return target
 
 
@@ -173,7 +180,8 @@ def witness(at: Registry) -> None:
     """Keep the digest of the history's newest line in MLflow, so that a cut tail shows; and goes on showing."""
     with history.locked(at.home, "head"), at.tracker.client() as client:  # two at once would leave the older head
         model, entries = registered(client, at.name), history.read(at.home)
-        if model and entries and history.verify(at.home, model.tags.get(HEAD, "")) is None:
+        known = model.tags.get(HEAD, "") if model else ""
+        if model and entries and known != entries[-1].head and history.verify(at.home, known) is None:
             client.set_registered_model_tag(at.name, HEAD, entries[-1].head)
 
 
@@ -218,10 +226,14 @@ def _predecessor(at: Registry, version: int) -> int | None:
 def _move(at: Registry, kind: Kind, target: Version, previous: int | None) -> None:
     left = versions.sitting(at)
     _remember(at, kind, target, {"previous_version": previous, "left_version": left.version if left else None})
-    moves: list[tuple[str, int | None]] = [("previous", previous), ("champion", target.version)]
-    with at.tracker.client() as client:  # killed in between, the same command again must find where it was going
-        for alias, version in moves if kind == "promoted" else reversed(moves):
-            _alias(client, at.name, alias, version)
+    _mirror(at, target.version, previous)
+
+
+def _mirror(at: Registry, champion: int, previous: int | None) -> None:
+    """The aliases as the history has it."""
+    with at.tracker.client() as client:
+        _alias(client, at.name, "previous", previous)
+        _alias(client, at.name, "champion", champion)
 
 
 def _alias(client: "MlflowClient", name: str, alias: str, version: int | None) -> None:

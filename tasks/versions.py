@@ -102,12 +102,25 @@ def previous(at: Registry) -> Version | None:
     return get(at, number) if isinstance(number, int) else None
 
 
-def returning(at: Registry) -> Version | None:
-    """What `rollback` makes the champion: where one that was cut off was going, which the aliases show, or `previous`."""
-    entry = standing(at)
-    if entry and entry.event.kind == "rolled_back" and entry.event.version is not None and _strays(at, entry):
-        return get(at, entry.event.version)
-    return previous(at)
+def returning(at: Registry, to: int | None = None) -> Version | None:
+    """What a rollback makes the champion, or None if there is nothing to return to.
+
+    Without `to` it leaves the newest promotion, and after a rollback stays there: the same command again, because the
+    first was killed or nobody knows, must not go back twice.
+
+    Raises:
+        GateRefused: `to` is neither the version before the champion nor the champion.
+    """
+    entry, before = standing(at), previous(at)
+    if to is None:
+        return sitting(at) if entry and entry.event.kind == "rolled_back" else before
+    there = {entry.event.version if entry else None, before.version if before else None} - {None}
+    if to not in there:
+        raise GateRefused(
+            f"a rollback of {at.name} goes to version {before.version if before else 'none'}, the one before the champion, "
+            f"not to {to}; `./tingsu promote {to}` asks for its verdict"
+        )
+    return get(at, to)
 
 
 def standing(at: Registry) -> Entry | None:
@@ -178,34 +191,6 @@ def by_alias(at: Registry, alias: Alias) -> Version | None:
         model = registered(client, at.name)
         number = model.aliases.get(alias) if model else None
         return value(at, client.get_model_version(at.name, str(number))) if number is not None else None
-
-
-def audit(at: Registry) -> tuple[str, ...]:
-    """What does not fit together between history, aliases and verdicts, a sentence each; nothing if all is well."""
-    try:
-        champion(at)
-        entry = standing(at)
-    except (GateRefused, BundleCorrupt) as error:
-        return (str(error),)
-    if entry is None:
-        return ()
-    return tuple(
-        f"alias {alias!r} of {at.name} is on version {there}, the history says {number}, and the history counts: the alias "
-        f"was moved by hand, or a move was cut off; `./tingsu promote {entry.event.version}` puts it back"
-        for alias, there, number in _strays(at, entry)
-    )
-
-
-def _strays(at: Registry, entry: Entry) -> list[tuple[Alias, int | None, object]]:
-    """Aliases that are not where the history says: alias, its version, the history's."""
-    said: dict[Alias, object] = {
-        "champion": entry.event.version,
-        "previous": entry.event.detail.get("previous_version"),
-    }
-    with at.tracker.client() as client:
-        model = registered(client, at.name)
-    there = {alias: int(number) for alias, number in model.aliases.items()} if model else {}
-    return [(alias, there.get(alias), number) for alias, number in said.items() if there.get(alias) != number]
 
 
 def registered(client: "MlflowClient", name: str) -> "RegisteredModel | None":

@@ -26,11 +26,15 @@ PRELOADED = [
 
 
 class Plan(NamedTuple):
-    """Die before the `nth` event (from 1) whose text matches; `nth` 0 never dies. Every match is appended to `log`."""
+    """Die before the `nth` event (from 1) whose text matches; `nth` 0 never dies. Every match is appended to `log`.
+
+    With `victim` that process group is killed instead, such as a server right before the request it was to answer.
+    """
 
     pattern: str
     nth: int = 1
     log: str = ""
+    victim: int = 0
 
 
 def run(target: Callable[..., Any], *arguments: Any, plan: Plan | None = None) -> int:
@@ -66,7 +70,7 @@ def watch(plan: Plan) -> None:
         if log is not None:
             os.write(log, text.encode() + b"\n")
         if seen == plan.nth:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.killpg(plan.victim, signal.SIGKILL) if plan.victim else os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
 

@@ -1,4 +1,4 @@
-"""The processes a started process stands for: its group, and descendants that left the group."""
+"""The processes a started process stands for: its group, and all it started that left the group."""
 
 import os
 import signal
@@ -14,15 +14,17 @@ def is_running(pid: int, started: str) -> bool:
 
 
 def members(pid: int, started: str) -> list[int]:
-    """Live pids of the group led by `pid` and of their descendants, also after the leader's own end.
+    """Live pids of the group led by `pid`, of their descendants and of those with its mark, also after its own end.
 
-    A group keeps its number from being given to a new process until it is empty, so these are never strangers.
+    A group keeps its number from being given to a new process until it is empty, so these are never strangers. The mark
+    finds what left the group and lost its parent: a flow whose Prefect worker was killed.
     """
     import psutil
 
     if not started.startswith(f"{launch.boot()}:") or launch.identity(pid) not in ("", started):
         return []
-    found = {other for other in psutil.pids() if _group(other) == pid}
+    mark = f"{pid}:{started}"
+    found = {other for other in psutil.pids() if _group(other) == pid or _mark(other) == mark}
     for other in tuple(found):
         with suppress(psutil.Error):
             found.update(child.pid for child in psutil.Process(other).children(recursive=True))
@@ -51,6 +53,14 @@ def _group(pid: int) -> int:
     with suppress(OSError):
         return os.getpgid(pid)
     return -1
+
+
+def _mark(pid: int) -> str:
+    import psutil
+
+    with suppress(psutil.Error, OSError):
+        return str(psutil.Process(pid).environ().get(launch.STARTED_BY, ""))
+    return ""
 
 
 def _is_zombie(pid: int) -> bool:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+STARTED_BY = "STARTED_BY_TINGSU"
+"""The leader, in the environment of all that it starts: `<pid>:<identity>`."""
 
 
 def identity(pid: int) -> str:
@@ -60,6 +62,7 @@ def _become(record: Path, argv: list[str], writer: int) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        os.environ[STARTED_BY] = f"{os.getpid()}:{entry['started']}"
         os.execvp(argv[0], argv)
     except OSError as error:
         record.unlink(missing_ok=True)

@@ -83,16 +83,18 @@ def start(home: Path, command: Command) -> Process:
 def stop(home: Path, name: str, limit_s: float = 10.0) -> bool:
     """Ask the process to end, kill it and all it started after `limit_s`, forget it; False if nothing was left to stop.
 
-    Only the leader is asked at first: it may need its children to finish what it has begun.
+    Only the leader is asked at first: it may need its children to finish what it has begun. What outlived a leader that
+    was killed is killed too: asked to end, a flow would report a crash of its own, and look like one not to be resumed.
     """
     process = _read(_record(home, name))
     if process is None:
         return False
     mine = {pid: launch.identity(pid) for pid in group.members(process.pid, process.started)}
+    ended = False
     if alive(process):
         group.send([process.pid], signal.SIGTERM)
-        _gone({process.pid: process.started}, limit_s)
-    group.send(_left(mine), signal.SIGKILL if alive(process) else signal.SIGTERM)
+        ended = _gone({process.pid: process.started}, limit_s)
+    group.send(_left(mine), signal.SIGTERM if ended else signal.SIGKILL)
     if not _gone(mine, LEFTOVERS_S):
         group.send(_left(mine), signal.SIGKILL)
         _gone(mine, LEFTOVERS_S)

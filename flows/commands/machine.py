@@ -58,23 +58,15 @@ def _troubles(session: Any) -> tuple[str, ...]:
     from data_contracts.errors import BundleCorrupt, StoreUnavailable
     from deploy import targets
     from flows.run import registry_of
-    from tasks import versions
+    from tasks import audit
 
     live = targets.read(session.home, session.settings.rollout.target).live
     if live is None:
         return ()
-    at = registry_of(session.settings, session.home, session.store)
     try:
-        champion, found = versions.sitting(at), versions.audit(at)
+        return audit.glance(registry_of(session.settings, session.home, session.store), live.version)
     except (BundleCorrupt, StoreUnavailable) as error:
         return (str(error),)
-    if champion is None or champion.version != live.version:
-        now = f"version {champion.version}" if champion else "none"
-        found += (
-            f"version {live.version} is live, the champion is {now}: a release was cut off; "
-            f"`./tingsu promote {live.version}` ends it",
-        )
-    return found
 
 
 def _show(parts: Any, as_json: bool) -> None:

@@ -57,11 +57,11 @@ def models(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) 
     """List the registered versions, newest first."""
     from flows.commands.tables import models as listed
     from flows.registry import open_registry
-    from tasks import versions
+    from tasks import audit, versions
 
     at = open_registry(profile, sets)
     rows = versions.models(at)
-    for sentence in versions.audit(at):
+    for sentence in audit.audit(at):
         print(f"WARNING: {sentence}", file=sys.stderr)
     show(
         [r.model_dump(mode="json") for r in rows],

@@ -37,13 +37,25 @@ def promote(
     show(live.model_dump(mode="json"), f"version {version} is live at {live.endpoint}", as_json)
 
 
-def rollback(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
-    """Make the previous champion serve again."""
+def rollback(
+    to: Annotated[
+        int | None, typer.Option("--to", help="the version to go back to: the one before the champion")
+    ] = None,
+    profile: Profile = "tiny",
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Make the champion before the newest promotion serve again.
+
+    The same command again ends one that was cut off, and changes nothing after one that was not. To go back further,
+    name the version with --to.
+    """
     from flows import release
     from flows.registry import open_registry
     from flows.session import open_session
 
-    version, live = release.rollback(open_registry(profile, sets), open_session(profile, sets=sets or ()).settings)
+    settings = open_session(profile, sets=sets or ()).settings
+    version, live = release.rollback(open_registry(profile, sets), settings, to)
     show(
         live.model_dump(mode="json"),
         f"version {version.version} is the champion again, live at {live.endpoint}",

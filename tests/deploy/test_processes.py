@@ -26,6 +26,14 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 print(child.pid, flush=True)
 time.sleep(60)
 """
+AWAY = """
+import subprocess, sys, time
+code = "import signal,sys,time; signal.signal(signal.SIGTERM, lambda *_: sys.exit('asked')); print('up'); time.sleep(60)"
+child = subprocess.Popen([sys.executable, "-uc", code], start_new_session=True, stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(60)
+"""
 KILLED = """
 import os, sys
 from pathlib import Path
@@ -53,6 +61,13 @@ def home(tmp_path: Path):
     yield tmp_path
     for process in processes.recorded(tmp_path):
         processes.stop(tmp_path, process.name, limit_s=0.2)
+
+
+def kill(process: processes.Process) -> None:
+    """By SIGKILL; it is dead on return."""
+    os.kill(process.pid, signal.SIGKILL)
+    while processes.alive(process):
+        time.sleep(0.01)
 
 
 def first_line(process: processes.Process) -> str:
@@ -163,11 +178,22 @@ def test_children_go_with_their_parent(home: Path) -> None:
 def test_children_of_a_killed_parent_are_stopped_by_the_next_start(home: Path) -> None:
     process = processes.start(home, script(FAMILY))
     child = int(first_line(process))
-    os.kill(process.pid, signal.SIGKILL)
+    kill(process)
 
     processes.start(home, script("import time; time.sleep(60)"))
 
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_what_left_its_group_and_outlived_its_killed_parent_is_killed_too(home: Path) -> None:
+    process = processes.start(home, script(AWAY))
+    child = int(first_line(process))
+    kill(process)
+
+    assert processes.stop(home, "script")
+
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert "asked" not in Path(process.log).read_text(), "it had a chance to report an end of its own"
 
 
 def test_one_that_ignores_the_request_is_killed_after_the_limit(home: Path) -> None:
