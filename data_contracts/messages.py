@@ -110,8 +110,8 @@ TABLE: dict[str, tuple[str, str]] = {
         "请提交更多已标注的通话（界限是 data.min_rows）",
     ),
     "too_few_categories": (
-        "the accepted calls have {value} category, at least {min_value} are needed",
-        "被接受的通话只有 {value} 个类别，至少需要 {min_value} 个",
+        "the accepted calls have {value:.0f} category, at least {min_value} are needed",
+        "被接受的通话只有 {value:.0f} 个类别，至少需要 {min_value} 个",
     ),
     "too_few_categories.remedy": (
         "submit calls of other categories too; one alone teaches nothing",

@@ -1,7 +1,8 @@
 """What a call is: the record a user submits, and the record a model is trained on."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -18,6 +19,13 @@ class Frozen(BaseModel):
     """A value: immutable, no unknown fields, JSON in and out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A changed copy, without the cached properties of the original: its digest would be another value's."""
+        made = super().model_copy(update=update, deep=deep)
+        for name in made.__dict__.keys() - type(self).model_fields.keys():
+            del made.__dict__[name]
+        return made
 
 
 class Turn(Frozen):

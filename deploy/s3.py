@@ -1,9 +1,9 @@
 """The store on S3, or any service that speaks it; files are fetched into a local cache once.
 
 A folder's files lie under `<key>/<digest of its listing>/`, so two writers never touch each other's, and its listing is
-uploaded last under a condition (`If-None-Match: *`): the first one counts, on whichever machine. AWS, MinIO, Ceph and R2
-keep that condition. A service that ignores it (Aliyun OSS documents a header of its own, x-oss-forbid-overwrite) leaves
-only what follows it here: the listing is read back, and whoever does not find his own has lost.
+uploaded last under a condition (`If-None-Match: *`): the first one counts, on whichever machine. AWS S3 ("conditional
+writes") and Cloudflare R2 ("conditional operations") document that condition; look it up before using another service.
+One that ignores it leaves only what follows it here: the listing is read back, and whoever does not find his own has lost.
 """
 
 import hashlib

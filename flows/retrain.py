@@ -9,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from data_contracts.errors import StoreUnavailable
 from data_contracts.taxonomy import Taxonomy
+from flows.environment import await_server
 from flows.pipeline import pipeline
 from flows.run import Ending, Run, require_trainable, tracker
 from flows.session import open_session
@@ -46,6 +47,7 @@ def retrain(
         raise
     if run.mlflow is not None:
         tracker(session.settings, session.home).finish(run.mlflow)
+    await_server()
     publish(ending)
     return ending.model_dump(mode="json")
 

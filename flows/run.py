@@ -78,9 +78,10 @@ class Run:
 
         Raises:
             ConfigurationError: a way to train or to quantize that is not to be had here, a bound on nothing that is
-                measured, or no such target.
+                measured, no such target, or no key to sign the verdict with.
         """
         s = self.settings
+        keypair(self.home)
         train.check(s.train)
         awq.check(s.quantize, Path(self.base.path))
         gate.check(s.gate, taxonomy)

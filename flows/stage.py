@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, State
 from pydantic import BaseModel
 
+from flows.environment import await_server
 from flows.run import Run
 from tasks import stages
 
@@ -49,6 +50,8 @@ def stage(step: Callable[..., R], kind: type[R], **policy: Any) -> Callable[...,
                 Completed(name="Reused", message=outcome.key, data=outcome.result) if outcome.reused else outcome.result
             )
 
+        if policy.get("tags"):
+            await_server()  # asked for the tag's slot, a server that is away fails the task at once
         answer = task(name=title, cache_policy=NO_CACHE, persist_result=False, **policy)(body)()
         found: R = answer.result() if isinstance(answer, State) else answer
         return found

@@ -11,6 +11,7 @@ from data_contracts.artifacts import Dataset
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy.store import sha256_file
+from flows.environment import await_server
 from flows.session import Session, open_session
 from flows.stage import once
 from tasks import accept, ingest, stages, validate
@@ -46,6 +47,7 @@ def submit(
     words = taxonomies.load(Path(taxonomy) if taxonomy else taxonomies.DEFAULT)
     wanted = Submission(file=file, name=name or Path(file).stem, taxonomy=words, mapping=mapping or {})
     dataset = once(keep, "accept")(session, wanted)
+    await_server()
     create_markdown_artifact(key=f"dataset-{dataset.family}", markdown=describe(dataset), description=dataset.name)
     return dataset.model_dump(mode="json")
 

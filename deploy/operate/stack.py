@@ -13,7 +13,7 @@ from configs.settings import Settings
 from data_contracts.errors import TingsuError
 from data_contracts.schema import Frozen
 from deploy import targets
-from deploy.operate import lock, orchestrator, processes
+from deploy.operate import lock, orchestrator, prefect_database, processes
 from deploy.operate.orchestrator import SERVER, WORKER
 from deploy.operate.processes import Command
 from deploy.targets.local import SERVICE, Local
@@ -99,6 +99,7 @@ def _ensure(home: Path, command: Command) -> bool:
 
 def _orchestrator(home: Path, settings: Settings) -> None:
     """Server, then worker and deployments; the runs of a worker that was killed are taken up by the new one."""
+    prefect_database.ensure(home, settings)
     _ensure(home, orchestrator.server(home, settings))
     if processes.find(home, WORKER) is None:
         processes.stop(home, WORKER)  # runs that outlived their worker end before they are started again

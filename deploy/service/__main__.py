@@ -26,7 +26,7 @@ def main(argv: Sequence[str], loader: "Loader | None" = None) -> int:
 
         server.serve(_options(argv), loader or child.load)
     except TingsuError as error:
-        print(f"{error.code}: {error}", file=sys.stderr)
+        print(f"tingsu: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 

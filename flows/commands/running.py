@@ -1,19 +1,18 @@
 """Runs a flow from the command line: on the server that `up` started, else on an embedded one."""
 
 import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from data_contracts.errors import StoreUnavailable, TingsuError
 from deploy import disk
+from deploy.operate import prefect_database
 from deploy.store import FolderStore
-from flows.environment import is_up, prepare
+from flows.environment import await_server, is_up, keep_events, prepare
 from flows.session import Session, open_session
 
 
@@ -26,12 +25,12 @@ def flow_of(name: str, profile: str, sets: Sequence[str] | None) -> Callable[...
     """
     session = open_session(profile, sets=sets or ())
     disk.require(*_places(session))
-    server = os.environ.get("PREFECT_API_URL")
-    if server:
-        _reachable(server)
-    elif not is_up(session.home):
+    await_server(patience_s=0)  # before anything is imported
+    if not os.environ.get("PREFECT_API_URL") and not is_up(session.home):
         print("starting an embedded Prefect server (about 15 s; `./tingsu up` keeps one running) …", file=sys.stderr)
+        prefect_database.ensure(session.home, session.settings)
     prepare(session.home, session.settings)
+    keep_events()
     flow: Callable[..., Any] = getattr(import_module(f"flows.{name}"), name)
     return _explained(flow, session)
 
@@ -49,6 +48,7 @@ def _explained(flow: Callable[..., Any], session: Session) -> Callable[..., Any]
             except Exception as error:
                 if not _is_of_prefect(error):
                     raise
+                await_server(patience_s=0)  # the plainer sentence, if that is all
                 raise StoreUnavailable(
                     f"Prefect at {os.environ.get('PREFECT_API_URL', 'its embedded server')} failed: "
                     f"{str(error) or type(error).__name__}. Finished stages are kept: see ./tingsu status, then run again"
@@ -65,16 +65,3 @@ def _is_of_prefect(error: Exception) -> bool:
 def _places(session: Session) -> tuple[Path, ...]:
     store = session.store
     return (session.home, store.root) if isinstance(store, FolderStore) else (session.home,)
-
-
-def _reachable(url: str) -> None:
-    """Fail in seconds, and before anything is imported."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname or "", port), timeout=5).close()
-    except (OSError, ValueError) as error:
-        raise StoreUnavailable(
-            f"Prefect at {url} (PREFECT_API_URL) does not answer; start that server, or unset PREFECT_API_URL to run "
-            "on an embedded one"
-        ) from error

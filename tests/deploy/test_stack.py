@@ -84,6 +84,7 @@ def test_up_starts_everything_once_repairs_a_dead_part_and_down_leaves_nothing(h
     after = {process.name: process.pid for process in processes.running(home)}
     assert {name for name in after if after[name] != before[name]} == {"prefect-worker"}
     assert (home / "mlflow/mlflow.db").is_file() and (home / "prefect/prefect.db").is_file()
-    stack.down(home)
+    assert set(stack.down(home)) == set(before)
+    assert stack.down(home) == ()
     assert processes.recorded(home) == []
     assert ports.is_free(settings.ports.prefect) and ports.is_free(settings.ports.mlflow)

@@ -242,6 +242,7 @@ FAULTS = (
         3,
         "has a header and no rows",
         content("c.csv", b"text,complaint_category\n"),
+        slow=True,
     ),
     Fault(
         "wrong extension",
@@ -271,8 +272,9 @@ FAULTS = (
         3,
         "neither UTF-8 (byte",
         content("c.csv", b"text,complaint_category\n\xff\xff\x81\n"),
+        slow=True,
     ),
-    Fault("half the JSON lines broken", SUBMIT, 3, "not_json ×150", second_line_broken),
+    Fault("half the JSON lines broken", SUBMIT, 3, "not_json ×150", second_line_broken, slow=True),
     Fault(
         "wrong column",
         SUBMIT,
@@ -280,7 +282,9 @@ FAULTS = (
         "Say which column it is: --map complaint_category=label",
         lines("calls.jsonl", renamed("complaint_category", "label")),
     ),
-    Fault("--map names no column", SUBMIT + " --map input_text=nowhere", 2, "'nowhere'", lines("calls.jsonl")),
+    Fault(
+        "--map names no column", SUBMIT + " --map input_text=nowhere", 2, "'nowhere'", lines("calls.jsonl"), slow=True
+    ),
     Fault(
         "unknown category",
         SUBMIT,
@@ -293,7 +297,7 @@ FAULTS = (
         "one category only",
         SUBMIT,
         3,
-        "the accepted calls have",
+        "the accepted calls have 1 category, at least 2 are needed",
         lines("calls.jsonl", same(complaint_category="not_complaint")),
         slow=True,
     ),
@@ -398,6 +402,13 @@ FAULTS = (
         lines("calls.jsonl"),
         env={"PREFECT_API_URL": f"{DEAD}/api"},
     ),
+    Fault(
+        "up on a port that is taken",
+        "up --set ports.prefect={web_port} --set ports.mlflow={web_port}",
+        4,
+        "port {web_port} is held by",
+        put("prefect/database-made"),
+    ),
     Fault("nothing to talk to", f"classify 你好 --url {DEAD}", 4, f"{DEAD}/api/v1/classify does not answer"),
     Fault("classify elsewhere", "classify 你好 --url {web}", 4, "is it a Tingsu service?"),
     Fault("verify elsewhere", "verify {web}", 4, "is it a Tingsu service?", answers=True),
@@ -419,6 +430,7 @@ FAULTS = (
         1,
         "only pickled .bin weights, which are never loaded",
         pickled,
+        slow=True,
     ),
     Fault(
         "a profile that only generates",
@@ -428,13 +440,27 @@ FAULTS = (
         one_dataset,
     ),
     Fault("a code of two tokens", "retrain", 1, "it must be exactly one. Choose another code", two_tokens),
-    Fault("a bound on nothing", "retrain --set gate.bounds=[{{metric:speed,at_least:1}}]", 2, "speed", one_dataset),
+    Fault(
+        "a bound on nothing",
+        "retrain --set gate.bounds=[{{metric:speed,at_least:1}}]",
+        2,
+        "speed",
+        one_dataset,
+        slow=True,
+    ),
+    Fault(
+        "signing key garbled",
+        "retrain",
+        2,
+        "gate.pem cannot be read as a private key; restore it from your backup",
+        lambda s: (one_dataset(s), put("keys/gate.pem", b"nonsense")(s))[0],
+    ),
     Fault("demo beside real data", "demo", 2, "holds real data (三月)", real_data),
     # versions
     Fault("promote an unknown version", "promote 9", 2, "complaints has no version 9; versions: 1, 2", home="released"),
     Fault("why an unknown version", "why 9", 2, "version 9 is not in", home="released"),
-    Fault("gate an unknown version", "gate 9", 2, "has no version 9", home="released"),
-    Fault("compare with an unknown version", "compare 1 9", 2, "has no version 9", home="released"),
+    Fault("gate an unknown version", "gate 9", 2, "has no version 9", home="released", slow=True),
+    Fault("compare with an unknown version", "compare 1 9", 2, "has no version 9", home="released", slow=True),
     Fault("promote a HOLD", "promote 2", 3, "is HOLD, and only PROMOTE", home="released"),
     Fault(
         "rollback without a previous version", "rollback", 3, "has no previous version to return to", home="released"
@@ -459,7 +485,15 @@ FAULTS = (
     Fault(
         "verdict edited", "promote 1 --dry-run", 3, "was changed after it was signed", verdict_edited, home="released"
     ),
-    Fault("verdict edited, shown", "gate 1", 3, "was changed after it was signed", verdict_edited, home="released"),
+    Fault(
+        "verdict edited, shown",
+        "gate 1",
+        3,
+        "was changed after it was signed",
+        verdict_edited,
+        home="released",
+        slow=True,
+    ),
     Fault("no verdict", "serve --bundle {bundle}", 3, "has no verdict", verdict_gone, home="released"),
     Fault(
         "public key missing", "promote 1 --dry-run", 2, "gate.pub is missing", remove("keys/gate.pub"), home="released"
@@ -471,6 +505,7 @@ FAULTS = (
         "is not signed by the key this home trusts",
         remove("keys"),
         home="released",
+        slow=True,
     ),
     Fault("history edited", "history", 1, "line 1 was changed", history_edited, home="released"),
     Fault(
@@ -499,7 +534,7 @@ FAULTS = (
         env={"MODEL_PATH": "/elsewhere"},
     ),
     Fault("MODEL_PATH alone", "serve", 2, "'/elsewhere' is not a folder", env={"MODEL_PATH": "/elsewhere"}),
-    Fault("no champion", "serve", 3, "there is no champion to serve"),
+    Fault("no champion", "serve", 3, "there is no champion to serve", slow=True),
     Fault("target of the future", "deploy --target kubernetes", 2, "'kubernetes' is not available", home="released"),
     # no fault at all
     Fault(

@@ -15,14 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.errors import TingsuError
 from tests import s3_server
 from tests.flows.faults import FAULTS, Fault, Scene
 from tests.flows.ports import free_ports
 from tests.tasks import released
 
 ROOT = Path(__file__).parent.parent.parent
-CODES = [error.code for error in TingsuError.__subclasses__()]
 PR_CAPBSET_DROP, DAC_OVERRIDE, DAC_READ_SEARCH = 24, 1, 2
 
 
@@ -107,7 +105,7 @@ def test_a_fault_is_one_sentence_and_its_exit_code_and_costs_nothing_done(fault:
     fault.do(scene)
     kept = everything(scene.home)
     found = tingsu(fault, scene)
-    said = [line for line in found.stderr.splitlines() if line.partition(": ")[0] in ("tingsu", *CODES)]
+    said = [line for line in found.stderr.splitlines() if line.startswith("tingsu: ")]
     told = said[0] if said else found.stdout
 
     assert found.returncode == fault.code, found.stdout + found.stderr
