@@ -162,7 +162,8 @@ class BundleRef(Frozen):
 class BoundResult(Frozen):
     """One gate bound, judged. A relative one is about the candidate minus `against` ("champion" or "baseline", whose own value is
     `champion`). `low` and `high` are the ends at `level`, Holm-corrected where relative. `needed_rows`: about how many more gold
-    calls would decide a HOLD; None where no number would."""
+    calls would decide a HOLD; None where no number would. `needed_range`: fewest and most, nine times in ten, where that number
+    is not sure to ±30 %."""
 
     metric: str
     kind: Literal["at_least", "at_most"]
@@ -177,6 +178,7 @@ class BoundResult(Frozen):
     needed_rows: int | None
     sentence_en: str
     sentence_zh: str
+    needed_range: tuple[int, int] | None = None
     against: str = ""
     level: float = 0.95
 
@@ -203,6 +205,7 @@ class Verdict(Frozen):
     bounds: tuple[BoundResult, ...]
     created_at: str
     needed_rows: int | None = None
+    needed_range: tuple[int, int] | None = None
     sentence_en: str = ""
     sentence_zh: str = ""
     public_key: str = ""

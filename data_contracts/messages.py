@@ -193,11 +193,16 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "gate_holds": ("It holds.", "达标。"),
     "gate_missed": ("Missed, even at the good end.", "未达标，区间有利一端也不满足。"),
-    "gate_undecided": (
+    "gate_undecided_about": (
         "Undecided: about {more} more gold calls would decide if the measured value is the true one.",
         "证据不足：若实测值就是真实值，约需再增加 {more} 通黄金集通话才能判定。",
     ),
-    "gate_undecidable": (
+    "gate_undecided_between": (
+        "Undecided: somewhere between {least} and {most} gold calls more than these {rows} would decide "
+        "if the measured value is the true one.",
+        "证据不足：若实测值就是真实值，需在现有 {rows} 通之外再增加 {least} 至 {most} 通黄金集通话才能判定。",
+    ),
+    "gate_undecided_never": (
         "Undecided, and too close to the bound to say how many more calls would decide.",
         "证据不足，且与界限过近，无法估计还需多少通话。",
     ),
@@ -217,7 +222,7 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "gate_promote": ("PROMOTE: all {of} bounds hold.", "晋级：{of} 项要求全部达标。"),
     "gate_reject": ("REJECT: certainly missed: {missed}.", "拒绝：确定未达标的有 {missed}。"),
-    "gate_hold": (
+    "gate_hold_never": (
         "HOLD: {held} of {of} bounds hold, {undecided} undecided.",
         "暂缓：{of} 项要求中 {held} 项达标，{undecided} 证据不足。",
     ),
@@ -225,6 +230,12 @@ TABLE: dict[str, tuple[str, str]] = {
         "HOLD: {held} of {of} bounds hold, {undecided} undecided. "
         "About {more} more gold calls would decide if the measured values are the true ones.",
         "暂缓：{of} 项要求中 {held} 项达标，{undecided} 证据不足。若实测值就是真实值，约需再增加 {more} 通黄金集通话。",
+    ),
+    "gate_hold_between": (
+        "HOLD: {held} of {of} bounds hold, {undecided} undecided. Somewhere between {least} and {most} gold calls more "
+        "than these {rows} would decide if the measured values are the true ones.",
+        "暂缓：{of} 项要求中 {held} 项达标，{undecided} 证据不足。"
+        "若实测值就是真实值，需在现有 {rows} 通之外再增加 {least} 至 {most} 通黄金集通话。",
     ),
 }
 

@@ -11,13 +11,14 @@ from configs.settings import Bound, GateSettings
 from data_contracts.artifacts import BoundResult, Decision, Interval, Speed
 from data_contracts.errors import ConfigurationError
 from data_contracts.messages import say
+from tasks import more
 from tasks.metrics import Metric
+from tasks.more import More
 from tasks.resample import Draws, Resamples, holm
 
 Against = Literal["", "champion", "baseline"]
 QUANTIZATION_LOSS = "quantization_loss_f1"
 SPEED_METRICS = tuple(name for name, field in Speed.model_fields.items() if field.annotation in (float, int))
-SIGNIFICANT = 2  # digits of "about N more calls"
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,55 @@ def ask(
 def answer(questions: Sequence[Question], measured: Measurements, confidence: float) -> tuple[BoundResult, ...]:
     """Judge every question; the binding relative ones together by Holm's method."""
     draws = [measured.of(q) for q in questions]
+    judged = judge(questions, draws, confidence)
+    results = []
+    for i, (question, one) in enumerate(zip(questions, judged, strict=True)):
+        is_open = one.decision == "HOLD" and draws[i].is_defined
+        needed = more_calls(questions, draws, i, confidence, measured.rows) if is_open else None
+        results.append(_result(question, one, draws[i].is_defined, needed, measured))
+    return tuple(results)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The interval at `level` and what follows from it."""
+
+    level: float
+    interval: Interval
+    decision: Decision
+
+
+def judge(questions: Sequence[Question], draws: Sequence[Draws], confidence: float) -> list[Judged]:
+    """Decide every question; what is undefined is on HOLD."""
     together = [i for i, q in enumerate(questions) if q.against and q.is_binding and draws[i].is_defined]
     corrected = holm([(draws[i], questions[i].limit, questions[i].kind == "at_least") for i in together], confidence)
     levels = dict(zip(together, corrected, strict=True))
-    return tuple(_judge(q, draws[i], measured, *levels.get(i, (confidence, True))) for i, q in enumerate(questions))
+    judged = []
+    for i, (question, drawn) in enumerate(zip(questions, draws, strict=True)):
+        level, may_pass = levels.get(i, (confidence, True))
+        if drawn.is_defined:
+            interval = drawn.interval(level)
+            judged.append(Judged(level, interval, _decide(question, interval, may_pass)))
+        else:
+            judged.append(Judged(level, Interval(value=0.0, low=-1.0 if question.against else 0.0, high=1.0), "HOLD"))
+    return judged
+
+
+def more_calls(
+    questions: Sequence[Question], draws: Sequence[Draws], which: int, confidence: float, rows: int
+) -> More | None:
+    """About how many more gold calls would take this question off HOLD if what was measured is the truth.
+
+    None: the value is the limit, or so near that no number is practical.
+    """
+    if draws[which].value == questions[which].limit:
+        return None
+
+    def is_decided(times: float, luck: float) -> bool:
+        then = [d.on(times, luck) if d.is_defined else d for d in draws]
+        return judge(questions, then, confidence)[which].decision != "HOLD"
+
+    return more.search(is_decided, rows)
 
 
 def _question(bound: Bound, table: Mapping[str, Metric], profile: str) -> Question:
@@ -100,16 +146,11 @@ def _toward(metric: Metric, gain: float) -> tuple[Literal["at_least", "at_most"]
     return ("at_least", gain + 0.0) if metric.higher_is_better else ("at_most", 0.0 - gain)
 
 
-def _judge(question: Question, draws: Draws, measured: Measurements, level: float, may_pass: bool) -> BoundResult:
-    interval = (
-        draws.interval(level)
-        if draws.is_defined
-        else Interval(value=0.0, low=-1.0 if question.against else 0.0, high=1.0)
-    )
-    decision = _decide(question, interval, may_pass) if draws.is_defined else "HOLD"
-    needed = _more_calls(question, interval, measured.rows) if decision == "HOLD" and draws.is_defined else None
-    reference = measured.reference(question)
-    en, zh = _sentence(question, interval, decision, needed, reference, draws.is_defined)
+def _result(
+    question: Question, judged: Judged, is_defined: bool, needed: More | None, measured: Measurements
+) -> BoundResult:
+    interval, reference = judged.interval, measured.reference(question)
+    en, zh = _sentence(question, judged, needed, reference, is_defined, measured.rows)
     if not question.is_binding:
         note = say("gate_not_binding", profile=measured.profile)
         en, zh = f"{en} {note[0]}", zh + note[1]
@@ -123,12 +164,13 @@ def _judge(question: Question, draws: Draws, measured: Measurements, level: floa
         low=interval.low,
         high=interval.high,
         champion=reference,
-        decision=decision,
-        needed_rows=needed,
+        decision=judged.decision,
+        needed_rows=needed.calls if needed else None,
+        needed_range=needed.range if needed else None,
         sentence_en=en,
         sentence_zh=zh,
         against=question.against,
-        level=level,
+        level=judged.level,
     )
 
 
@@ -143,33 +185,10 @@ def _decide(question: Question, interval: Interval, may_pass: bool) -> Decision:
     return "PROMOTE" if holds and may_pass else "HOLD"
 
 
-def _more_calls(question: Question, interval: Interval, rows: int) -> int | None:
-    """About how many more gold calls would decide if the value stays; the width goes as 1 / √calls.
-
-    The end that has to cross the limit is the bad one if the value is good, the good one if it is not. None: the value
-    is the limit, or so near that no number is practical.
-    """
-    gap = interval.value - question.limit
-    if gap == 0:
-        return None
-    end = interval.low if gap > 0 else interval.high
-    more = rows * (((interval.value - end) / gap) ** 2 - 1)
-    if more < 1:
-        return 1
-    if not math.isfinite(more) or more > 1e12:
-        return None
-    unit = int(10 ** max(0, math.floor(math.log10(more)) + 1 - SIGNIFICANT))
-    return int(math.ceil(more / unit) * unit)
-
-
 def _sentence(
-    question: Question,
-    interval: Interval,
-    decision: Decision,
-    needed: int | None,
-    reference: float | None,
-    is_defined: bool,
+    question: Question, judged: Judged, needed: More | None, reference: float | None, is_defined: bool, rows: int
 ) -> tuple[str, str]:
+    interval = judged.interval
     sign = (">" if question.is_strict else "≥") if question.kind == "at_least" else ("<" if question.is_strict else "≤")
     numbers = {
         "value": interval.value,
@@ -184,13 +203,11 @@ def _sentence(
         if not is_defined
         else question.against or ("point" if interval.low == interval.high else "absolute")
     )
-    ending = {"PROMOTE": "gate_holds", "REJECT": "gate_missed"}.get(
-        decision, "gate_undecided" if needed else "gate_undecidable"
-    )
     first = say(f"gate_{what}", metric=question.metric, sign=sign, **shown)
     if not is_defined:
         return first
-    second = say(ending, more=f"{needed:,}" if needed else "")
+    ending = {"PROMOTE": "gate_holds", "REJECT": "gate_missed"}.get(judged.decision)
+    second = say(ending) if ending else more.said("gate_undecided", needed, rows)
     return f"{first[0]} {second[0]}", first[1] + second[1]
 
 

@@ -28,10 +28,11 @@ from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy.store import Store, sha256_file
-from tasks import bounds, cited, metrics, near, resample
+from tasks import bounds, cited, metrics, more, near, resample
 from tasks.answered import Answers, answer
 from tasks.bounds import QUANTIZATION_LOSS, SPEED_METRICS, Against, Measurements
 from tasks.metrics import Metric
+from tasks.more import More
 from tasks.stages import now
 
 AGREES = 1e-6  # relative, between a report and its predictions
@@ -126,8 +127,8 @@ def combine(results: Iterable[BoundResult]) -> Decision:
 
 def _verdict(evidence: Evidence, results: tuple[BoundResult, ...]) -> Verdict:
     decision = combine(results)
-    needed = _needed(results)
-    en, zh = _summary(decision, results, needed)
+    needed = more.of_verdict(results) if decision == "HOLD" else None
+    en, zh = _summary(decision, results, needed, evidence.reports["served"].predictions.rows)
     if evidence.gold_looks > evidence.settings.max_gold_looks:
         looks = say("gate_looks", looks=evidence.gold_looks, limit=evidence.settings.max_gold_looks)
         en, zh = f"{en} {looks[0]}", zh + looks[1]
@@ -148,7 +149,8 @@ def _verdict(evidence: Evidence, results: tuple[BoundResult, ...]) -> Verdict:
         gold_looks=evidence.gold_looks,
         bounds=results,
         created_at=now(),
-        needed_rows=needed,
+        needed_rows=needed.calls if needed else None,
+        needed_range=needed.range if needed else None,
         sentence_en=en,
         sentence_zh=zh,
     )
@@ -242,19 +244,11 @@ def _refuse_other_training(evidence: Evidence, store: Store) -> None:
             )
 
 
-def _needed(results: Iterable[BoundResult]) -> int | None:
-    """The most that an undecided binding bound needs; None if none is undecided, or calls cannot help one."""
-    held = [r.needed_rows for r in results if r.binding and r.decision == "HOLD"]
-    known = [n for n in held if n is not None]
-    return max(known) if held and len(known) == len(held) else None
-
-
-def _summary(decision: Decision, results: tuple[BoundResult, ...], needed: int | None) -> tuple[str, str]:
+def _summary(decision: Decision, results: tuple[BoundResult, ...], needed: More | None, rows: int) -> tuple[str, str]:
     binding = [r for r in results if r.binding]
     held = sum(r.decision == "PROMOTE" for r in binding)
+    if decision == "HOLD":
+        undecided = ", ".join(dict.fromkeys(r.metric for r in binding if r.decision == "HOLD"))
+        return more.said("gate_hold", needed, rows, held=held, of=len(binding), undecided=undecided)
     missed = ", ".join(dict.fromkeys(r.metric for r in binding if r.decision == "REJECT"))
-    undecided = ", ".join(dict.fromkeys(r.metric for r in binding if r.decision == "HOLD"))
-    code = f"gate_{decision.lower()}" + ("_about" if decision == "HOLD" and needed else "")
-    return say(
-        code, held=held, of=len(binding), missed=missed, undecided=undecided, more=f"{needed:,}" if needed else ""
-    )
+    return say(f"gate_{decision.lower()}", of=len(binding), missed=missed)

@@ -1,6 +1,8 @@
 """How often the gate is wrong: models of known quality, judged by the real gate and by comparing two numbers.
 
-Each row is many pairs (a champion and a candidate) on gold sets of 2,000 calls of tests/tasks/world.py.
+Each row is many pairs (a champion and a candidate) on gold sets of 2,000 calls of tests/tasks/world.py. The second table: what
+a HOLD's "N more gold calls would decide" is worth, and what is promised of it (tests/bench/_patience.py). Exit code 1 if a promise is
+broken.
 """
 
 import argparse
@@ -12,18 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.settings import Bound, GateSettings
+from configs.settings import GateSettings
 from data_contracts.artifacts import BoundResult
 from tasks import gate
 from tasks.answered import Answers
+from tests.bench import _patience as patience
+from tests.bench._patience import IMPROVE, MARGIN, NO_WORSE
 from tests.tasks import world
 from tests.tasks.scored import SPEED
 
-CALLS, MARGIN = 2000, 0.01
-LOW_BAR = Bound(metric="macro_f1", at_least=0.3)  # a gate needs an absolute bound; this one never decides
-IMPROVE = GateSettings(bounds=(LOW_BAR,), improve="macro_f1")
-NO_WORSE = GateSettings(bounds=(LOW_BAR, Bound(metric="macro_f1", margin=MARGIN)))
-MOST_MORE = 20_000  # calls; who is told more than that does not label them
+CALLS = 2000
 HEAVY = (1.1, 60)  # tail and most calls of a customer: 12 calls each on average, some sixty
 
 
@@ -72,12 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = options.parse_args(argv)
     rates = [rate(scenario, asked.pairs, asked.seed) for scenario in SCENARIOS]
     print(table(rates), flush=True)
-    more = patience(max(asked.pairs // 5, 20), asked.seed)
-    print(f"\n{told(more)}", flush=True)
+    held = [patience.measure(case, max(asked.pairs // 5, 10), asked.seed) for case in patience.CASES]
+    print(f"\n{patience.told(held)}", flush=True)
     if asked.out:
-        numbers = {"rates": [asdict(r) for r in rates], "hold": asdict(more)}
+        numbers = {"rates": [asdict(r) for r in rates], "hold": [asdict(h) for h in held]}
         asked.out.write_text(json.dumps(numbers, indent=1), encoding="utf-8")
-    return 0 if all(r.holds for r in rates) and more.near_if_true >= 0.9 else 1
+    return 0 if all(r.holds for r in rates) and patience.holds(held) else 1
 
 
 def rate(scenario: Scenario, pairs: int, seed: int) -> Rate:
@@ -98,76 +98,6 @@ def rate(scenario: Scenario, pairs: int, seed: int) -> Rate:
         limit=scenario.limit,
         holds=promoted >= scenario.limit if scenario.is_right else promoted <= scenario.limit,
     )
-
-
-@dataclass(frozen=True)
-class Patience:
-    """What "about N more gold calls would decide" is worth. `if_true`: the measured difference is the true one, as the
-    sentence says; `really`: the true one is what it is. Ratios are (calls that decide) / N."""
-
-    held: int
-    median_if_true: float
-    near_if_true: float
-    decided_if_true: float
-    median_really: float
-    near_really: float
-    decided_really: float
-
-
-def patience(pairs: int, seed: int) -> Patience:
-    """Candidates from just worse than the margin to 3 points better; those on HOLD get as many more calls as asked for."""
-    found = []
-    for i in range(pairs):
-        rng = np.random.default_rng([seed, 99, i])
-        best = world.champion(rng)
-        truth = float(rng.uniform(-MARGIN, 0.03))
-        rival = world.rival(best, truth, rng)
-        first = world.pair(CALLS, (rival, best), rng)
-        results = weigh(first, NO_WORSE)
-        more = next((r.needed_rows for r in results if r.decision == "HOLD"), None)
-        if gate.combine(results) != "HOLD" or more is None or more > MOST_MORE:
-            continue
-        as_measured = world.rival(best, results[1].value, rng)
-        found.append(
-            [
-                *then(first, world.pair(more, (as_measured, best), rng), results[1].value),
-                *then(first, world.pair(more, (rival, best), rng), truth),
-            ]
-        )
-    ratio, decided, really, then_decided = np.array(found).T
-    near = [float(np.mean(np.abs(x - 1) <= 0.3)) for x in (ratio, really)]
-    return Patience(
-        held=len(found),
-        median_if_true=float(np.median(ratio)),
-        near_if_true=near[0],
-        decided_if_true=float(decided.mean()),
-        median_really=float(np.median(really)),
-        near_really=near[1],
-        decided_really=float(then_decided.mean()),
-    )
-
-
-def then(first: tuple[Answers, Answers], more: tuple[Answers, Answers], truth: float) -> tuple[float, float]:
-    """(calls that decide on average) / (calls added), and whether those added did decide.
-
-    On average a difference of `truth` is decided once the interval's end is no farther from it than the bound is.
-    """
-    both = [world.joined(a, b) for a, b in zip(first, more, strict=True)]
-    result = weigh((both[0], both[1]), NO_WORSE)[1]
-    gap = truth - result.bound
-    half = result.value - result.low if gap > 0 else result.high - result.value
-    calls = len(both[0].ids) * (half / gap) ** 2
-    return (calls - CALLS) / len(more[0].ids), float(result.decision != "HOLD")
-
-
-def told(p: Patience) -> str:
-    """Markdown."""
-    head = f'| "about N more gold calls", {p.held} HOLDs | median of needed / N | within ±30 % | N more did decide |'
-    rows = [
-        ("the measured difference is the true one", p.median_if_true, p.near_if_true, p.decided_if_true),
-        ("the true difference is what it is", p.median_really, p.near_really, p.decided_really),
-    ]
-    return "\n".join([head, "|---|---:|---:|---:|", *(f"| {w} | {m:.2f} | {n:.0%} | {d:.0%} |" for w, m, n, d in rows)])
 
 
 def draw(scenario: Scenario, rng: np.random.Generator) -> tuple[Answers, Answers]:

@@ -3,13 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_contracts.artifacts import Interval
-from tasks import bounds
+from data_contracts.artifacts import BoundResult, Interval
+from tasks import bounds, more
 from tasks.answered import Answers
 from tasks.bounds import Question
 from tasks.metrics import table
+from tasks.more import More
 from tasks.resample import Draws, holm, resample
 from tests.tasks.scored import TAXONOMY
+from tests.tasks.verdicts import bound
 
 ORDER = {"REJECT": 0, "HOLD": 1, "PROMOTE": 2}
 
@@ -70,24 +72,94 @@ def test_about_n_more_calls_is_what_then_decides(right: float, limit: float) -> 
     question = Question("accuracy_share", "at_least", limit, "", True)
     only = {"accuracy_share": table(TAXONOMY)["accuracy_share"]}
 
-    def interval(calls: int) -> Interval:
-        return resample([_world(calls, right, 3)], only, 1000, 1).one("accuracy_share").interval(0.95)
+    def draws(calls: int) -> list[Draws]:
+        return [resample([_world(2 * (calls // 2), right, 3)], only, 1000, 1).one("accuracy_share")]
 
-    assert bounds._decide(question, interval(400), True) == "HOLD"
-    needed = bounds._more_calls(question, interval(400), 400)
+    def decided(calls: int) -> str:
+        return bounds.judge([question], draws(calls), 0.95)[0].decision
+
+    assert decided(400) == "HOLD"
+    needed = bounds.more_calls([question], draws(400), 0, 0.95, 400)
 
     assert needed is not None
-    assert bounds._decide(question, interval(2 * ((400 + int(0.7 * needed)) // 2)), True) == "HOLD"
-    assert bounds._decide(question, interval(2 * ((400 + int(1.3 * needed)) // 2)), True) != "HOLD"
+    assert decided(400 + int(0.7 * needed.calls)) == "HOLD"
+    assert decided(400 + int(1.3 * needed.calls)) != "HOLD"
+
+
+def test_smoothing_shrinks_faster_than_sampling() -> None:
+    rng = np.random.default_rng(1)
+    sampling, smoothing = rng.normal(0, 0.03, 4000), rng.normal(0, 0.04, 4000)
+    here = Draws(0.1, 0.1 + sampling + smoothing, smoothing=smoothing)
+
+    four_times = here.on(4).draws
+
+    assert here.draws.std() == pytest.approx(0.05, rel=0.05)
+    assert four_times.std() == pytest.approx((0.015**2 + 0.01**2) ** 0.5, rel=0.05)
+    assert four_times.mean() == pytest.approx(0.1, abs=0.002)
+
+
+def test_a_bound_that_waits_for_another_needs_the_calls_of_that_other() -> None:
+    noise = np.random.default_rng(1).normal(0, 0.01, 2000)
+    asked = [Question(m, "at_least", 0.0, "champion", True) for m in ("sure", "unsure")]
+    drawn = [Draws(0.0215, 0.0215 + noise), Draws(0.012, 0.012 + noise)]
+
+    first, last = (bounds.more_calls(asked, drawn, i, 0.95, 1000) for i in (0, 1))
+
+    assert [j.decision for j in bounds.judge(asked, drawn, 0.95)] == ["HOLD", "HOLD"]
+    assert first is not None and 0 < first.calls < 200
+    assert last is not None and 1500 < last.calls < 1900
+
+
+def test_calls_that_vary_alike_leave_a_number_and_a_few_that_carry_all_leave_a_range() -> None:
+    noise = np.random.default_rng(1).normal(0, 0.01, 200_000)
+    question = Question("m", "at_least", 0.0, "", True)
+
+    alike, carried = (
+        bounds.more_calls([question], [Draws(0.01, 0.01 + noise, unsure=u)], 0, 0.95, 1000) for u in (0.02, 0.3)
+    )
+
+    assert alike is not None and carried is not None
+    assert alike.range is None
+    assert alike.calls == carried.calls
+    assert carried.range is not None
+    assert carried.range[0] < 0.8 * carried.calls < 1.2 * carried.calls < carried.range[1]
 
 
 def test_a_value_on_the_bound_has_no_number_of_calls() -> None:
     question = Question("m", "at_least", 0.8, "", True)
 
-    assert bounds._more_calls(question, Interval(value=0.8, low=0.7, high=0.9), 100) is None
+    assert bounds.more_calls([question], [Draws(0.8, np.linspace(0.7, 0.9, 100))], 0, 0.95, 100) is None
 
 
 def test_a_rounded_number_of_calls_has_two_digits() -> None:
-    question = Question("m", "at_least", 0.8, "", True)
+    found = more.search(lambda times, luck: times >= 12.25, 500)
 
-    assert bounds._more_calls(question, Interval(value=0.81, low=0.775, high=0.84), 500) == 5700
+    assert found == More(5700)
+
+
+def _held(value: float, needed: int | None) -> BoundResult:
+    return bound(decision="HOLD", value=value, needed_rows=needed)
+
+
+@pytest.mark.parametrize(
+    ("held", "calls"),
+    [
+        ([_held(0.8, 300), _held(0.8, 900)], 900),
+        ([_held(0.8, 900), _held(0.7, 400), _held(0.7, 600)], 400),
+        ([_held(0.8, 300), _held(0.8, None)], None),
+        ([_held(0.75, None), _held(0.7, 400)], 400),
+    ],
+)
+def test_a_verdict_is_decided_by_the_last_to_hold_or_the_first_to_miss(
+    held: list[BoundResult], calls: int | None
+) -> None:
+    found = more.of_verdict([bound(), *held])
+
+    assert (found.calls if found else None) == calls
+
+
+def test_a_range_is_said_in_both_languages_with_the_calls_there_are() -> None:
+    en, zh = more.said("gate_undecided", More(600, (400, 900)), 2000)
+
+    assert "between 400 and 900 gold calls more than these 2,000" in en
+    assert "2,000 通之外再增加 400 至 900 通" in zh

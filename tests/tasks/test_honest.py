@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tests.bench import _patience
 from tests.bench.gate import SCENARIOS, Scenario, rate
 from tests.tasks import world
 
@@ -32,3 +33,11 @@ def test_the_worlds_rates_are_exact() -> None:
 
     assert abs(better.macro_f1 - best.macro_f1 - 0.03) < 1e-6
     assert abs(f1.mean() - better.macro_f1) < 0.005
+
+
+def test_the_calls_a_hold_asks_for_are_about_those_that_decide() -> None:
+    held = _patience.measure(_patience.CASES[1], 15, 1).held
+
+    assert len(held) >= 5
+    assert np.mean([h.is_total_near for h in held]) >= 0.8
+    assert np.mean([h.is_true for h in held]) >= 0.8

@@ -54,13 +54,17 @@ def champion(rng: np.random.Generator) -> Model:
 
 def rival(of: Model, by: float, rng: np.random.Generator) -> Model:
     """A model whose macro-F1 is `by` above that of another, better at some categories and worse at others."""
-    changed = of.error * rng.lognormal(0, 0.15, C)
+    return moved(Model(of.error * rng.lognormal(0, 0.15, C)), of.macro_f1 + by)
+
+
+def moved(model: Model, to: float) -> Model:
+    """A model as good and as bad at each category in proportion, whose macro-F1 is `to`."""
     low, high = 0.0, 4.0
     for _ in range(60):
         middle = (low + high) / 2
-        is_better = _scaled(changed, middle).macro_f1 > of.macro_f1 + by
+        is_better = _scaled(model.error, middle).macro_f1 > to
         low, high = (middle, high) if is_better else (low, middle)
-    return _scaled(changed, low)
+    return _scaled(model.error, low)
 
 
 def _scaled(error: Floats, by: float) -> Model:
