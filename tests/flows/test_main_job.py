@@ -54,8 +54,16 @@ def test_a_run_killed_in_training_in_a_commit_and_in_the_release_did_nothing_twi
     assert [sum(key.startswith("stages/train/") for key in then) for then in stages[:2]] == [0, 1]
     assert [sum(key.startswith("stages/quantize/") for key in then) for then in stages[1:3]] == [0, 2]
     assert all(then.items() <= last.items() for then in stages)
-    assert "version 1 is live, the champion is none: a release was cut off; `./tingsu promote 1` ends it" in job.warned
+    assert "alias 'champion' of complaints is on version None, the history says 1" in job.warned
     assert job.run("status").stderr == ""
+
+
+def test_status_asks_without_mlflows_client_whose_import_alone_takes_seconds(job: Job) -> None:
+    argv = [sys.executable, "-X", "importtime", "-P", "-m", "flows", "status"]
+    told = subprocess.run(argv, env=job.env, capture_output=True, text=True, timeout=120)
+
+    assert told.returncode == 0
+    assert "tasks.audit" in told.stderr and "mlflow" not in told.stderr
 
 
 def test_every_hop_is_measured_on_the_same_gold_calls(job: Job) -> None:
