@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from deploy.engines import prefill
 from tasks import attention, lora
 from tasks.heads import Segment, merged, turned
-from tasks.passes import gated, norm
+from tasks.passes import gated, norm, weighted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,18 +78,23 @@ def _attend(module: Any, flat: Sequence["Tensor"], frame: Frame) -> "Tensor":
     """Queries, keys and values (M, A*D) → (M, A*D). The calls see the head, each its own positions, and no padding."""
     import torch
 
-    norms = [getattr(module, name, None) for name in ("q_norm", "k_norm")]
-    weights = [(n.weight, n.variance_epsilon) if n else (None, 0.0) for n in norms]
-    scaled = [part * module.scaling for part in frame.turns]
-    query = turned()(flat[0], module.head_dim, frame.segments, *weights[0], *scaled)
-    key = turned()(flat[1], module.head_dim, frame.segments, *weights[1], *frame.turns)
-    value = turned()(flat[2], module.head_dim, frame.segments, None, 0.0, None, None)
+    (q_epsilon, q_turns), (k_epsilon, k_turns) = (_turns(module, n, frame.turns) for n in ("q_norm", "k_norm"))
+    scaled = [part * module.scaling for part in q_turns]
+    query = turned()(flat[0], module.head_dim, frame.segments, q_epsilon, *scaled)
+    key = turned()(flat[1], module.head_dim, frame.segments, k_epsilon, *k_turns)
+    value = turned()(flat[2], module.head_dim, frame.segments, None, None, None)
     mixed = []
     for s, q, k, v, bias in zip(frame.segments, query, key, value, frame.biases, strict=True):
         if s.past:
             k, v = (torch.cat([old[0].expand(s.n, -1, -1, -1), new], 2) for old, new in ((key, k), (value, v)))
         mixed.append(attention.causal(q, k, v, bias))
     return merged()(frame.segments, *mixed)
+
+
+def _turns(module: Any, name: str, turns: tuple["Tensor", ...]) -> tuple[float | None, tuple["Tensor", ...]]:
+    """The epsilon of an attention module's norm, if it has it, and (cos, sin) with the norm's weight in them."""
+    found = getattr(module, name, None)
+    return (found.variance_epsilon, weighted(found.weight, *turns)) if found is not None else (None, turns)
 
 
 def _linears(layer: Any) -> list[Any]:

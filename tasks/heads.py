@@ -3,7 +3,7 @@
 `M` positions in segments of `n` rows of `t`; `A` heads of size `D`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,24 +25,31 @@ class Segment(NamedTuple):
         """Its part of flat (M, A*D) as a view: (n, t, A, D)."""
         return flat[self.start : self.start + self.n * self.t].view(self.n, self.t, -1, size)
 
+    def blocks(self, width: int) -> Iterator[tuple[slice, slice]]:
+        """Some rows, or some positions of one row, that are worked on at a time."""
+        for rows in blocks(self.n, self.t * width):
+            for at in blocks(self.t, (rows.stop - rows.start) * width):
+                yield rows, at
+
 
 class How(NamedTuple):
-    """What happens to each head: normed by `weight` (D,) if there is one, rotated if there are `cos`, `sin` (t, 1, D)."""
+    """What happens to each head: normed if there is an `epsilon`, rotated if there are `cos`, `sin` (t, 1, D)."""
 
-    weight: "Tensor | None"
-    epsilon: float
+    epsilon: float | None
     cos: "Tensor | None"
     sin: "Tensor | None"
 
-    def at(self, s: Segment) -> "How":
-        """For the positions of a segment."""
-        here = slice(s.past, s.past + s.t)
-        return self if self.cos is None or self.sin is None else self._replace(cos=self.cos[here], sin=self.sin[here])
+    def angles(self, s: Segment, at: slice) -> "tuple[Tensor, Tensor] | None":
+        """Of these positions of a segment."""
+        if self.cos is None or self.sin is None:
+            return None
+        here = slice(s.past + at.start, s.past + at.stop)
+        return self.cos[here], self.sin[here]
 
 
 @cache
 def turned() -> Any:
-    """flat (M, A*D), D, segments, weight, epsilon, cos, sin as in `How` → (n, A, t, D) a segment."""
+    """flat (M, A*D), D, segments, epsilon, cos, sin as in `How` → (n, A, t, D) a segment."""
     import torch
 
     class Turned(torch.autograd.Function):
@@ -55,48 +62,44 @@ def turned() -> Any:
             for s in segments:
                 x = s.of(flat, size)
                 outs.append(flat.new_empty(s.n, x.shape[2], s.t, size))
-                _forth(x, s.of(inverse, 1), How(*how).at(s), outs[-1].transpose(1, 2))
-            weight, ctx.epsilon, cos, sin = how
-            ctx.save_for_backward(flat if weight is not None else None, inverse, weight, cos, sin)
+                _forth(s, x, s.of(inverse, 1), How(*how), outs[-1].transpose(1, 2))
+            ctx.epsilon, cos, sin = how
+            ctx.save_for_backward(flat if ctx.epsilon is not None else None, inverse, cos, sin)
             ctx.size, ctx.segments, ctx.shape = size, segments, flat.shape
             return tuple(outs)
 
         @staticmethod
         def backward(ctx: Any, *grads: "Tensor") -> tuple["Tensor | None", ...]:
-            flat, inverse, weight, cos, sin = ctx.saved_tensors
+            flat, inverse, cos, sin = ctx.saved_tensors
             back = grads[0].new_empty(ctx.shape)
-            how = How(weight, ctx.epsilon, cos, sin)
+            how = How(ctx.epsilon, cos, sin)
             for s, grad in zip(ctx.segments, grads, strict=True):
                 x = None if flat is None else s.of(flat, ctx.size)
-                _back(grad.transpose(1, 2), x, s.of(inverse, 1), how.at(s), s.of(back, ctx.size))
-            return back, *[None] * 6
+                _back(s, grad.transpose(1, 2), x, s.of(inverse, 1), how, s.of(back, ctx.size))
+            return back, *[None] * 5
 
     return Turned.apply
 
 
-def _forth(x: "Tensor", inverse: "Tensor", how: How, out: "Tensor") -> None:
+def _forth(s: Segment, x: "Tensor", inverse: "Tensor", how: How, out: "Tensor") -> None:
     """x (n, t, A, D) into `out`; the inverse sizes (n, t, A, 1) are filled if it is normed."""
-    for rows in blocks(len(x), x[0].numel()):
-        work = x[rows]
-        if how.weight is not None:
-            work = fp32(work)
-            inverse[rows] = inverse_size(work, how.epsilon)
-            work.mul_(inverse[rows]).mul_(how.weight)
-        if how.cos is None or how.sin is None:
-            out[rows] = work
-        else:
-            turn(work, how.cos, how.sin, out[rows])
+    for some in s.blocks(x[0, 0].numel()):
+        angles = how.angles(s, some[1])
+        work = x[some] if angles is None else fp32(x[some])
+        if how.epsilon is not None:
+            inverse[some] = inverse_size(work, how.epsilon)
+            work.mul_(inverse[some])
+        out[some] = work if angles is None else turn(work, *angles)
 
 
-def _back(grad: "Tensor", x: "Tensor | None", inverse: "Tensor", how: How, out: "Tensor") -> None:
+def _back(s: Segment, grad: "Tensor", x: "Tensor | None", inverse: "Tensor", how: How, out: "Tensor") -> None:
     """The gradient of `_forth`, all (n, t, A, D), into `out`."""
-    for rows in blocks(len(grad), grad[0].numel()):
-        work = grad[rows]
-        if how.cos is not None and how.sin is not None:
-            work = turn_back(work, how.cos, how.sin)
+    for some in s.blocks(out[0, 0].numel()):
+        angles = how.angles(s, some[1])
+        work = grad[some] if angles is None else turn_back(fp32(grad[some]), *angles)
         if x is not None:
-            work = norm_back(work.mul_(how.weight), fp32(x[rows]).mul_(inverse[rows]), inverse[rows])
-        out[rows] = work
+            work = norm_back(work, fp32(x[some]).mul_(inverse[some]), inverse[some])
+        out[some] = work
 
 
 @cache

@@ -77,10 +77,10 @@ def _function() -> Any:
             x, low, inner, *rest = ctx.saved_tensors
             weights, highs = rest[: len(grads)], rest[len(grads) :]
             back = torch.cat([(g @ h).mul_(s) for g, h, s in zip(grads, highs, ctx.scales, strict=True)], dim=1)
-            d_low = (back.t() @ x).float().split([h.shape[1] for h in highs])
+            d_low = _products_of_columns(back, x).float().split([h.shape[1] for h in highs])
             learned: list[Tensor | None] = []
             for grad, scale, part, of_low in zip(grads, ctx.scales, _split(inner, highs), d_low, strict=True):
-                learned += [None, None, of_low, (grad.t() @ part).float().mul_(scale)]
+                learned += [None, None, of_low, _products_of_columns(part, grad).t().float().mul_(scale)]
             d_x = None
             if ctx.needs_input_grad[0]:
                 d_x = back @ low
@@ -89,6 +89,11 @@ def _function() -> Any:
             return d_x, None, *learned
 
     return Fused
+
+
+def _products_of_columns(narrow: "Tensor", wide: "Tensor") -> "Tensor":
+    """narrow (M, R), wide (M, O) → (R, O). The narrow one is turned: its copy is small, the product twice as fast."""
+    return narrow.t().contiguous() @ wide
 
 
 def _split(inner: "Tensor", highs: Sequence["Tensor"]) -> Sequence["Tensor"]:

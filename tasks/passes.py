@@ -46,24 +46,27 @@ def norm_back(grad: "Tensor", normed: "Tensor", inverse: "Tensor") -> "Tensor":
     return grad.addcmul_(normed, shared).mul_(inverse)
 
 
-def turn(x: "Tensor", cos: "Tensor", sin: "Tensor", out: "Tensor") -> None:
-    """Rotate x (…, D) as rotary embeddings do, `x cos + rotate_half(x) sin`, into `out`."""
+def turn(x: "Tensor", cos: "Tensor", sin: "Tensor") -> "Tensor":
+    """Rotate x (…, D), fp32, as rotary embeddings do: `x cos + rotate_half(x) sin`."""
     half = x.shape[-1] // 2
-    a, b = x[..., :half].float(), x[..., half:].float()
-    out[..., :half] = (a * cos[..., :half]).sub_(b * sin[..., :half])
-    out[..., half:] = (b * cos[..., half:]).add_(a * sin[..., half:])
+    out = x * cos
+    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
+    out[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return out
 
 
 def turn_back(grad: "Tensor", cos: "Tensor", sin: "Tensor") -> "Tensor":
-    """The transpose of `turn`, in fp32."""
-    import torch
-
+    """The transpose of `turn`."""
     half = grad.shape[-1] // 2
-    a, b = grad[..., :half].float(), grad[..., half:].float()
-    out = torch.empty(grad.shape)
-    torch.mul(a, cos[..., :half], out=out[..., :half]).add_(b * sin[..., half:])
-    torch.mul(b, cos[..., half:], out=out[..., half:]).sub_(a * sin[..., :half])
+    out = grad * cos
+    out[..., :half].addcmul_(grad[..., half:], sin[..., half:])
+    out[..., half:].addcmul_(grad[..., :half], sin[..., :half], value=-1)
     return out
+
+
+def weighted(weight: "Tensor", cos: "Tensor", sin: "Tensor") -> tuple["Tensor", "Tensor"]:
+    """(cos, sin) that turn `x` as these turn `weight * x`: a pass over the angles in place of one over the activations."""
+    return cos * weight, sin * weight.roll(len(weight) // 2)
 
 
 @cache
@@ -113,11 +116,8 @@ def gated() -> Any:
         @staticmethod
         def backward(ctx: Any, *grads: "Tensor") -> tuple["Tensor", "Tensor"]:
             gate, up = ctx.saved_tensors
-            back_gate, back_up = torch.empty_like(gate), torch.empty_like(up)
-            for rows in blocks(*up.shape):
-                grad = grads[0][rows]
-                torch.mul(torch.nn.functional.silu(gate[rows]), grad, out=back_up[rows])
-                back_gate[rows] = torch.ops.aten.silu_backward(grad * up[rows], gate[rows])
-            return back_gate, back_up
+            back_gate = grads[0] * up
+            torch.ops.aten.silu_backward(back_gate, gate, grad_input=back_gate)
+            return back_gate, torch.nn.functional.silu(gate).mul_(grads[0])
 
     return Gated.apply

@@ -20,6 +20,9 @@ def load(folder: Path, dropout: float = 0.0, dtype: torch.dtype = torch.float32)
 
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    for name, weight in model.named_parameters():
+        if name.endswith(("q_norm.weight", "k_norm.weight")):  # made as ones, which hide a weight at the wrong place
+            weight.data.copy_(1 - (torch.arange(len(weight)) % 3) / 4)
     config = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear", init_lora_weights=False)
     return get_peft_model(model, config)
 
