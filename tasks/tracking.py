@@ -87,6 +87,7 @@ class Tracker:
 
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its retries; how they end is said once
         try:
             if self.uri.startswith("sqlite:"):
                 (self.home / "mlflow").mkdir(mode=0o700, parents=True, exist_ok=True)
