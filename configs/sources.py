@@ -1,4 +1,4 @@
-"""Where the settings come from: base.yaml, a profile, overlays, the environment and `--set`, in that order."""
+"""Where the settings come from: base.yaml, a profile, the home's own settings.yaml, overlays, the environment and `--set`."""
 
 import difflib
 import os
@@ -15,25 +15,36 @@ from data_contracts.errors import ConfigurationError
 HERE = Path(__file__).parent
 PROFILES = ("tiny", "qwen3-0.6b", "qwen3-1.7b", "qwen3-4b-thinking")
 OVERLAYS = ("production",)
+OWN = "settings.yaml"
 PREFIX = "TINGSU_"
 ALIASES = {"MODEL_PATH": "serve.model_path", "LOG_LEVEL": "log.level"}
 
 
 def load(
-    profile: str = "tiny", overlays: Sequence[str] = (), sets: Sequence[str] = (), env: Mapping[str, str] = os.environ
+    profile: str | None = None,
+    overlays: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    env: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Resolve the settings: base.yaml, then the profile, overlays, environment (`TINGSU_TRAIN__EPOCHS=3`), then `a.b=c`.
+    """Resolve the settings: base.yaml, the profile, the home's `settings.yaml`, overlays, environment, then `a.b=c`.
+
+    Args:
+        profile: if left out, the one that the home's `settings.yaml` names, else `tiny`.
+        env: with settings such as `TINGSU_TRAIN__EPOCHS=3`.
 
     Raises:
         ConfigurationError: unknown profile, key or value; an unknown key comes with the nearest known one.
     """
+    own = _own(home(env) / OWN)
+    named = own.pop("profile", None)
+    profile = profile or named or "tiny"
     if profile not in PROFILES:
         raise ConfigurationError(
-            f"profile {profile!r} is unknown; allowed: {', '.join(PROFILES)}{_nearest(profile, PROFILES)}"
+            f"profile {profile!r} is unknown; allowed: {', '.join(PROFILES)}{_nearest(str(profile), PROFILES)}"
         )
     tree: dict[str, Any] = {}
-    for name in ("base", profile, *overlays):
-        _merge(tree, _read(name))
+    for part in (_read("base"), _read(profile), own, *map(_read, overlays)):
+        _merge(tree, part)
     for key, value in [*_from_environment(env), *(_pair(item) for item in sets)]:
         _put(tree, key, value)
     tree["profile"] = profile
@@ -53,6 +64,19 @@ def _read(name: str) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigurationError(f"overlay {name!r} is unknown; allowed: {', '.join(OVERLAYS)}")
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def _own(path: Path) -> dict[str, Any]:
+    """What this home's classifier is made with, whatever command asks; nothing if the file is not there."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from error
+    if tree is not None and not isinstance(tree, dict):
+        raise ConfigurationError(f"{path} holds {type(tree).__name__}; it needs sections, as configs/base.yaml has")
+    return tree or {}
 
 
 def _merge(into: dict[str, Any], tree: Mapping[str, Any]) -> None:

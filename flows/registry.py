@@ -13,7 +13,7 @@ from tasks.gate import Evidence
 from tasks.versions import Registry
 
 
-def open_registry(profile: str = "tiny", sets: Sequence[str] | None = None) -> Registry:
+def open_registry(profile: str | None = None, sets: Sequence[str] | None = None) -> Registry:
     """The registered model of the settings, with this home's key."""
     session = open_session(profile, sets=sets or ())
     return registry_of(session.settings, session.home, session.store)

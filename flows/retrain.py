@@ -22,7 +22,7 @@ log = logging.getLogger("tingsu")
 @flow(name="retrain", persist_result=False)
 def retrain(
     dataset: str | None = None,
-    profile: str = "tiny",
+    profile: str | None = None,
     overlays: list[str] | None = None,
     sets: list[str] | None = None,
 ) -> dict[str, Any]:
@@ -36,6 +36,10 @@ def retrain(
     chosen = accept.find(session.store, dataset, session.settings.data.family)
     taxonomy = Taxonomy.model_validate_json((session.store.local(chosen.key) / "taxonomy.json").read_bytes())
     run = Run(session.settings, session.store, session.home, chosen, base.resolve(session.settings.train.base_model))
+    if session.settings.profile == "tiny" and not chosen.synthetic:
+        log.warning(
+            "profile tiny is for trying the pipeline; for real calls name yours in %s/settings.yaml", session.home
+        )
     try:
         run.take_up()
         ending = pipeline(run, taxonomy)

@@ -41,8 +41,8 @@ def make_home(place: Path) -> None:
 
 
 def open_session(profile: str | None = None, overlays: Sequence[str] = (), sets: Sequence[str] = ()) -> Session:
-    """Resolve the settings for a profile, overlays and `--set` pairs; the home folder is private to its owner."""
-    settings = load(profile or "tiny", overlays, sets)
+    """Resolve the settings; `profile` as in `sources.load`; the home folder is private to its owner."""
+    settings = load(profile, overlays, sets)
     place = home()
     make_home(place)
     return Session(settings, place)

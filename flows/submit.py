@@ -35,7 +35,7 @@ def submit(
     taxonomy: str | None = None,
     mapping: dict[str, str] | None = None,
     name: str | None = None,
-    profile: str = "tiny",
+    profile: str | None = None,
     sets: list[str] | None = None,
 ) -> dict[str, object]:
     """Check, mask and keep a file of calls. Paths are on the machine that runs the flow.

@@ -1,4 +1,4 @@
-"""The gate: PROMOTE, HOLD or REJECT, from evidence (design.md §3).
+"""The gate: PROMOTE, HOLD or REJECT, from evidence.
 
 Every number is computed again from the stored predictions; a report that does not agree with them is refused.
 """

@@ -53,7 +53,7 @@ def submit(
     ] = None,
     mapping: Annotated[str, typer.Option("--map", help="contract name=your column, comma-separated")] = "",
     name: Annotated[str | None, typer.Option("--name", help="what to call it; default: the file's name")] = None,
-    profile: Profile = "tiny",
+    profile: Profile = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -86,7 +86,7 @@ def pairs(text: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in (item.split("=", 1) for item in items)}
 
 
-def datasets(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
+def datasets(profile: Profile = None, sets: Sets = None, as_json: Json = False) -> None:
     """List the accepted datasets, newest last."""
     from flows.session import open_session
     from tasks import accept

@@ -18,10 +18,10 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
     passes_on = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command(context_settings=passes_on)(test)
-    app.command(context_settings=passes_on)(bench)
+    app.command(context_settings=passes_on, add_help_option=False)(bench)
 
 
-def up(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
+def up(profile: Profile = None, sets: Sets = None, as_json: Json = False) -> None:
     """Start Prefect, a worker, MLflow and the champion's service on this machine."""
     from deploy.operate import stack
     from flows.session import open_session
@@ -110,7 +110,7 @@ def bench(
     from data_contracts.errors import ConfigurationError
 
     known = {path.stem: _first_line(path) for path in sorted((ROOT / "tests" / "bench").glob("[a-z]*.py"))}
-    if name is None:
+    if name in (None, "--help"):
         typer.echo("\n".join(f"{stem:<12} {line}" for stem, line in known.items()))
         return
     if name not in known:

@@ -27,7 +27,7 @@ def demo(
 
 def retrain(
     dataset: Annotated[str | None, typer.Option("--dataset", help="id or its beginning; default: the newest")] = None,
-    profile: Profile = "tiny",
+    profile: Profile = None,
     overlay: Overlay = None,
     sets: Sets = None,
     as_json: Json = False,
@@ -59,7 +59,7 @@ def ending_text(ending: dict[str, Any]) -> str:
     return f"{hops(ending['reports'])}\n\n{bounds(verdict)}\n\n{head}{synthetic}"
 
 
-def models(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
+def models(profile: Profile = None, sets: Sets = None, as_json: Json = False) -> None:
     """List the registered versions, newest first."""
     from flows.commands.tables import models as listed
     from flows.registry import open_registry
@@ -76,7 +76,7 @@ def models(profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) 
     )
 
 
-def compare(a: int, b: int, profile: Profile = "tiny", sets: Sets = None, as_json: Json = False) -> None:
+def compare(a: int, b: int, profile: Profile = None, sets: Sets = None, as_json: Json = False) -> None:
     """Two versions, metric by metric."""
     from flows.commands.tables import columns, number
     from flows.registry import open_registry
@@ -95,7 +95,7 @@ def compare(a: int, b: int, profile: Profile = "tiny", sets: Sets = None, as_jso
 def gate(
     version: int,
     again: Annotated[bool, typer.Option("--again", help="judge its evidence under today's thresholds")] = False,
-    profile: Profile = "tiny",
+    profile: Profile = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:

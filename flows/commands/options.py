@@ -5,7 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-Profile = Annotated[str, typer.Option("--profile", help="tiny, qwen3-0.6b, qwen3-1.7b, qwen3-4b-thinking")]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", help="tiny, qwen3-0.6b, qwen3-1.7b; default: what settings.yaml in TINGSU_HOME names, else tiny"
+    ),
+]
 Overlay = Annotated[list[str] | None, typer.Option("--overlay", help="more settings on top, such as production")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="one setting, section.key=value; may be repeated")]
 Json = Annotated[bool, typer.Option("--json", help="answer in JSON")]

@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 def promote(
     version: int,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check the permit, change nothing")] = False,
-    profile: Profile = "tiny",
+    profile: Profile = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -41,7 +41,7 @@ def rollback(
     to: Annotated[
         int | None, typer.Option("--to", help="the version to go back to: the one before the champion")
     ] = None,
-    profile: Profile = "tiny",
+    profile: Profile = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
@@ -65,7 +65,7 @@ def rollback(
 
 def deploy(
     target: Annotated[str, typer.Option("--target", help="local")] = "local",
-    profile: Profile = "tiny",
+    profile: Profile = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:

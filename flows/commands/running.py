@@ -16,7 +16,7 @@ from flows.environment import await_server, is_up, keep_events, prepare
 from flows.session import Session, open_session
 
 
-def flow_of(name: str, profile: str, sets: Sequence[str] | None) -> Callable[..., Any]:
+def flow_of(name: str, profile: str | None, sets: Sequence[str] | None) -> Callable[..., Any]:
     """The flow `flows.<name>.<name>`, imported after its environment is set.
 
     Raises:

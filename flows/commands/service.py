@@ -24,7 +24,7 @@ def serve(
     evaluation: Annotated[
         bool, typer.Option("--evaluation", help="serve a bundle without verdict, on loopback, marked")
     ] = False,
-    profile: Profile = "tiny",
+    profile: Profile = None,
     sets: Sets = None,
 ) -> None:
     """Serve one bundle in the foreground until SIGTERM."""
@@ -47,7 +47,7 @@ def serve(
     raise typer.Exit(main([*argv, *options, *(["--evaluation"] if evaluation else [])]))
 
 
-def _champion(profile: str, sets: list[str] | None) -> tuple[Path, list[str]]:
+def _champion(profile: str | None, sets: list[str] | None) -> tuple[Path, list[str]]:
     from data_contracts.errors import GateRefused
     from deploy import bundle
     from flows.registry import open_registry

@@ -59,6 +59,11 @@ def test_a_mistake_is_one_sentence_and_its_exit_code(
     assert "Traceback" not in found.stderr
 
 
+def test_help_of_a_benchmark_is_the_benchmarks_own(tmp_path: Path) -> None:
+    assert "gate" in tingsu("bench", home=tmp_path).stdout
+    assert "--pairs" in tingsu("bench", "gate", "--help", home=tmp_path).stdout
+
+
 def test_a_mistyped_environment_setting_is_refused(tmp_path: Path) -> None:
     found = tingsu("datasets", home=tmp_path, env={"TINGSU_TRAIN__RANKS": "4"})
 
