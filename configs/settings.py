@@ -104,7 +104,7 @@ class TrainSettings(Section):
     gradient_checkpointing: bool = False
     checkpoint_steps: int = Field(default=50, ge=1)
     processes: Annotated[int, PLACE] = Field(default=1, ge=1, le=64, exclude=True)
-    seed: int = 7
+    seed: int = Field(default=7, ge=0, lt=2**31)
 
 
 class CalibrateSettings(Section):
@@ -173,7 +173,7 @@ class GateSettings(Section):
     approval: bool = False
     leak_jaccard: float = Field(default=0.9, gt=0.5, le=1)
     max_gold_looks: int = Field(default=20, ge=1)
-    seed: int = 11
+    seed: int = Field(default=11, ge=0, lt=2**31)
 
 
 class ServeSettings(Section):

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from configs.settings import Settings
 from data_contracts.artifacts import Verdict
 from data_contracts.errors import GateRefused
-from deploy import bundle, signing
+from deploy import signing
 from flows.run import registry_of
 from flows.session import open_session
-from tasks import cited, judge, registry, stages, versions
-from tasks.gate import Evidence
+from tasks import cited, gate, judge, registry, stages, versions
 from tasks.versions import Registry
 
 
@@ -26,7 +25,7 @@ def judge_again(at: Registry, version: int, settings: Settings) -> Verdict:
         GateRefused: the evidence is missing or edited, or is about another champion than today's.
     """
     found = versions.get(at, version)
-    evidence = Evidence.model_validate_json(cited.read(at.store, found.bundle, stored_verdict(at, version)))
+    evidence = gate.reread(cited.read(at.store, found.bundle, stored_verdict(at, version)))
     champion = versions.champion(at)
     rival = champion.bundle.digest if champion else None
     if rival not in (evidence.champion_bundle, found.bundle.digest):
@@ -51,9 +50,6 @@ def stored_verdict(at: Registry, version: int) -> Verdict:
         GateRefused: there is none, or it was changed.
     """
     found = versions.get(at, version)
-    raw = at.store.read(f"{found.bundle.key}.attest/{bundle.VERDICT}")
-    if raw is None:
-        raise GateRefused(f"version {version} has no verdict in the store; run ./tingsu retrain on its dataset again")
-    verdict = Verdict.model_validate_json(raw)
+    verdict = versions.stored_verdict(at, found)
     signing.authenticate(verdict, found.bundle.digest, at.trusted_key)
     return verdict

@@ -68,12 +68,21 @@ def plain(value: object) -> str | None:
     if value is None or value == "" or value != value:
         return None
     if isinstance(value, str):
-        return value if value.strip() else None
+        return _whole(value) if value.strip() else None
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, dict)) else str(value)
+    return _whole(json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, dict)) else str(value))
+
+
+def _whole(text: str) -> str:
+    """The text, half a surrogate pair (an export that was cut) as U+FFFD, which the contract finds row by row."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def as_text(series: "pl.Series") -> "pl.Series":

@@ -60,6 +60,20 @@ class Evidence(Frozen):
     gold_looks: int = 1
 
 
+def reread(evidence: bytes) -> Evidence:
+    """Evidence as it was kept.
+
+    Raises:
+        GateRefused: another version of Tingsu kept it, in another form.
+    """
+    try:
+        return Evidence.model_validate_json(evidence)
+    except ValueError as error:
+        raise GateRefused(
+            "the evidence is of another version of Tingsu; run ./tingsu retrain on its dataset"
+        ) from error
+
+
 def judge(evidence: Evidence, store: Store) -> Verdict:
     """Judge the served form of a candidate; unsigned (`deploy/bundle.py` signs).
 

@@ -49,7 +49,7 @@ class Group:
         import torch
 
         if self.size > 1:
-            torch.manual_seed((seed << 40) + step * self.size + self.rank)
+            torch.manual_seed((seed << 32) + step * self.size + self.rank)
 
     def add_up(self, parameters: Iterable[Any], *numbers: "Tensor") -> list["Tensor"]:
         """Replace the gradients by their sums over the group; the sums of the numbers, each shape (), in order.

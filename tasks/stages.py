@@ -76,16 +76,26 @@ def run(store: Store, key: str, kind: type[R], step: Callable[[Work], R]) -> Out
     `step` gets a Work with an empty `out`; a crash leaves nothing under `key`, and `scratch` as it was.
     """
     with lock.held(store.scratch("locks") / f"{key.replace('/', '-')}.lock"):  # one process a stage at a time
-        return finished(store, key, kind) or _perform(store, key, step)
+        found = finished(store, key, kind)
+        if found is not None:
+            return found
+        seconds = _perform(store, key, step)
+        kept = finished(store, key, kind)  # another machine may have been first, and its files count
+        if kept is None:
+            raise BundleCorrupt(
+                f"{key} was stored and cannot be read back; check the disk or the bucket, then run again"
+            )
+        return Outcome(kept.result, key, seconds, reused=False)
 
 
-def _perform(store: Store, key: str, step: Callable[[Work], R]) -> Outcome[R]:
+def _perform(store: Store, key: str, step: Callable[[Work], R]) -> float:
     scratch = store.scratch(key)
     with disk.explained(scratch):
         return _work(store, key, step, scratch)
 
 
-def _work(store: Store, key: str, step: Callable[[Work], R], scratch: Path) -> Outcome[R]:
+def _work(store: Store, key: str, step: Callable[[Work], R], scratch: Path) -> float:
+    """Do the work and store it; its seconds."""
     out = scratch / "out"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -99,7 +109,7 @@ def _work(store: Store, key: str, step: Callable[[Work], R], scratch: Path) -> O
     (out / RECORD).write_text(record.model_dump_json(indent=1), encoding="utf-8")
     store.commit(out, key)
     shutil.rmtree(scratch, ignore_errors=True)
-    return Outcome(result, key, seconds, reused=False)
+    return seconds
 
 
 def finished(store: Store, key: str, kind: type[R]) -> Outcome[R] | None:

@@ -144,18 +144,30 @@ def verdict_of(at: Registry, version: Version) -> Verdict:
         GateRefused: there is none, it is not PROMOTE, its signature does not hold for this bundle, or its evidence changed.
     """
     _refuse_other_bundle(at, version)
-    data = at.store.read(f"{version.bundle.key}.attest/{bundles.VERDICT}")
-    if data is None:
-        raise GateRefused(
-            f"version {version.version} (bundle {version.bundle.digest[:12]}) has no verdict; gate it first"
-        )
-    try:
-        verdict = Verdict.model_validate_json(data)
-    except ValueError as error:
-        raise GateRefused(f"the verdict of version {version.version} cannot be read; gate it again") from error
+    verdict = stored_verdict(at, version)
     bundles.verify(verdict, version.bundle.digest, at.trusted_key)
     cited.read(at.store, version.bundle, verdict)
     return verdict
+
+
+def stored_verdict(at: Registry, version: Version) -> Verdict:
+    """What lies beside the bundle, whatever it says; its signature is not checked here.
+
+    Raises:
+        GateRefused: there is none, or it cannot be read.
+    """
+    data = at.store.read(f"{version.bundle.key}.attest/{bundles.VERDICT}")
+    if data is None:
+        raise GateRefused(
+            f"version {version.version} (bundle {version.bundle.digest[:12]}) has no verdict; run ./tingsu retrain on "
+            "its dataset again"
+        )
+    try:
+        return Verdict.model_validate_json(data)
+    except ValueError as error:
+        raise GateRefused(
+            f"the verdict of version {version.version} cannot be read; run ./tingsu retrain on its dataset again"
+        ) from error
 
 
 def _refuse_other_bundle(at: Registry, version: Version) -> None:
