@@ -47,8 +47,7 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     else:
         verdict = judge(trial, evidence, reigning)
         version = record(run.registry, run.candidate(bundle, verdict, reports, driven.speed))
-    is_free = verdict.decision == "PROMOTE" and not s.gate.approval
-    live = go_live(run.registry, version.version, s) if is_free else None
+    live = go_live(run.registry, version.version, s) if run.may_release(verdict) else None
     return Ending(
         dataset_id=run.dataset.id,
         bundle=bundle,

@@ -33,7 +33,7 @@ from deploy.operate import processes
 from deploy.operate.stack import TRACKING
 from deploy.signing import keypair, public_key
 from deploy.store import Store
-from tasks import awq, gate, rollout, trace, train
+from tasks import awq, gate, permit, rollout, trace, train
 from tasks.gate import Evidence
 from tasks.registry import Candidate, audit
 from tasks.stages import Outcome
@@ -88,6 +88,15 @@ class Run:
         for sentence in audit(self.registry):
             log.warning(sentence)
         rollout.find(s, self.home)
+
+    def may_release(self, verdict: Verdict) -> bool:
+        """Whether nobody has to be asked: PROMOTE, no approval is called for, and the thresholds are the champion's."""
+        if verdict.decision != "PROMOTE" or self.settings.gate.approval:
+            return False
+        differs = permit.loosened(self.registry, verdict)
+        if differs:
+            log.warning("not released: the candidate %s: ./tingsu promote V --new-thresholds 'REASON'", differs)
+        return differs is None
 
     def note(self, title: str, outcome: Outcome[Any]) -> None:
         """Say a finished stage on one line and log it; a run that finds everything done opens no MLflow run."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from data_contracts.artifacts import Verdict
 from data_contracts.errors import GateRefused
 from deploy import bundle as bundles
-from tasks import versions
+from tasks import history, versions
 from tasks.versions import Registry
 
 CLOCKS_DIFFER = timedelta(minutes=10)  # between the machine of the gate and this one
@@ -16,7 +16,7 @@ def permit(at: Registry, version: int) -> Verdict:
 
     Raises:
         GateRefused: no valid signed PROMOTE for exactly this bundle, or one against another champion, under other
-            thresholds or of another time than today's.
+            thresholds (than today's, or than the champion's without a reason) or of another time than today's.
         BundleCorrupt: the bundle's files do not match its digest.
         ConfigurationError: no such version.
     """
@@ -27,6 +27,9 @@ def permit(at: Registry, version: int) -> Verdict:
     if sitting and sitting.version == version:
         return verdict
     _refuse_other_standard(at, version, verdict)
+    differs = loosened(at, verdict)
+    if differs and not at.new_thresholds:
+        raise GateRefused(f"version {version} {differs}: ./tingsu promote {version} --new-thresholds 'REASON'")
     if sitting and verdict.champion_bundle != sitting.bundle.digest:
         judged = f"champion bundle {verdict.champion_bundle[:12]}" if verdict.champion_bundle else "no champion"
         raise GateRefused(
@@ -34,6 +37,28 @@ def permit(at: Registry, version: int) -> Verdict:
             f"(bundle {sitting.bundle.digest[:12]}); judge it again: `./tingsu retrain` on its dataset"
         )
     return verdict
+
+
+def loosened(at: Registry, verdict: Verdict) -> str | None:
+    """Whether a verdict is by other thresholds than the champion's was when it was promoted: what to say of it, or None.
+
+    A gate that fits its thresholds to the candidate promotes anything, so a person has to say why; the history keeps it.
+    """
+    entry = versions.standing(at)
+    if entry is None:
+        return None
+    told = [e.event for e in history.read(at.home)[: entry.number] if e.event.kind == "recorded"]
+    own = [e.detail["verdict"] for e in told if e.version == entry.event.version]
+    if not own:
+        return None
+    before = Verdict.model_validate(own[-1])
+    if (before.profile, before.thresholds_digest) == (verdict.profile, verdict.thresholds_digest):
+        return None
+    return (
+        f"was judged under profile {verdict.profile!r} and thresholds {verdict.thresholds_digest[:12]}, the champion, version "
+        f"{entry.event.version}, under {before.profile!r} and {before.thresholds_digest[:12]}; if they are meant to change, "
+        "say why, and the history keeps it"
+    )
 
 
 def _refuse_other_standard(at: Registry, version: int, verdict: Verdict) -> None:

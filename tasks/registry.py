@@ -225,7 +225,8 @@ def _predecessor(at: Registry, version: int) -> int | None:
 
 def _move(at: Registry, kind: Kind, target: Version, previous: int | None) -> None:
     left = versions.sitting(at)
-    _remember(at, kind, target, {"previous_version": previous, "left_version": left.version if left else None})
+    detail: dict[str, object] = {"previous_version": previous, "left_version": left.version if left else None}
+    _remember(at, kind, target, detail | ({"new_thresholds": at.new_thresholds} if at.new_thresholds else {}))
     _mirror(at, target.version, previous)
 
 

@@ -32,13 +32,17 @@ class Standard:
 
 @dataclass(frozen=True)
 class Registry:
-    """The registered model, the store its bundles lie in, whose verdicts count and by which standard, and who acts."""
+    """The registered model, the store its bundles lie in, whose verdicts count and by which standard, and who acts.
+
+    `new_thresholds`: why the next champion may be judged by other thresholds than this one was; empty: it may not.
+    """
 
     tracker: Tracker
     store: Store
     trusted_key: str
     today: Standard
     by: str = "pipeline"
+    new_thresholds: str = ""
 
     @property
     def home(self) -> Path:

@@ -53,7 +53,7 @@ def ending_text(ending: dict[str, Any]) -> str:
     verdict, release = ending["verdict"], ending["release"]
     where = f"live at {release['endpoint']}" if release else "not released"
     if verdict["decision"] == "PROMOTE" and not release:
-        where = f"waits for approval: ./tingsu promote {ending['version']['version']}"
+        where = f"waits for a person: ./tingsu promote {ending['version']['version']}"
     synthetic = "\nMeasured on synthetic calls; says nothing about real ones." if verdict["synthetic"] else ""
     head = f"{verdict['decision']}: version {ending['version']['version']}, {where}\n{verdict['sentence_en']}\n{verdict['sentence_zh']}"
     return f"{hops(ending['reports'])}\n\n{bounds(verdict)}\n\n{head}{synthetic}"

@@ -16,17 +16,22 @@ def add_to(app: typer.Typer) -> None:
 def promote(
     version: int,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check the permit, change nothing")] = False,
+    new_thresholds: Annotated[
+        str, typer.Option("--new-thresholds", metavar="REASON", help="why they are not those of the champion's verdict")
+    ] = "",
     profile: Profile = None,
     sets: Sets = None,
     as_json: Json = False,
 ) -> None:
     """Release a version whose verdict is PROMOTE, and make it the champion."""
+    from dataclasses import replace
+
     from flows import release
     from flows.registry import open_registry
     from flows.session import open_session
     from tasks import registry
 
-    at = open_registry(profile, sets)
+    at = replace(open_registry(profile, sets), new_thresholds=new_thresholds)
     if dry_run:
         verdict = registry.permit(at, version)
         of = f"bundle {verdict.bundle_digest[:12]}, verdict of {verdict.created_at}"

@@ -213,6 +213,21 @@ def test_thresholds_loosened_after_the_fact_are_refused_and_the_way_on_is_named(
     assert permit.permit(strict, 1).profile == "tiny"  # the champion stays the champion
 
 
+def test_thresholds_fitted_to_a_candidate_need_a_reason_that_the_history_keeps(tmp_path: Path) -> None:
+    at = released.place(tmp_path)
+    add(at, "one")
+    registry.promote(at.registry, 1)
+    released.after(at, version(at, 1), "two", thresholds_digest="5" * 64)
+    loose = replace(at.registry, today=Standard("tiny", "5" * 64))
+
+    with pytest.raises(GateRefused, match=r"promote 2 --new-thresholds"):
+        registry.promote(loose, 2)
+    registry.promote(replace(loose, new_thresholds="the board asked for recall"), 2)
+
+    assert history.read(at.home)[-1].event.detail["new_thresholds"] == "the board asked for recall"
+    assert permit.loosened(loose, versions.verdict_of(loose, version(at, 2))) is None
+
+
 def test_who_releases_is_no_threshold() -> None:
     asked = SETTINGS.gate
 
