@@ -40,6 +40,15 @@ def retrain(
         log.warning(
             "profile tiny is for trying the pipeline; for real calls name yours in %s/settings.yaml", session.home
         )
+    with run.alone():
+        ending = carried_out(run, taxonomy)
+    await_server()
+    publish(ending)
+    return ending.model_dump(mode="json")
+
+
+def carried_out(run: Run, taxonomy: Taxonomy) -> Ending:
+    """The pipeline; its MLflow run ends as it does."""
     try:
         run.take_up()
         ending = pipeline(run, taxonomy)
@@ -47,13 +56,11 @@ def retrain(
         if run.mlflow is not None:
             with suppress(StoreUnavailable):  # the first error is the one to tell
                 status: Status = "FAILED" if isinstance(error, Exception) else "KILLED"
-                tracker(session.settings, session.home).finish(run.mlflow, status)
+                tracker(run.settings, run.home).finish(run.mlflow, status)
         raise
     if run.mlflow is not None:
-        tracker(session.settings, session.home).finish(run.mlflow)
-    await_server()
-    publish(ending)
-    return ending.model_dump(mode="json")
+        tracker(run.settings, run.home).finish(run.mlflow)
+    return ending
 
 
 def publish(ending: Ending) -> None:

@@ -6,7 +6,8 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from data_contracts.errors import ConfigurationError
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
-from deploy.operate import processes
+from deploy.operate import lock, processes
 from deploy.operate.stack import TRACKING
 from deploy.signing import keypair, public_key
 from deploy.store import Store
@@ -119,6 +120,18 @@ class Run:
             speed=speed,
             seconds={title: outcome.seconds for title, outcome in self.notes},
         )
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One process a run: the same retrain asked for twice is done once, and the second finds it done."""
+        path = self.home / "runs" / f"{self._key[:16]}.lock"
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lock.held(path, wait=False))
+            except BlockingIOError:
+                log.warning("the same retrain runs already (pid %s); waiting for it", lock.holder(path))
+                stack.enter_context(lock.held(path))
+            yield
 
     def take_up(self) -> None:
         """Go on with the MLflow run that a killed start of this very run left open, if there is one."""

@@ -27,7 +27,6 @@ def both(at: Stack, *words: str) -> list[tuple[int, str, list[str]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="the later of two releases is refused (exit 1) while the first rolls out")
 def test_two_submits_and_two_retrains_at_once_do_each_stage_once_and_answer_the_same(tmp_path: Path) -> None:
     with stack(tmp_path) as at:
         at.run("sample", "--calls", "600", "--out", str(tmp_path / "calls.jsonl"))
