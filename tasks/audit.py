@@ -77,7 +77,9 @@ def _cut_off(entry: Entry | None, live: int) -> tuple[str, ...]:
     if number == live:
         return ()
     now = f"version {number}" if number is not None else "none"
-    return (f"version {live} is live, the champion is {now}: a release was cut off; `./tingsu promote {live}` ends it",)
+    back = entry is not None and entry.event.detail.get("previous_version") == live
+    ends = f"`./tingsu {'rollback --to' if back else 'promote'} {live}` ends it"
+    return (f"version {live} is live, the champion is {now}: a release was cut off; {ends}",)
 
 
 def _mirror(server: str, name: str) -> tuple[Mapping[str, int] | None, str]:

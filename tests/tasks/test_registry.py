@@ -10,7 +10,7 @@ import pytest
 from data_contracts.artifacts import Version
 from data_contracts.errors import BundleCorrupt, ConfigurationError, GateRefused
 from deploy import bundle as bundles
-from tasks import history, registry, why
+from tasks import audit, history, registry, why
 from tests.tasks import released
 from tests.tasks.released import Place, add, after, aliases
 
@@ -210,3 +210,14 @@ def test_the_record_says_who_and_a_rollback_verifies_too(at: Place) -> None:
     with pytest.raises(GateRefused, match="no verdict"):
         registry.rollback(at.registry)
     assert aliases(at)["champion"] == 2
+
+
+def test_a_glance_without_a_tracking_server_tells_what_is_live_but_not_the_champion_and_what_ends_it(at: Place) -> None:
+    one = add(at, "one")
+    registry.promote(at.registry, 1)
+    after(at, one, "two")
+    registry.promote(at.registry, 2)
+
+    assert audit.glance(at.registry, 2) == ()
+    assert "`./tingsu rollback --to 1` ends it" in audit.glance(at.registry, 1)[0]
+    assert "`./tingsu promote 3` ends it" in audit.glance(at.registry, 3)[0]
