@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 
 from configs.settings import Settings
 from data_contracts.artifacts import Release, Version
-from data_contracts.errors import GateRefused, StoreUnavailable, TingsuError
+from data_contracts.errors import StoreUnavailable, TingsuError
 from tasks import history, registry, rollout, versions
 from tasks.versions import Registry
 
@@ -39,8 +39,6 @@ def rollback(at: Registry, settings: Settings, to: int | None = None) -> tuple[V
         GateRefused: there is no previous champion, or it is not `to`; nothing was touched.
     """
     target = versions.returning(at, to)
-    if target is None:
-        raise GateRefused(f"{at.name} has no previous version to return to; ./tingsu promote V chooses one")
     with witnessed(at):
         record = rollout.status(settings, at.home)[0]
         if any(placed and placed.version == target.version for placed in (record.live, record.previous)):

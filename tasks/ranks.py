@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_contracts import errors
 from data_contracts.errors import ResourceInsufficient, TingsuError
+from tasks import cores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,9 +114,8 @@ def run(module: str, plan: str, size: int, folder: Path) -> dict[str, float]:
 
 
 def _start(module: str, folder: Path, rank: int, size: int) -> "subprocess.Popen[bytes]":
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "PYTHONPATH": str(ROOT)}
-    env = {"OMP_NUM_THREADS": str(max(1, cores // size)), **os.environ, **own}
+    env = {"OMP_NUM_THREADS": str(max(1, cores.usable() // size)), **os.environ, **own}
     return subprocess.Popen([sys.executable, "-P", "-m", module, str(folder), TIED], env=env, stdin=subprocess.PIPE)
 
 

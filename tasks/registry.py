@@ -164,8 +164,6 @@ def rollback(at: Registry, to: int | None = None) -> Version:
     """
     with history.locked(at.home, "registry"):
         target, sitting = returning(at, to), versions.sitting(at)
-        if target is None:
-            raise GateRefused(f"{at.name} has no previous version to return to; `./tingsu promote V` chooses one")
         verdict_of(at, target)
         bundles.open(bundles.place(at.store, target.bundle))
         if sitting and sitting.version == target.version:

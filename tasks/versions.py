@@ -106,18 +106,21 @@ def previous(at: Registry) -> Version | None:
     return get(at, number) if isinstance(number, int) else None
 
 
-def returning(at: Registry, to: int | None = None) -> Version | None:
-    """What a rollback makes the champion, or None if there is nothing to return to.
+def returning(at: Registry, to: int | None = None) -> Version:
+    """What a rollback makes the champion.
 
     Without `to` it leaves the newest promotion, and after a rollback stays there: the same command again, because the
     first was killed or nobody knows, must not go back twice.
 
     Raises:
-        GateRefused: `to` is neither the version before the champion nor the champion.
+        GateRefused: there is nothing to return to, or `to` is neither the version before the champion nor the champion.
     """
     entry, before = standing(at), previous(at)
     if to is None:
-        return sitting(at) if entry and entry.event.kind == "rolled_back" else before
+        found = sitting(at) if entry and entry.event.kind == "rolled_back" else before
+        if found is None:
+            raise GateRefused(f"{at.name} has no previous version to return to; `./tingsu promote V` chooses one")
+        return found
     there = {entry.event.version if entry else None, before.version if before else None} - {None}
     if to not in there:
         raise GateRefused(
