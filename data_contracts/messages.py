@@ -212,9 +212,9 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     # gate: the verdict
     "gate_looks": (
-        "This gold set has now judged {looks} candidates, more than {limit}: with every look a lucky one is likelier. "
+        "{looks} candidates have now answered this gold set, more than {limit}: with every look a lucky one is likelier. "
         "Label a new gold set (a new data.family).",
-        "该黄金集已评判过 {looks} 个候选，超过 {limit} 个：看得越多，越可能有侥幸通过的；请换一套新的黄金集（新的 data.family）。",
+        "已有 {looks} 个候选回答过该黄金集，超过 {limit} 个：看得越多，越可能有侥幸通过的；请换一套新的黄金集（新的 data.family）。",
     ),
     "not_comparable": (
         "not comparable: {a} and {b} were measured with different {what_en}; score both on the same gold calls.",

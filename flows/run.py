@@ -197,6 +197,7 @@ class Trial:
             quantization=s.quantize.serve,
             reports=dict(reports),
             speed=speed,
+            adapter=adapter.digest,
             trained_on=adapter.trained_on,
         )
 

@@ -41,8 +41,8 @@ AGAINST: tuple[Against, ...] = ("champion", "baseline")
 
 class Evidence(Frozen):
     """What the gate judges. `reports`: hop → report on gold, "served" among them. `champion`: the champion re-scored on
-    the same gold calls. `trained_on`: side → SHA-256 of the file that the training read. `gold_looks`: how many candidates
-    this gold set has judged, this one included."""
+    the same gold calls. `adapter`: digest of what was trained. `trained_on`: side → SHA-256 of the file that the training
+    read. `gold_looks`: how many candidates have answered this gold set, this one included (tasks/looks.py)."""
 
     taxonomy: Taxonomy
     splits: Splits
@@ -54,6 +54,7 @@ class Evidence(Frozen):
     quantization: Form
     reports: dict[Hop, Report]
     speed: Speed
+    adapter: str
     trained_on: dict[Side, str]
     champion: Report | None = None
     champion_bundle: str | None = None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data_contracts.artifacts import Verdict
 from deploy import bundle
-from tasks import cited, gate
+from tasks import cited, gate, looks
 from tasks.gate import Evidence
 from tasks.stages import Work
 
@@ -15,14 +15,8 @@ def judge(evidence: Evidence, trusted: str, home: Path, *, work: Work) -> Verdic
     Raises:
         GateRefused, ConfigurationError, BundleCorrupt: as `gate.judge`.
     """
-    seen = evidence.model_copy(update={"gold_looks": _look(evidence, work)})
+    count = looks.judged(work.store, evidence.splits.gold_digest, evidence.adapter, evidence.bundle.digest)
+    seen = evidence.model_copy(update={"gold_looks": count})
     verdict = gate.judge(seen, work.store)
     cited.keep(work.store, seen.bundle, seen.model_dump_json().encode())
     return bundle.sign(verdict, bundle.keypair(home))
-
-
-def _look(evidence: Evidence, work: Work) -> int:
-    """How many bundles this gold set has judged, this one included; looking twice at the same bundle counts once."""
-    place = f"looks/{evidence.splits.gold_digest}"
-    work.store.write(f"{place}/{evidence.bundle.digest}", evidence.bundle.digest.encode())
-    return len(list(work.store.keys(place)))

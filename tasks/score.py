@@ -15,7 +15,7 @@ from data_contracts.taxonomy import Taxonomy
 from deploy.engines import Engine, Scores
 from deploy.engines.transformers import TransformersEngine
 from deploy.tokenizer import Tokens
-from tasks import merge
+from tasks import looks, merge
 from tasks.stages import Work
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def score(
     """
     import polars as pl
 
+    if isinstance(model, Adapter) and "gold" in sides:
+        looks.answered(work.store, splits.gold_digest, model.digest)  # before any answer can be read
     tokens = Tokens.load(_tokenizer(model, work))
     codes = taxonomy.code_ids(tokens)
     engine = _engine(model, serve, work)

@@ -1,9 +1,11 @@
 """Fine-tunes a base model by LoRA to answer a call with its category's code."""
 
 import importlib.util
+import logging
 import shutil
 import sys
 from collections import Counter
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ from tasks.batches import category_weights, encode_side
 from tasks.progress import Meter
 from tasks.ranks import Group
 from tasks.stages import Work
-from tasks.trainer import Lesson, evaluations, exhausted, history_of, last_checkpoint, trainer
+from tasks.trainer import Lesson, checkpoints, evaluations, exhausted, history_of, last_checkpoint, trainer
+
+log = logging.getLogger("tingsu")
 
 
 class Plan(Frozen):
@@ -81,7 +85,7 @@ def fit(splits: Splits, base: Base, prompt: Prompt, taxonomy: Taxonomy, settings
         taxonomy=taxonomy,
         settings=settings,
         scratch=work.scratch,
-        checkpoint=last_checkpoint(work.scratch / "checkpoints"),
+        checkpoint=_resumed(work.scratch / "checkpoints"),
     )
     done = _logged(plan.checkpoint)
     pace = {"tokens_per_s": 0.0, "steps": 0.0}
@@ -101,6 +105,16 @@ def fit(splits: Splits, base: Base, prompt: Prompt, taxonomy: Taxonomy, settings
         created_at=stages.now(),
         trained_on=trained_on,
     )
+
+
+def _resumed(folder: Path) -> Path | None:
+    """The checkpoint to go on from; those passed over are named."""
+    whole = last_checkpoint(folder)
+    skipped = [c.name for c in takewhile(lambda c: c != whole, checkpoints(folder))]
+    if skipped:
+        goes_on = f"goes on from {whole.name}" if whole else "starts again"
+        log.warning("%s: not whole (killed while saving, or damaged since); training %s", ", ".join(skipped), goes_on)
+    return whole
 
 
 def _digests(splits: Splits, work: Work) -> dict[Side, str]:

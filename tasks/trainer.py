@@ -227,8 +227,12 @@ def watch(settings: TrainSettings, batches: int, meter: Meter, line: Line | None
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end and is as it was written."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
-    return next((p for p in found if is_whole(p)), None)
+    return next((p for p in checkpoints(folder) if is_whole(p)), None)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Whole or not, the newest first."""
+    return sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True)
 
 
 def is_whole(checkpoint: Path) -> bool:

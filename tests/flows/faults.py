@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +14,10 @@ import yaml
 
 from data_contracts.samples import generate
 from data_contracts.taxonomy import DEFAULT
+from tests.killer import PLAN, Plan
+from tests.tiny import write_base
+
+ROOT = Path(__file__).parent.parent.parent
 
 Do = Callable[["Scene"], None]
 
@@ -206,6 +213,20 @@ def one_dataset(scene: Scene, first_code: str = "A") -> None:
     FolderStore(scene.home / "store").commit(made, DATASET.key)
 
 
+def checkpoint_damaged(scene: Scene) -> None:
+    """A training that was killed after two checkpoints, of which the newer one has lost its last byte since."""
+    lines("calls.jsonl")(scene)
+    write_base(scene.folder / "base")
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TINGSU_HOME": str(scene.home)}
+    env |= {"PREFECT_API_URL": scene.places["prefect"], PLAN: json.dumps(Plan(r"open w .*/checkpoint-6/"))}
+    submit, retrain = ([*words.format(**scene.places).split()] for words in (SUBMIT, RETRAIN))
+    for module, words, code in (("flows", submit, 0), ("tests.killer", ["flows", *retrain], -9)):
+        done = subprocess.run([sys.executable, "-P", "-m", module, *words], env=env, capture_output=True, text=True)
+        assert done.returncode == code, done.stdout + done.stderr
+    (file,) = (scene.home / "store").rglob("checkpoint-4/adapter_model.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+
+
 def keep(count: int) -> Callable[[list[dict[str, object]]], list[dict[str, object]]]:
     return lambda records: records[:count]
 
@@ -229,6 +250,7 @@ def second_line_broken(scene: Scene) -> None:
 SUBMIT = "submit {folder}/calls.jsonl"
 OWN = SUBMIT + " --taxonomy {folder}/taxonomy.yaml"
 DEAD = "http://127.0.0.1:9"
+RETRAIN = "retrain --set train.base_model={folder}/base --set train.epochs=1 --set train.checkpoint_steps=2"
 
 FAULTS = (
     # a file of calls
@@ -446,6 +468,15 @@ FAULTS = (
         2,
         "speed",
         one_dataset,
+        slow=True,
+    ),
+    Fault(
+        "checkpoint damaged",
+        RETRAIN,
+        3,
+        "checkpoint-4: not whole (killed while saving, or damaged since); training goes on from checkpoint-2",
+        checkpoint_damaged,
+        answers=True,
         slow=True,
     ),
     Fault(

@@ -20,7 +20,7 @@ from deploy.store import LISTING, sha256_file
 from flows import release
 from flows.commands import tables
 from flows.registry import judge_again
-from tasks import gate, history, judge, permit, registry, rollout, versions, why
+from tasks import gate, history, judge, looks, permit, registry, rollout, versions, why
 from tasks.compare import compare
 from tasks.stages import Work
 from tasks.versions import Standard
@@ -318,13 +318,14 @@ def test_an_id_of_a_gold_call_with_other_words_and_customer_does_not_train(tmp_p
 # Looks at gold
 
 
-def judged(scored: Scored, home: Path, digest: str, limit: int = 20) -> str:
+def judged(scored: Scored, home: Path, digest: str, limit: int = 20, adapter: str = "") -> str:
     evidence = evidence_of(scored, 0.97)
     settings = evidence.settings.model_copy(update={"max_gold_looks": limit})
     bundle = evidence.bundle.model_copy(update={"digest": digest, "key": f"bundles/{digest}"})
     work = Work(scored.store, "stages/judge/x", home, home)
     bundles.keypair(home)
-    asked = evidence.model_copy(update={"settings": settings, "bundle": bundle})
+    trained = adapter or digest[::-1]
+    asked = evidence.model_copy(update={"settings": settings, "bundle": bundle, "adapter": trained})
     verdict = judge.judge(asked, bundles.public_key(home), home, work=work)
     return f"{verdict.gold_looks} {verdict.sentence_en} {verdict.sentence_zh}"
 
@@ -336,10 +337,10 @@ def test_every_candidate_that_looks_at_gold_is_counted_once_and_too_many_are_war
     third = judged(scored, tmp_path / "home", "c" * 64, limit=2)
 
     assert [text[0] for text in first] == ["1", "1", "2", "2"]
-    assert not any("has now judged" in text for text in first)
+    assert not any("have now answered" in text for text in first)
     assert third.startswith("3 ")
-    assert "has now judged 3 candidates, more than 2" in third
-    assert "已评判过 3 个候选" in third
+    assert "3 candidates have now answered this gold set, more than 2" in third
+    assert "已有 3 个候选回答过" in third
 
 
 def test_a_look_whose_run_was_killed_counts_and_its_rerun_does_not(
@@ -356,14 +357,26 @@ def test_a_look_whose_run_was_killed_counts_and_its_rerun_does_not(
     assert judged(scored, tmp_path / "home", "b" * 64)[0] == "2"
 
 
+def test_a_candidate_that_answered_gold_and_was_dropped_before_its_verdict_counts(
+    scored: Scored, tmp_path: Path
+) -> None:
+    gold = scored.splits.gold_digest
+    for dropped in ("one", "two", "two"):
+        looks.answered(scored.store, gold, dropped)
+
+    assert judged(scored, tmp_path / "home", "a" * 64, adapter="three")[0] == "3"
+    assert judged(scored, tmp_path / "home", "b" * 64, adapter="three")[0] == "4"  # another form of the same adapter
+    assert judged(scored, tmp_path / "home", "c" * 64, adapter="one")[0] == "4"  # which was counted when it answered
+
+
 def test_looks_are_shown_where_versions_and_reasons_are(at: Place) -> None:
-    run = released.candidate(at, released.bundle(at, "often"), gold_looks=37, sentence_en="has now judged 37")
+    run = released.candidate(at, released.bundle(at, "often"), gold_looks=37, sentence_en="37 have now answered")
     number = registry.record(at.registry, run).version
     listed = tables.models(versions.models(at.registry))
 
     assert "37" in listed.splitlines()[1].split()
     assert "looks at this gold set so far: 37" in why.answer(at.home, number)
-    assert "has now judged 37" in why.answer(at.home, number)
+    assert "37 have now answered" in why.answer(at.home, number)
 
 
 # Not comparable

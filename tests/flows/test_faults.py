@@ -106,7 +106,7 @@ def test_a_fault_is_one_sentence_and_its_exit_code_and_costs_nothing_done(fault:
     kept = everything(scene.home)
     found = tingsu(fault, scene)
     said = [line for line in found.stderr.splitlines() if line.startswith("tingsu: ")]
-    told = said[0] if said else found.stdout
+    told = said[0] if said else found.stdout + found.stderr
 
     assert found.returncode == fault.code, found.stdout + found.stderr
     assert fault.sentence.format(**scene.places) in told

@@ -187,6 +187,7 @@ def evidence_of(scored: Scored, right: float, **changes: Any) -> Evidence:
         "quantization": "int8",
         "reports": reports,
         "speed": SPEED,
+        "adapter": "a" * 64,
         "trained_on": scored.trained_on(),
     }
     return Evidence(**{**plain, **changes})

@@ -6,10 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from configs.settings import ServeSettings
+from configs.settings import ServeSettings, TrainSettings
 from data_contracts.artifacts import PREDICTION_COLUMNS
 from data_contracts.errors import ModelLoadError
+from tasks import looks
 from tasks.score import score
+from tasks.train import fit
 from tests.tiny import Bench, make_bench
 
 
@@ -63,3 +65,25 @@ def test_a_code_of_two_tokens_is_refused_before_any_scoring(bench: Bench, tmp_pa
         score(
             bench.base, "untuned", bench.splits, ("gold",), bench.prompt, taxonomy, ServeSettings(), bench.work("codes")
         )
+
+
+def test_an_adapter_has_looked_at_gold_before_it_answers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = bench.work("fit")
+    settings = TrainSettings(epochs=1, batch_tokens=512, rank=2, precision="fp32")
+    adapter = fit(bench.splits, bench.base, bench.prompt, bench.taxonomy, settings, work)
+    bench.commit(work)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tasks.score._engine", killed)
+    how = (bench.prompt, bench.taxonomy, ServeSettings(threads=1))
+    score_on = [("calibration",), ("gold",), ("gold",)]
+    seen = []
+    for i, sides in enumerate(score_on):
+        with pytest.raises(KeyboardInterrupt):
+            score(adapter, "adapter", bench.splits, sides, *how, bench.work(f"killed-{i}"))  # type: ignore[arg-type]
+        seen.append(len(list(bench.store.keys(f"looks/{bench.splits.gold_digest}"))))
+
+    assert seen == [0, 1, 1]
+    assert looks.judged(bench.store, bench.splits.gold_digest, "another", "b") == 2
