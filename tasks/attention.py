@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME = "tingsu_causal"
-CACHED_SCORES = 2**18
+CACHED_SCORES = 2**19
 """Scores worked on at a time: half a megabyte in bf16, so that three such tensors stay in a core's second-level cache."""
 
 

@@ -2,7 +2,7 @@
 
 What transformers computes for Qwen3, Qwen2 and Llama, and its gradient, for training on CPU, where half of the time goes
 into everything but matrix products if it is done operation by operation. The shared head and the calls go through every
-product together, products of one input share its low-rank side, norms, rotations and activations pass over memory once,
+product together, products of one input are one, norms, rotations and activations pass over memory once,
 and the last layer's output is made at the answer positions alone.
 
 `M` positions (the head's, then each call's), `H` hidden, `N` calls, `P` head and `T` call positions, `A` heads of size `D`.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.engines import prefill
 from tasks import attention, lora
-from tasks.heads import Segment, merged, turned
+from tasks.heads import Part, Segment, merged, turned
 from tasks.passes import gated, norm, weighted
 
 if TYPE_CHECKING:
@@ -65,30 +65,37 @@ def answer_hidden(model: Any, block: prefill.Padded, head: Sequence[int] = ()) -
 def _layer(layer: Any, x: "Tensor", frame: Frame, at: "Tensor | None") -> "Tensor":
     """x (M, H) → (M, H), or with `at` (N,) only these positions of it: (N, H)."""
     query, key, value, out, gate, up, down = _linears(layer)
-    flat = lora.products([query, key, value], _norm(layer.input_layernorm, x))
-    mixed = _attend(layer.self_attn, flat, frame)
+    into, out, wide, down = (lora.join(modules) for modules in ([query, key, value], [out], [gate, up], [down]))
+    mixed = _attend(layer.self_attn, into(_norm(layer.input_layernorm, x, into.room)), into.rows, frame, out.room)
     if at is not None:
         x, mixed = x[at], mixed[at]
-    x = x + lora.products([out], mixed)[0]
-    wide = lora.products([gate, up], _norm(layer.post_attention_layernorm, x))
-    return x + lora.products([down], gated()(*wide))[0]
+    x = x + out(mixed)
+    return x + down(gated()(wide(_norm(layer.post_attention_layernorm, x, wide.room)), down.room))
 
 
-def _attend(module: Any, flat: Sequence["Tensor"], frame: Frame) -> "Tensor":
-    """Queries, keys and values (M, A*D) → (M, A*D). The calls see the head, each its own positions, and no padding."""
+def _attend(module: Any, flat: "Tensor", columns: Sequence[slice], frame: Frame, room: int) -> "Tensor":
+    """Queries, keys and values, at these columns of flat → (M, A*D + room).
+
+    The calls see the head, each its own positions, and no padding.
+    """
     import torch
 
     (q_epsilon, q_turns), (k_epsilon, k_turns) = (_turns(module, n, frame.turns) for n in ("q_norm", "k_norm"))
-    scaled = [part * module.scaling for part in q_turns]
-    query = turned()(flat[0], module.head_dim, frame.segments, q_epsilon, *scaled)
-    key = turned()(flat[1], module.head_dim, frame.segments, k_epsilon, *k_turns)
-    value = turned()(flat[2], module.head_dim, frame.segments, None, None, None)
+    of_query, of_key, of_value = columns
+    parts = [
+        Part(of_query, q_epsilon, *(turn * module.scaling for turn in q_turns)),
+        Part(of_key, k_epsilon, *k_turns),
+        Part(of_value),
+    ]
+    found = turned()(flat, module.head_dim, frame.segments, parts)
+    count = len(frame.segments)
+    query, key, value = (found[i * count : (i + 1) * count] for i in range(3))
     mixed = []
     for s, q, k, v, bias in zip(frame.segments, query, key, value, frame.biases, strict=True):
         if s.past:
             k, v = (torch.cat([old[0].expand(s.n, -1, -1, -1), new], 2) for old, new in ((key, k), (value, v)))
         mixed.append(attention.causal(q, k, v, bias))
-    return merged()(frame.segments, *mixed)
+    return merged()(frame.segments, room, *mixed)
 
 
 def _turns(module: Any, name: str, turns: tuple["Tensor", ...]) -> tuple[float | None, tuple["Tensor", ...]]:
@@ -102,5 +109,5 @@ def _linears(layer: Any) -> list[Any]:
     return [of.q_proj, of.k_proj, of.v_proj, of.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
 
 
-def _norm(module: Any, x: "Tensor") -> "Tensor":
-    return norm()(x, module.weight, module.variance_epsilon)
+def _norm(module: Any, x: "Tensor", room: int = 0) -> "Tensor":
+    return norm()(x, module.weight, module.variance_epsilon, room)

@@ -32,12 +32,14 @@ class Segment(NamedTuple):
                 yield rows, at
 
 
-class How(NamedTuple):
-    """What happens to each head: normed if there is an `epsilon`, rotated if there are `cos`, `sin` (t, 1, D)."""
+class Part(NamedTuple):
+    """Columns of a product, and what happens to each head there: normed if there is an `epsilon`, rotated if there are
+    `cos`, `sin` (t, 1, D)."""
 
-    epsilon: float | None
-    cos: "Tensor | None"
-    sin: "Tensor | None"
+    columns: slice
+    epsilon: float | None = None
+    cos: "Tensor | None" = None
+    sin: "Tensor | None" = None
 
     def angles(self, s: Segment, at: slice) -> "tuple[Tensor, Tensor] | None":
         """Of these positions of a segment."""
@@ -49,76 +51,83 @@ class How(NamedTuple):
 
 @cache
 def turned() -> Any:
-    """flat (M, A*D), D, segments, epsilon, cos, sin as in `How` → (n, A, t, D) a segment."""
+    """flat (M, O), D, segments, parts → (n, A, t, D) of each segment, part after part."""
     import torch
 
     class Turned(torch.autograd.Function):
         @staticmethod
         def forward(
-            ctx: Any, flat: "Tensor", size: int, segments: Sequence[Segment], *how: Any
+            ctx: Any, flat: "Tensor", size: int, segments: Sequence[Segment], parts: Sequence[Part]
         ) -> tuple["Tensor", ...]:
             inverse = flat.new_empty(len(flat), flat.shape[1] // size, dtype=torch.float32)
             outs = []
-            for s in segments:
-                x = s.of(flat, size)
-                outs.append(flat.new_empty(s.n, x.shape[2], s.t, size))
-                _forth(s, x, s.of(inverse, 1), How(*how), outs[-1].transpose(1, 2))
-            ctx.epsilon, cos, sin = how
-            ctx.save_for_backward(flat if ctx.epsilon is not None else None, inverse, cos, sin)
-            ctx.size, ctx.segments, ctx.shape = size, segments, flat.shape
+            for part in parts:
+                for s in segments:
+                    x = s.of(flat[:, part.columns], size)
+                    outs.append(flat.new_empty(s.n, x.shape[2], s.t, size))
+                    _forth(s, x, s.of(_heads(inverse, part, size), 1), part, outs[-1].transpose(1, 2))
+            ctx.save_for_backward(flat, inverse)
+            ctx.how = size, segments, parts
             return tuple(outs)
 
         @staticmethod
         def backward(ctx: Any, *grads: "Tensor") -> tuple["Tensor | None", ...]:
-            flat, inverse, cos, sin = ctx.saved_tensors
-            back = grads[0].new_empty(ctx.shape)
-            how = How(ctx.epsilon, cos, sin)
-            for s, grad in zip(ctx.segments, grads, strict=True):
-                x = None if flat is None else s.of(flat, ctx.size)
-                _back(s, grad.transpose(1, 2), x, s.of(inverse, 1), how, s.of(back, ctx.size))
-            return back, *[None] * 5
+            (flat, inverse), (size, segments, parts) = ctx.saved_tensors, ctx.how
+            back, each = torch.empty_like(flat), iter(grads)
+            for part in parts:
+                for s in segments:
+                    x, out = (s.of(of[:, part.columns], size) for of in (flat, back))
+                    _back(s, next(each).transpose(1, 2), x, s.of(_heads(inverse, part, size), 1), part, out)
+            return back, None, None, None
 
     return Turned.apply
 
 
-def _forth(s: Segment, x: "Tensor", inverse: "Tensor", how: How, out: "Tensor") -> None:
+def _heads(inverse: "Tensor", part: Part, size: int) -> "Tensor":
+    """A part's of what there is one of a head."""
+    return inverse[:, part.columns.start // size : part.columns.stop // size]
+
+
+def _forth(s: Segment, x: "Tensor", inverse: "Tensor", part: Part, out: "Tensor") -> None:
     """x (n, t, A, D) into `out`; the inverse sizes (n, t, A, 1) are filled if it is normed."""
     for some in s.blocks(x[0, 0].numel()):
-        angles = how.angles(s, some[1])
+        angles = part.angles(s, some[1])
         work = x[some] if angles is None else fp32(x[some])
-        if how.epsilon is not None:
-            inverse[some] = inverse_size(work, how.epsilon)
+        if part.epsilon is not None:
+            inverse[some] = inverse_size(work, part.epsilon)
             work.mul_(inverse[some])
         out[some] = work if angles is None else turn(work, *angles)
 
 
-def _back(s: Segment, grad: "Tensor", x: "Tensor | None", inverse: "Tensor", how: How, out: "Tensor") -> None:
+def _back(s: Segment, grad: "Tensor", x: "Tensor", inverse: "Tensor", part: Part, out: "Tensor") -> None:
     """The gradient of `_forth`, all (n, t, A, D), into `out`."""
     for some in s.blocks(out[0, 0].numel()):
-        angles = how.angles(s, some[1])
+        angles = part.angles(s, some[1])
         work = grad[some] if angles is None else turn_back(fp32(grad[some]), *angles)
-        if x is not None:
+        if part.epsilon is not None:
             work = norm_back(work, fp32(x[some]).mul_(inverse[some]), inverse[some])
         out[some] = work
 
 
 @cache
 def merged() -> Any:
-    """(n, A, t, D) of each segment → (M, A*D): the way back after attention."""
+    """(n, A, t, D) of each segment, room → (M, A*D + room): the way back after attention."""
     import torch
 
     class Merged(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, segments: Sequence[Segment], *parts: "Tensor") -> "Tensor":
+        def forward(ctx: Any, segments: Sequence[Segment], room: int, *parts: "Tensor") -> "Tensor":
             _, heads, _, size = parts[0].shape
-            flat = parts[0].new_empty(sum(s.n * s.t for s in segments), heads * size)
+            wide = parts[0].new_empty(sum(s.n * s.t for s in segments), heads * size + room)
             for s, part in zip(segments, parts, strict=True):
-                s.of(flat, size).copy_(part.transpose(1, 2))
-            ctx.segments, ctx.size = segments, size
-            return flat
+                s.of(wide[:, : heads * size], size).copy_(part.transpose(1, 2))
+            ctx.how = segments, size, heads * size
+            return wide
 
         @staticmethod
         def backward(ctx: Any, *grads: "Tensor") -> tuple["Tensor | None", ...]:
-            return None, *(s.of(grads[0], ctx.size).transpose(1, 2).contiguous() for s in ctx.segments)
+            segments, size, width = ctx.how
+            flat = grads[0][:, :width]
+            return None, None, *(s.of(flat, size).transpose(1, 2).contiguous() for s in segments)
 
     return Merged.apply

@@ -1,17 +1,25 @@
-"""LoRA's linear layer with as few passes over the activations as there can be: what peft computes, fused.
+"""LoRA's linear layers with as few passes over the activations as there can be: what peft computes, fused.
 
-peft adds the scaled product of the low-rank matrices in separate passes forward and backward; on CPU with small hidden
-sizes those passes cost more than the products. Here each is added by the product itself.
+peft adds the scaled product of the low-rank matrices in separate passes forward and backward; on CPU those passes cost more
+than the products. Here layers of one input are one product, and their low-rank sides are more columns of it: the input has
+its low-rank values behind its own, the frozen weight has the scaled high sides behind its own.
 
-`M` positions, `I` inputs, `O` outputs, `R` rank.
+`M` positions, `I` inputs, `O` outputs of all the layers, `R` rank, `K` columns of room: all ranks, rounded up.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, partial
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
+
+from tasks import memory
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+ALIGNED = 32
+"""Room comes in so many columns: a row of bf16 then starts at a cache line if it did without the room."""
 
 
 def fuse(model: Any) -> int:
@@ -33,18 +41,92 @@ def is_fused(module: Any) -> bool:
     return isinstance(module.forward, partial) and module.forward.func is _forward
 
 
-def products(modules: Sequence[Any], x: "Tensor") -> tuple["Tensor", ...]:
-    """What each of these fused layers makes of the same input: x (M, I) → (M, O) a layer."""
-    parts = [
-        (m.base_layer.weight, m.base_layer.bias, m.lora_A["default"].weight, m.lora_B["default"].weight)
-        for m in modules
-    ]
-    scales = tuple(float(m.scaling["default"]) for m in modules)
-    return tuple(_function().apply(x.to(parts[0][0].dtype), scales, *(tensor for part in parts for tensor in part)))
+@dataclass(frozen=True)
+class Joined:
+    """Fused layers of one input as one; the layers' own weights are views of this `weight` (O, I + K).
+
+    `rows` and `ranks`: which of the O and which of the K are each layer's.
+    """
+
+    layers: tuple[Any, ...]
+    weight: "Tensor"
+    bias: "Tensor | None"
+    inputs: int
+    rows: tuple[slice, ...]
+    ranks: tuple[slice, ...]
+
+    @property
+    def room(self) -> int:
+        """K."""
+        return int(self.weight.shape[1]) - self.inputs
+
+    def __call__(self, x: "Tensor") -> "Tensor":
+        """x (M, I + K), whose room is filled here, → (M, O)."""
+        lows, highs = ([getattr(m, side)["default"].weight for m in self.layers] for side in ("lora_A", "lora_B"))
+        product: Tensor = _function().apply(x, self, *lows, *highs)
+        return product
+
+    def of(self, layer: Any) -> "Joined":
+        """One of the layers; what it makes of an input is its own, only the room is that of all."""
+        at = self.layers.index(layer)
+        rows = self.rows[at]
+        bias = None if self.bias is None else self.bias[rows]
+        return Joined((layer,), self.weight[rows], bias, self.inputs, (slice(None),), (self.ranks[at],))
+
+    def low(self, lows: Sequence["Tensor"]) -> "Tensor":
+        """Every layer's low side (R, I) as one: (K, I)."""
+        low = self.weight.new_zeros(self.room, self.inputs)
+        for part, ranks in zip(lows, self.ranks, strict=True):
+            low[ranks] = part
+        return low
+
+    def take(self, highs: Sequence["Tensor"]) -> None:
+        """Lay every layer's high side (O, R) into the weight, scaled."""
+        tail = self.weight[:, self.inputs :]
+        for high, rows, ranks, scale in zip(highs, self.rows, self.ranks, self.scales, strict=True):
+            tail[rows, ranks] = high * scale
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """What each layer multiplies its low-rank product with."""
+        return tuple(float(layer.scaling["default"]) for layer in self.layers)
 
 
-def _forward(module: Any, x: "Tensor", *_: Any, **__: Any) -> "Tensor":
-    (out,) = products([module], x.reshape(-1, x.shape[-1]))
+def join(layers: Sequence[Any]) -> Joined:
+    """Fused layers that get the same input, as one; done once, and found again by the first of them."""
+    known: Joined | None = layers[0].__dict__.get("joined")
+    if known is not None and known.layers == tuple(layers):
+        return known
+    frozen = [layer.base_layer for layer in layers]
+    inputs, like = frozen[0].in_features, frozen[0].weight
+    rows = _slices([module.out_features for module in frozen])
+    ranks = _slices([layer.lora_A["default"].out_features for layer in layers])
+    room = -(-ranks[-1].stop // ALIGNED) * ALIGNED
+    weight = like.new_zeros(rows[-1].stop, inputs + room)
+    bias = None if all(module.bias is None for module in frozen) else like.new_zeros(rows[-1].stop)
+    made = Joined(tuple(layers), weight, bias, inputs, rows, ranks)
+    for layer, module, at in zip(layers, frozen, rows, strict=True):
+        weight[at, :inputs] = module.weight.detach()
+        if weight.device.type == "cpu":
+            memory.page_out(module.weight.data_ptr(), module.weight.nbytes)
+        module.weight.data = weight[at, :inputs]  # the only copy from here on
+        if bias is not None and module.bias is not None:
+            bias[at] = module.bias.detach()
+        layer.__dict__["joined"] = made
+    return made
+
+
+def _slices(sizes: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(a, b) for a, b in pairwise(accumulate(sizes, initial=0)))
+
+
+def _forward(layer: Any, x: "Tensor", *_: Any, **__: Any) -> "Tensor":
+    """A fused layer called by itself: x (…, I) → (…, O)."""
+    import torch
+
+    own = (layer.__dict__.get("joined") or join([layer])).of(layer)
+    flat = x.reshape(-1, own.inputs).to(own.weight.dtype)
+    out: Tensor = own(torch.nn.functional.pad(flat, (0, own.room)))
     return out.view(*x.shape[:-1], -1)
 
 
@@ -52,50 +134,33 @@ def _forward(module: Any, x: "Tensor", *_: Any, **__: Any) -> "Tensor":
 def _function() -> Any:
     import torch
 
-    class Fused(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
-        """x (M, I); for each layer its frozen weight (O, I) and bias, and low (R, I) and high (O, R), which learn in fp32.
-
-        The low sides are one product. Saved for backward: x, the low-rank values and the weights, nothing of size O.
-        """
+    class Product(torch.autograd.Function):  # type: ignore[misc, unused-ignore]
+        """x (M, I + K), the joined layers, low (R, I) and then high (O, R) of each, which learn in fp32 → (M, O)."""
 
         @staticmethod
-        def forward(ctx: Any, x: "Tensor", scales: tuple[float, ...], *parts: "Tensor") -> tuple["Tensor", ...]:
-            weights, biases, lows, highs = (parts[i::4] for i in range(4))
-            low, highs = torch.cat(lows).to(x.dtype), tuple(high.to(x.dtype) for high in highs)
-            inner = x @ low.t()
-            outs = []
-            for weight, bias, high, scale, part in zip(
-                weights, biases, highs, scales, _split(inner, highs), strict=True
-            ):
-                outs.append(torch.nn.functional.linear(x, weight, bias).addmm_(part, high.t(), alpha=scale))
-            ctx.save_for_backward(x, low, inner, *weights, *highs)
-            ctx.scales = scales
-            return tuple(outs)
+        def forward(ctx: Any, x: "Tensor", layers: Joined, *learned: "Tensor") -> "Tensor":
+            low = layers.low(learned[: len(layers.rows)])
+            layers.take(learned[len(layers.rows) :])
+            own, room = x.split([layers.inputs, layers.room], dim=1)
+            room.copy_(own @ low.t())
+            ctx.save_for_backward(x, low)
+            ctx.layers = layers
+            return torch.nn.functional.linear(x, layers.weight, layers.bias)
 
         @staticmethod
         def backward(ctx: Any, *grads: "Tensor") -> tuple["Tensor | None", ...]:
-            x, low, inner, *rest = ctx.saved_tensors
-            weights, highs = rest[: len(grads)], rest[len(grads) :]
-            back = torch.cat([(g @ h).mul_(s) for g, h, s in zip(grads, highs, ctx.scales, strict=True)], dim=1)
-            d_low = _products_of_columns(back, x).float().split([h.shape[1] for h in highs])
-            learned: list[Tensor | None] = []
-            for grad, scale, part, of_low in zip(grads, ctx.scales, _split(inner, highs), d_low, strict=True):
-                learned += [None, None, of_low, _products_of_columns(part, grad).t().float().mul_(scale)]
-            d_x = None
+            (x, low), layers, (grad,) = ctx.saved_tensors, ctx.layers, grads
             if ctx.needs_input_grad[0]:
-                d_x = back @ low
-                for grad, weight in zip(grads, weights, strict=True):
-                    d_x.addmm_(grad, weight)
-            return d_x, None, *learned
+                d_x = grad @ layers.weight
+                d_own, d_room = d_x.split([layers.inputs, layers.room], dim=1)
+                d_own.addmm_(d_room, low)
+            else:
+                d_x, d_room = None, grad @ layers.weight[:, layers.inputs :]
+            d_low = (d_room.t().contiguous() @ x)[:, : layers.inputs]
+            d_high = x[:, layers.inputs :].t().contiguous() @ grad
+            parts = list(zip(layers.rows, layers.ranks, layers.scales, strict=True))
+            lows = [d_low[ranks].float() for _, ranks, _ in parts]
+            highs = [d_high[ranks, rows].t().float().mul_(scale) for rows, ranks, scale in parts]
+            return d_x, None, *lows, *highs
 
-    return Fused
-
-
-def _products_of_columns(narrow: "Tensor", wide: "Tensor") -> "Tensor":
-    """narrow (M, R), wide (M, O) → (R, O). The narrow one is turned: its copy is small, the product twice as fast."""
-    return narrow.t().contiguous() @ wide
-
-
-def _split(inner: "Tensor", highs: Sequence["Tensor"]) -> Sequence["Tensor"]:
-    parts: Sequence[Tensor] = inner.split([high.shape[1] for high in highs], dim=1)
-    return parts
+    return Product
