@@ -7,6 +7,7 @@ from configs.settings import Settings
 from data_contracts.artifacts import Release, Version
 from data_contracts.errors import StoreUnavailable, TingsuError
 from tasks import history, registry, rollout, versions
+from tasks.permit import permit
 from tasks.versions import Registry
 
 
@@ -19,10 +20,10 @@ def promote(at: Registry, version: int, settings: Settings) -> Release:
         StoreUnavailable: the registry did not answer; what this call made live was taken back, if something served before
             and the history does not call it the champion yet. The same command again ends it.
     """
-    registry.permit(at, version)
+    permit(at, version)
     live = rollout.status(settings, at.home)[0].live
     with witnessed(at):
-        release = rollout.rollout(at.store, registry.get(at, version), settings, at.home, by=at.by)
+        release = rollout.rollout(at.store, versions.get(at, version), settings, at.home, by=at.by)
         try:
             registry.promote(at, version)
         except TingsuError:

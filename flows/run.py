@@ -35,8 +35,9 @@ from deploy.operate.stack import TRACKING
 from deploy.signing import keypair, public_key
 from deploy.store import Store
 from tasks import awq, gate, permit, rollout, trace, train
+from tasks.audit import audit
 from tasks.gate import Evidence
-from tasks.registry import Candidate, audit
+from tasks.registry import Candidate
 from tasks.stages import Outcome
 from tasks.tracking import RunRef, Tracker
 from tasks.versions import Registry, Standard

@@ -14,7 +14,6 @@ from data_contracts.schema import Frozen
 from deploy import bundle as bundles
 from tasks import history, logged, summary, versions
 from tasks.audit import audit
-from tasks.compare import compare
 from tasks.history import Entry, Event, Kind
 from tasks.permit import permit
 from tasks.summary import Summary
@@ -22,9 +21,7 @@ from tasks.tracking import RunRef
 from tasks.versions import (
     HEAD,
     Registry,
-    champion,
     get,
-    models,
     previous,
     registered,
     returning,
@@ -34,22 +31,6 @@ from tasks.versions import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-__all__ = [
-    "Candidate",
-    "Registry",
-    "audit",
-    "champion",
-    "compare",
-    "get",
-    "models",
-    "permit",
-    "promote",
-    "record",
-    "rejudge",
-    "rollback",
-    "witness",
-]
 
 
 class Candidate(Frozen):

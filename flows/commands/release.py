@@ -29,11 +29,11 @@ def promote(
     from flows import release
     from flows.registry import open_registry
     from flows.session import open_session
-    from tasks import registry
+    from tasks.permit import permit
 
     at = replace(open_registry(profile, sets), new_thresholds=new_thresholds)
     if dry_run:
-        verdict = registry.permit(at, version)
+        verdict = permit(at, version)
         of = f"bundle {verdict.bundle_digest[:12]}, verdict of {verdict.created_at}"
         text = f"version {version} may be promoted: {of}. Nothing was changed"
         show(verdict.model_dump(mode="json"), text, as_json)

@@ -21,6 +21,7 @@ from flows import release
 from flows.commands import tables
 from flows.registry import judge_again
 from tasks import gate, history, judge, looks, permit, registry, rollout, versions, why
+from tasks.audit import audit
 from tasks.compare import compare
 from tasks.stages import Work
 from tasks.versions import Standard
@@ -167,17 +168,17 @@ def test_an_alias_moved_by_hand_changes_neither_what_serves_nor_what_is_compared
 
     assert (found := versions.champion(at.registry)) is not None
     assert found.version == 1
-    assert "moved by hand" in registry.audit(at.registry)[0]
+    assert "moved by hand" in audit(at.registry)[0]
     registry.promote(at.registry, 1)
     assert aliases(at)["champion"] == 1
-    assert registry.audit(at.registry) == ()
+    assert audit(at.registry) == ()
 
 
 def test_an_alias_previous_moved_by_hand_is_not_rolled_back_to(at: Place) -> None:
     registry.promote(at.registry, 2)
     set_alias(at, "previous", 3)
 
-    assert "alias 'previous'" in registry.audit(at.registry)[0]
+    assert "alias 'previous'" in audit(at.registry)[0]
     assert registry.rollback(at.registry).version == 1
 
 
@@ -202,7 +203,7 @@ def test_a_rollback_cut_off_before_the_alias_moved_is_finished_by_the_next(at: P
 
     assert registry.rollback(at.registry).version == 1
     assert aliases(at)["champion"] == 1
-    assert registry.audit(at.registry) == ()
+    assert audit(at.registry) == ()
 
 
 def test_thresholds_loosened_after_the_fact_are_refused_and_the_way_on_is_named(at: Place) -> None:

@@ -23,10 +23,10 @@ from data_contracts.taxonomy import Category, Taxonomy
 from deploy import bundle as bundles
 from deploy.bundle import Golden, Parts
 from deploy.store import FolderStore
-from tasks import cited, registry
-from tasks.registry import Candidate, Registry
+from tasks import cited, registry, versions
+from tasks.registry import Candidate
 from tasks.tracking import RunRef, Tracker
-from tasks.versions import Standard
+from tasks.versions import Registry, Standard
 from tests.tasks.verdicts import verdict
 from tests.tiny import write_tokenizer
 
@@ -193,4 +193,4 @@ def after(at: Place, champion: Version, name: str, **changes: object) -> Version
 
 
 def aliases(at: Place) -> dict[str, int]:
-    return {alias: row.version.version for row in registry.models(at.registry) for alias in row.aliases}
+    return {alias: row.version.version for row in versions.models(at.registry) for alias in row.aliases}

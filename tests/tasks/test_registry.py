@@ -10,7 +10,7 @@ import pytest
 from data_contracts.artifacts import Version
 from data_contracts.errors import BundleCorrupt, ConfigurationError, GateRefused
 from deploy import bundle as bundles
-from tasks import audit, history, registry, why
+from tasks import audit, history, registry, versions, why
 from tests.tasks import released
 from tests.tasks.released import Place, add, after, aliases
 
@@ -21,9 +21,9 @@ def at(tmp_path: Path) -> Place:
 
 
 def test_before_the_first_version_there_is_nothing(at: Place) -> None:
-    assert registry.models(at.registry) == ()
-    assert registry.champion(at.registry) is None
-    assert registry.audit(at.registry) == ()
+    assert versions.models(at.registry) == ()
+    assert versions.champion(at.registry) is None
+    assert audit.audit(at.registry) == ()
     with pytest.raises(GateRefused, match="no previous"):
         registry.rollback(at.registry)
     with pytest.raises(ConfigurationError, match="no version 1"):
@@ -33,7 +33,7 @@ def test_before_the_first_version_there_is_nothing(at: Place) -> None:
 def test_a_recorded_version_is_a_candidate_that_cites_its_bundle(at: Place) -> None:
     version = add(at, "one")
 
-    row = registry.models(at.registry)[0]
+    row = versions.models(at.registry)[0]
     assert aliases(at) == {"candidate": 1}
     assert row.version == version
     assert row.tags["bundle_digest"] == version.bundle.digest
@@ -45,7 +45,7 @@ def test_the_same_bundle_recorded_again_keeps_its_version(at: Place) -> None:
     first = add(at, "one")
 
     assert add(at, "one") == first
-    assert len(registry.models(at.registry)) == 1
+    assert len(versions.models(at.registry)) == 1
     assert len(history.read(at.home)) == 1
 
 
@@ -67,7 +67,7 @@ def test_promotion_and_rollback_move_champion_and_previous(at: Place) -> None:
     assert [e.event.kind for e in history.read(at.home)].count("rolled_back") == 2
     with pytest.raises(GateRefused, match="not to 3"):
         registry.rollback(at.registry, 3)
-    assert registry.audit(at.registry) == ()
+    assert audit.audit(at.registry) == ()
     assert "promote 2" in why.answer(at.home, 1)
 
 
@@ -89,7 +89,7 @@ def test_only_promote_is_promoted_and_the_refusal_is_on_record(at: Place, decisi
 
     with pytest.raises(GateRefused, match=decision):
         registry.promote(at.registry, 1)
-    assert registry.champion(at.registry) is None
+    assert versions.champion(at.registry) is None
     assert history.read(at.home)[-1].event.kind == "refused"
 
 
@@ -118,7 +118,7 @@ def test_a_spoiled_verdict_promotes_nothing(at: Place, how: str) -> None:
 
     with pytest.raises(GateRefused):
         registry.promote(at.registry, version.version)
-    assert registry.champion(at.registry) is None
+    assert versions.champion(at.registry) is None
 
 
 def test_a_verdict_signed_by_another_key_promotes_nothing(at: Place, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_changed_bundle_is_not_promoted(at: Place) -> None:
 
     with pytest.raises(BundleCorrupt):
         registry.promote(at.registry, 1)
-    assert registry.champion(at.registry) is None
+    assert versions.champion(at.registry) is None
 
 
 def test_a_verdict_against_another_champion_is_stale(at: Place) -> None:
@@ -163,11 +163,11 @@ def test_a_later_hold_bars_a_candidate_and_leaves_the_champion_serving(at: Place
     add(at, "one")
     registry.promote(at.registry, 1)
     assert add(at, "one", decision="HOLD").decision == "HOLD"
-    assert registry.champion(at.registry) is not None
+    assert versions.champion(at.registry) is not None
 
     two = released.bundle(at, "two")
     for decision in ("PROMOTE", "HOLD"):
-        champion = registry.models(at.registry)[-1].version.bundle.digest
+        champion = versions.models(at.registry)[-1].version.bundle.digest
         registry.record(at.registry, released.candidate(at, two, decision=decision, champion_bundle=champion))
     with pytest.raises(GateRefused, match="HOLD"):
         registry.promote(at.registry, 2)
@@ -179,7 +179,7 @@ def test_a_promotion_killed_before_the_alias_moved_is_finished_by_the_next(at: P
     registry.promote(at.registry, 1)
 
     assert aliases(at)["champion"] == 1
-    assert registry.audit(at.registry) == ()
+    assert audit.audit(at.registry) == ()
 
 
 def test_promotions_at_once_leave_one_champion_and_a_sound_history(at: Place) -> None:
@@ -196,7 +196,7 @@ def test_promotions_at_once_leave_one_champion_and_a_sound_history(at: Place) ->
     with ThreadPoolExecutor(3) as pool:
         outcomes = list(pool.map(attempt, (1, 2, 3)))
     assert sorted(outcomes) == ["promoted", "refused", "refused"]
-    assert registry.audit(at.registry) == ()
+    assert audit.audit(at.registry) == ()
 
 
 def test_the_record_says_who_and_a_rollback_verifies_too(at: Place) -> None:

@@ -15,6 +15,7 @@ from configs.settings import MlflowSettings, Settings
 from data_contracts.artifacts import Splits
 from data_contracts.errors import StoreUnavailable
 from tasks import registry, summary, tracking
+from tasks.audit import audit
 from tasks.summary import Summary
 from tasks.tracking import Stage, Tracker
 from tests.tasks import released
@@ -193,7 +194,7 @@ def test_a_server_serves_as_well_as_the_embedded_file(
     tracker.finish(made.run)
 
     assert registry.promote(at.registry, version.version).bundle == made.bundle
-    assert registry.audit(at.registry) == ()
+    assert audit(at.registry) == ()
     assert capsys.readouterr().out == ""
     assert not (tmp_path / "mlflow/artifacts").exists()
 
