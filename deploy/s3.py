@@ -119,6 +119,15 @@ class S3Store:
     def _missing(self, key: str) -> StoreUnavailable:
         return StoreUnavailable(f"{key} is not in the store {self.url}; it was removed, or belongs to another store")
 
+    def verify(self, key: str) -> None:
+        self.local(key)
+        try:
+            self.cache.verify(key)
+        except BundleCorrupt:  # this machine's copy is damaged; the store's may be whole
+            self.cache.delete(key)
+            self._compared.discard(key)
+            self.local(key)
+
     @_answering
     def commit(self, folder: Path, key: str) -> None:
         if self._exists(self._at(f"{key}/{LISTING}")):

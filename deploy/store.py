@@ -31,6 +31,14 @@ class Store(Protocol):
         """The folder or file on this machine, fetched if need be; verified when it is a committed folder."""
         ...
 
+    def verify(self, key: str) -> None:
+        """Return if a committed folder is to the last byte what was committed; reads all of it.
+
+        Raises:
+            BundleCorrupt: names the file that is not.
+        """
+        ...
+
     def commit(self, folder: Path, key: str) -> None:
         """Move `folder` into the store under `key`, atomically. A key already there is kept: equal keys mean equal content."""
         ...
@@ -116,6 +124,9 @@ class FolderStore:
             verify_listing(path, key)
         return path
 
+    def verify(self, key: str) -> None:
+        verify_listing(self.root / key, key, digests=True)
+
     def commit(self, folder: Path, key: str) -> None:
         target = self.root / key
         if self.has(key):
@@ -167,11 +178,11 @@ class FolderStore:
         return path
 
 
-def verify_listing(folder: Path, key: str) -> None:
-    """Compare every file's size with the listing; digests are checked where the content is trusted (bundles, stages).
+def verify_listing(folder: Path, key: str, digests: bool = False) -> None:
+    """Compare every file's size with the listing, and with `digests` its content.
 
     Raises:
-        BundleCorrupt: a file is missing or has another size.
+        BundleCorrupt: a file is missing, has another size, or other bytes.
     """
     for name, entry in json.loads((folder / LISTING).read_text()).items():
         path = folder / name
@@ -179,6 +190,8 @@ def verify_listing(folder: Path, key: str) -> None:
             raise BundleCorrupt(
                 f"{key}/{name} is missing or has changed size; delete {folder} and run the same command again"
             )
+        if digests and sha256_file(path) != entry["sha256"]:
+            raise BundleCorrupt(f"{key}/{name} was changed; delete {folder} and run the same command again")
 
 
 def open_store(url: str, endpoint_url: str | None, home: Path) -> Store:

@@ -47,7 +47,8 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     else:
         verdict = judge(trial, evidence, reigning)
         version = record(run.registry, run.candidate(bundle, verdict, reports, driven.speed))
-    live = go_live(run.registry, version.version, s) if run.may_release(verdict) else None
+    withheld = run.withheld(verdict, version.version)
+    live = None if withheld else go_live(run.registry, version.version, s)
     return Ending(
         dataset_id=run.dataset.id,
         bundle=bundle,
@@ -56,6 +57,7 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
         reports=reports,
         speed=driven.speed,
         release=live,
+        withheld=withheld,
     )
 
 

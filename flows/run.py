@@ -34,7 +34,7 @@ from deploy.operate import lock, processes
 from deploy.operate.stack import TRACKING
 from deploy.signing import keypair, public_key
 from deploy.store import Store
-from tasks import awq, gate, permit, rollout, trace, train
+from tasks import awq, gate, permit, rollout, trace, train, versions
 from tasks.audit import audit
 from tasks.gate import Evidence
 from tasks.registry import Candidate
@@ -46,7 +46,7 @@ log = logging.getLogger("tingsu")
 
 
 class Ending(Frozen):
-    """What a run ended with. `release` is None unless the verdict was PROMOTE and the version went live."""
+    """What a run ended with. `release` is None where `withheld` says why the version did not go live."""
 
     dataset_id: str
     bundle: BundleRef
@@ -55,6 +55,7 @@ class Ending(Frozen):
     reports: dict[Hop, Report]
     speed: Speed
     release: Release | None
+    withheld: str = ""
 
 
 @dataclass
@@ -91,14 +92,17 @@ class Run:
             log.warning(sentence)
         rollout.find(s, self.home)
 
-    def may_release(self, verdict: Verdict) -> bool:
-        """Whether nobody has to be asked: PROMOTE, no approval is called for, and the thresholds are the champion's."""
-        if verdict.decision != "PROMOTE" or self.settings.gate.approval:
-            return False
-        differs = permit.loosened(self.registry, verdict)
+    def withheld(self, verdict: Verdict, version: int) -> str:
+        """Why this version is not released without a person, and what that person does; empty: it is released."""
+        if verdict.decision != "PROMOTE":
+            return f"the verdict is {verdict.decision}"
+        sitting = versions.sitting(self.registry)
+        if sitting and sitting.bundle.digest == verdict.bundle_digest:  # it serves already: that is checked again
+            return ""
+        differs = permit.other_standard(self.registry, verdict)
         if differs:
-            log.warning("not released: the candidate %s: ./tingsu promote V --new-thresholds 'REASON'", differs)
-        return differs is None
+            return f"it {differs}: ./tingsu promote {version} --new-standard 'REASON'"
+        return f"waits for a person: ./tingsu promote {version}" if self.settings.gate.approval else ""
 
     def note(self, title: str, outcome: Outcome[Any]) -> None:
         """Say a finished stage on one line and log it; a run that finds everything done opens no MLflow run."""

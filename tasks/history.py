@@ -99,7 +99,11 @@ def verify(home: Path, head: str = "") -> str | None:
         previous = entry.digest
     if not head:
         return None
-    number = int(head.partition(":")[0])
+    number = int(digits) if (digits := head.partition(":")[0]).isdecimal() else 0
+    if number < 1:
+        return (
+            f"the registry's note of the history's newest line, {head[:80]!r}, is no such note: it was edited in MLflow"
+        )
     if number > len(entries):
         return (
             f"{home / FILE} ends at line {len(entries)}, the registry saw {number}: its tail was cut; restore a backup"
@@ -113,6 +117,14 @@ def standing(entries: tuple[Entry, ...]) -> Entry | None:
     """The entry that made the present champion the champion."""
     moves = [e for e in entries if e.event.kind in ("promoted", "rolled_back")]
     return moves[-1] if moves else None
+
+
+def accepted(entries: tuple[Entry, ...], version: int) -> Entry | None:
+    """The line with the verdict by which a version was promoted, the last time it was; later verdicts do not change that."""
+    promotions = [e.number for e in entries if e.event.kind == "promoted" and e.event.version == version]
+    told = entries[: promotions[-1]] if promotions else ()
+    own = [e for e in told if e.event.kind == "recorded" and e.event.version == version]
+    return next((e for e in reversed(own) if e.event.detail.get("decision") == "PROMOTE"), None)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from deploy import bundle as bundles
 from tasks import history, versions
 from tasks.versions import Registry
 
+STANDARD = {"profile": "profile", "thresholds_digest": "thresholds", "gold_digest": "gold set"}
 CLOCKS_DIFFER = timedelta(minutes=10)  # between the machine of the gate and this one
 
 
@@ -27,9 +28,9 @@ def permit(at: Registry, version: int) -> Verdict:
     if sitting and sitting.version == version:
         return verdict
     _refuse_other_standard(at, version, verdict)
-    differs = loosened(at, verdict)
-    if differs and not at.new_thresholds:
-        raise GateRefused(f"version {version} {differs}: ./tingsu promote {version} --new-thresholds 'REASON'")
+    differs = other_standard(at, verdict)
+    if differs and not at.new_standard:
+        raise GateRefused(f"version {version} {differs}: ./tingsu promote {version} --new-standard 'REASON'")
     if sitting and verdict.champion_bundle != sitting.bundle.digest:
         judged = f"champion bundle {verdict.champion_bundle[:12]}" if verdict.champion_bundle else "no champion"
         raise GateRefused(
@@ -39,25 +40,26 @@ def permit(at: Registry, version: int) -> Verdict:
     return verdict
 
 
-def loosened(at: Registry, verdict: Verdict) -> str | None:
-    """Whether a verdict is by other thresholds than the champion's was when it was promoted: what to say of it, or None.
+def other_standard(at: Registry, verdict: Verdict) -> str | None:
+    """What a candidate was judged by that the champion, when it was promoted, was not: what to say of it, or None.
 
-    A gate that fits its thresholds to the candidate promotes anything, so a person has to say why; the history keeps it.
+    A gate that fits its thresholds or its gold set to the candidate promotes anything, so a person has to say why; the
+    history keeps it.
     """
     entry = versions.standing(at)
-    if entry is None:
+    if entry is None or entry.event.version is None or entry.event.bundle_digest == verdict.bundle_digest:
         return None
-    told = [e.event for e in history.read(at.home)[: entry.number] if e.event.kind == "recorded"]
-    own = [e.detail["verdict"] for e in told if e.version == entry.event.version]
-    if not own:
+    line = history.accepted(history.read(at.home), entry.event.version)
+    if line is None:
         return None
-    before = Verdict.model_validate(own[-1])
-    if (before.profile, before.thresholds_digest) == (verdict.profile, verdict.thresholds_digest):
+    before = Verdict.model_validate(line.event.detail["verdict"])
+    pairs = [(name, getattr(verdict, field), getattr(before, field)) for field, name in STANDARD.items()]
+    other = [f"{name} {mine[:12]} instead of {theirs[:12]}" for name, mine, theirs in pairs if mine != theirs]
+    if not other:
         return None
     return (
-        f"was judged under profile {verdict.profile!r} and thresholds {verdict.thresholds_digest[:12]}, the champion, version "
-        f"{entry.event.version}, under {before.profile!r} and {before.thresholds_digest[:12]}; if they are meant to change, "
-        "say why, and the history keeps it"
+        f"was judged by another standard than the champion, version {entry.event.version}, was ({', '.join(other)}); "
+        "if that is meant, say why, and the history keeps it"
     )
 
 

@@ -4,6 +4,7 @@ Aliases: `candidate` the newest, `champion` the one that serves, `previous` the 
 history, which every move enters first and which alone decides.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -13,7 +14,6 @@ from data_contracts.errors import GateRefused
 from data_contracts.schema import Frozen
 from deploy import bundle as bundles
 from tasks import history, logged, summary, versions
-from tasks.audit import audit
 from tasks.history import Entry, Event, Kind
 from tasks.permit import permit
 from tasks.summary import Summary
@@ -81,40 +81,24 @@ def record(at: Registry, candidate: Candidate) -> Version:
         version = known or _create(at, candidate)
         if known:
             at.tracker.summarise(candidate.run, candidate.summary)
-        _attest(at, version, candidate.verdict)
         with at.tracker.client() as client:
-            for tag, text in candidate.tags.items():
-                client.set_model_version_tag(at.name, str(version.version), tag, text)
             client.update_model_version(at.name, str(version.version), summary.note(candidate.summary))
             client.set_registered_model_alias(at.name, "candidate", str(version.version))
-        version = version.model_copy(update={"decision": candidate.verdict.decision})
-        if not _is_recorded(at, version, candidate.verdict):
-            detail = {"verdict": candidate.verdict.model_dump(mode="json"), "decision": version.decision}
-            _remember(
-                at, "recorded", version, detail | {"dataset": candidate.dataset.name, "run_id": candidate.run.run_id}
-            )
-        return version
+        detail: dict[str, object] = {"dataset": candidate.dataset.name, "run_id": candidate.run.run_id}
+        return _lay(at, version, candidate.verdict, candidate.tags, detail)
 
 
 def rejudge(at: Registry, version: Version, verdict: Verdict) -> Version:
     """Lay a later verdict on a recorded version beside its bundle, and into the history."""
     with history.locked(at.home, "registry"):
-        _attest(at, version, verdict)
-        with at.tracker.client() as client:
-            for tag in ("verdict", "profile", "gold_looks"):
-                text = verdict.decision if tag == "verdict" else str(getattr(verdict, tag))
-                client.set_model_version_tag(at.name, str(version.version), tag, text)
-        version = version.model_copy(update={"decision": verdict.decision})
-        if not _is_recorded(at, version, verdict):
-            own = [e.event for e in history.read(at.home) if e.event.version == version.version]
-            known = next((e.detail for e in own if e.kind == "recorded"), {})
-            judged = {"verdict": verdict.model_dump(mode="json"), "decision": verdict.decision}
-            _remember(at, "recorded", version, {**known, **judged})
-        return version
+        own = [e.event for e in history.read(at.home) if e.event.version == version.version]
+        known = next((e.detail for e in own if e.kind == "recorded"), {})
+        tags = {"verdict": verdict.decision, "profile": verdict.profile, "gold_looks": str(verdict.gold_looks)}
+        return _lay(at, version, verdict, tags, known)
 
 
 def promote(at: Registry, version: int) -> Version:
-    """Make a version the champion; the champion until now becomes `previous`. Promoting the champion changes nothing.
+    """Make a version the champion; the champion until now becomes `previous`. Promoting the champion mends the aliases.
 
     Raises:
         GateRefused, BundleCorrupt, ConfigurationError: as `permit`; a refusal is written into the history.
@@ -127,7 +111,8 @@ def promote(at: Registry, version: int) -> Version:
             _remember(at, "refused", target, {"reason": str(error)})
             raise
         sitting, before = versions.sitting(at), previous(at)
-        if sitting and sitting.version == version and not audit(at):
+        if sitting and sitting.version == version and not at.new_standard:
+            _mirror(at, version, before.version if before else None)
             return target
         left = sitting if sitting and sitting.version != version else before
         _move(at, "promoted", target, left.version if left else None)
@@ -182,11 +167,25 @@ def _of_bundle(at: Registry, digest: str) -> Version | None:
         return value(at, found[0]) if found else None
 
 
-def _attest(at: Registry, version: Version, verdict: Verdict) -> None:
-    """A later HOLD or REJECT bars a candidate; it does not take the verdict from one that serves or may have to."""
+def _lay(
+    at: Registry, version: Version, verdict: Verdict, tags: Mapping[str, str], detail: Mapping[str, object]
+) -> Version:
+    """A verdict beside its bundle, in the version's tags and in the history.
+
+    A later HOLD or REJECT bars a candidate. One that serves, or may have to again, keeps what it was promoted by; the
+    history tells of both.
+    """
     live = {v.version for v in (versions.sitting(at), previous(at)) if v}
     if verdict.decision == "PROMOTE" or version.version not in live:
         bundles.attest(at.store, version.bundle, bundles.VERDICT, verdict.model_dump_json(indent=1).encode())
+        with at.tracker.client() as client:
+            for tag, text in tags.items():
+                client.set_model_version_tag(at.name, str(version.version), tag, text)
+    version = version.model_copy(update={"decision": verdict.decision})
+    if not _is_recorded(at, version, verdict):
+        judged = {"verdict": verdict.model_dump(mode="json"), "decision": verdict.decision}
+        _remember(at, "recorded", version, {**detail, **judged})
+    return version
 
 
 def _is_recorded(at: Registry, version: Version, verdict: Verdict) -> bool:
@@ -205,7 +204,7 @@ def _predecessor(at: Registry, version: int) -> int | None:
 def _move(at: Registry, kind: Kind, target: Version, previous: int | None) -> None:
     left = versions.sitting(at)
     detail: dict[str, object] = {"previous_version": previous, "left_version": left.version if left else None}
-    _remember(at, kind, target, detail | ({"new_thresholds": at.new_thresholds} if at.new_thresholds else {}))
+    _remember(at, kind, target, detail | ({"new_standard": at.new_standard} if at.new_standard else {}))
     _mirror(at, target.version, previous)
 
 

@@ -113,10 +113,11 @@ def _work(store: Store, key: str, step: Callable[[Work], R], scratch: Path) -> f
 
 
 def finished(store: Store, key: str, kind: type[R]) -> Outcome[R] | None:
-    """The recorded outcome of a stage, or None; a damaged record is removed so that the stage runs again."""
+    """The recorded outcome of a stage, or None; one with a changed byte is removed so that the stage runs again."""
     if not store.has(key):
         return None
     try:
+        store.verify(key)
         record = Record.model_validate_json((store.local(key) / RECORD).read_text(encoding="utf-8"))
     except (BundleCorrupt, ValueError):
         store.delete(key)

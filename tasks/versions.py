@@ -34,7 +34,7 @@ class Standard:
 class Registry:
     """The registered model, the store its bundles lie in, whose verdicts count and by which standard, and who acts.
 
-    `new_thresholds`: why the next champion may be judged by other thresholds than this one was; empty: it may not.
+    `new_standard`: why the next champion may be judged by another standard than this one was; empty: it may not.
     """
 
     tracker: Tracker
@@ -42,7 +42,7 @@ class Registry:
     trusted_key: str
     today: Standard
     by: str = "pipeline"
-    new_thresholds: str = ""
+    new_standard: str = ""
 
     @property
     def home(self) -> Path:

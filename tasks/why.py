@@ -6,7 +6,7 @@ from typing import Literal
 
 from data_contracts.artifacts import Verdict
 from data_contracts.errors import ConfigurationError
-from tasks.history import FILE, Entry, read, standing, verify
+from tasks.history import FILE, Entry, accepted, read, standing, verify
 
 
 def answer(home: Path, version: int, language: Literal["en", "zh"] = "en") -> str:
@@ -26,8 +26,10 @@ def answer(home: Path, version: int, language: Literal["en", "zh"] = "en") -> st
     say = _WORDS[language]
     champion = standing(entries)
     judged = [e for e in own if "verdict" in e.event.detail]
+    shown = accepted(entries, version) or next(reversed(judged), None)
     lines = [_standing_line(say, version, own[-1], champion)]
-    lines += _evidence(say, judged[-1], language) if judged else [say["no_verdict"]]
+    lines += _evidence(say, shown, language) if shown else [say["no_verdict"]]
+    lines += [_later_line(say, e) for e in judged if shown and e.number > shown.number]
     lines += ["", say["record"], *(_event_line(e) for e in own)]
     lines += ["", _undo_line(say, version, champion)]
     problem = verify(home)
@@ -58,6 +60,11 @@ def _evidence(say: Mapping[str, str], entry: Entry, language: str) -> list[str]:
     return lines + [f"  {b.decision:<7} {b.sentence_en if language == 'en' else b.sentence_zh}" for b in verdict.bounds]
 
 
+def _later_line(say: Mapping[str, str], entry: Entry) -> str:
+    verdict = Verdict.model_validate(entry.event.detail["verdict"])
+    return say["later"].format(decision=verdict.decision, at=verdict.created_at, profile=verdict.profile)
+
+
 def _event_line(entry: Entry) -> str:
     extra = " ".join(f"{k}={v}" for k, v in sorted(entry.event.detail.items()) if isinstance(v, (str, int, float)))
     return f"  {entry.number:>4}  {entry.at}  {entry.event.kind:<11} {entry.event.by}  {extra}".rstrip()
@@ -85,6 +92,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "against": "Compared with the champion of that time, bundle {champion}, on the same gold rows.",
         "no_champion": "There was no champion to compare with.",
         "verdict": "Verdict: {decision}, judged at {at}, on these bounds:",
+        "later": "Judged again at {at} under profile {profile}: {decision}; it was promoted by the verdict above.",
         "record": "Record (history.jsonl: line, time, event, by):",
         "undo": "Undo: `./tingsu rollback` makes version {before} the champion again.",
         "undo_rollback": "Undo: `./tingsu promote {left}` makes the version this rollback left the champion again.",
@@ -103,6 +111,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "against": "与当时的现行版本（模型包 {champion}）在同一金标行上比较。",
         "no_champion": "当时没有可比较的现行版本。",
         "verdict": "裁定：{decision}，时间 {at}，逐条依据：",
+        "later": "{at} 按配置 {profile} 重新评判：{decision}；上线依据仍是上面的裁定。",
         "record": "记录（history.jsonl：行号、时间、事件、操作人）：",
         "undo": "撤销：`./tingsu rollback` 恢复版本 {before}。",
         "undo_rollback": "撤销：`./tingsu promote {left}` 恢复回滚前的版本。",

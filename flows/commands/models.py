@@ -51,9 +51,7 @@ def ending_text(ending: dict[str, Any]) -> str:
     from flows.commands.tables import bounds, hops
 
     verdict, release = ending["verdict"], ending["release"]
-    where = f"live at {release['endpoint']}" if release else "not released"
-    if verdict["decision"] == "PROMOTE" and not release:
-        where = f"waits for a person: ./tingsu promote {ending['version']['version']}"
+    where = f"live at {release['endpoint']}" if release else f"not released: {ending['withheld']}"
     synthetic = "\nMeasured on synthetic calls; says nothing about real ones." if verdict["synthetic"] else ""
     head = f"{verdict['decision']}: version {ending['version']['version']}, {where}\n{verdict['sentence_en']}\n{verdict['sentence_zh']}"
     return f"{hops(ending['reports'])}\n\n{bounds(verdict)}\n\n{head}{synthetic}"

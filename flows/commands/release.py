@@ -16,8 +16,13 @@ def add_to(app: typer.Typer) -> None:
 def promote(
     version: int,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check the permit, change nothing")] = False,
-    new_thresholds: Annotated[
-        str, typer.Option("--new-thresholds", metavar="REASON", help="why they are not those of the champion's verdict")
+    new_standard: Annotated[
+        str,
+        typer.Option(
+            "--new-standard",
+            metavar="REASON",
+            help="why profile, thresholds or gold set are not those of the champion's verdict",
+        ),
     ] = "",
     profile: Profile = None,
     sets: Sets = None,
@@ -31,7 +36,7 @@ def promote(
     from flows.session import open_session
     from tasks.permit import permit
 
-    at = replace(open_registry(profile, sets), new_thresholds=new_thresholds)
+    at = replace(open_registry(profile, sets), new_standard=new_standard)
     if dry_run:
         verdict = permit(at, version)
         of = f"bundle {verdict.bundle_digest[:12]}, verdict of {verdict.created_at}"

@@ -120,6 +120,21 @@ def test_a_damaged_copy_of_an_s3_folder_is_fetched_again(
     assert (again.local("stages/x") / "sub/a.txt").read_text() == "whole"
 
 
+def test_a_changed_byte_in_the_copy_of_an_s3_folder_costs_only_the_copy(
+    s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3_server.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    one = S3Store("s3://flipped", s3_endpoint, tmp_path / "cache")
+    one.client.create_bucket(Bucket="flipped")
+    one.commit(_folder(tmp_path, "whole"), "stages/x")
+    (tmp_path / "cache/stages/x/sub/a.txt").write_text("whale")
+
+    one.verify("stages/x")
+
+    assert (one.local("stages/x") / "sub/a.txt").read_text() == "whole"
+
+
 def test_a_copy_of_a_folder_that_the_store_no_longer_has_is_not_used(
     s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

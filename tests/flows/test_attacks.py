@@ -24,7 +24,7 @@ from tasks import gate, history, judge, looks, permit, registry, rollout, versio
 from tasks.audit import audit
 from tasks.compare import compare
 from tasks.stages import Work
-from tasks.versions import Standard
+from tasks.versions import Registry, Standard
 from tests.tasks import released
 from tests.tasks.released import Place, add, after, aliases
 from tests.tasks.scored import Scored, asking, evidence_of
@@ -221,12 +221,76 @@ def test_thresholds_fitted_to_a_candidate_need_a_reason_that_the_history_keeps(t
     released.after(at, version(at, 1), "two", thresholds_digest="5" * 64)
     loose = replace(at.registry, today=Standard("tiny", "5" * 64))
 
-    with pytest.raises(GateRefused, match=r"promote 2 --new-thresholds"):
+    with pytest.raises(GateRefused, match=r"thresholds .*promote 2 --new-standard"):
         registry.promote(loose, 2)
-    registry.promote(replace(loose, new_thresholds="the board asked for recall"), 2)
+    registry.promote(replace(loose, new_standard="the board asked for recall"), 2)
 
-    assert history.read(at.home)[-1].event.detail["new_thresholds"] == "the board asked for recall"
-    assert permit.loosened(loose, versions.verdict_of(loose, version(at, 2))) is None
+    assert history.read(at.home)[-1].event.detail["new_standard"] == "the board asked for recall"
+    assert permit.other_standard(loose, versions.verdict_of(loose, version(at, 2))) is None
+
+
+def judged_anew(at: Place, number: int, decision: str, thresholds: str) -> Registry:
+    """Somebody judges a version anew by other thresholds, which become today's."""
+    bundle = version(at, number).bundle
+    rival = version(at, 1).bundle.digest if number != 1 else None
+    changes = {"decision": decision, "thresholds_digest": thresholds, "champion_bundle": rival}
+    registry.rejudge(at.registry, version(at, number), released.signed(at, bundle, **changes))
+    return replace(at.registry, today=Standard("tiny", thresholds))
+
+
+@pytest.mark.parametrize("decision", ["PROMOTE", "HOLD"])
+def test_judging_the_champion_by_other_thresholds_makes_them_nobodys_standard(at: Place, decision: str) -> None:
+    loose = judged_anew(at, 1, decision, "5" * 64)
+    set_alias(at, "champion", 3)
+    registry.promote(loose, 1)  # as the audit advises: it mends the alias
+    two = judged_anew(at, 2, "PROMOTE", "5" * 64)
+
+    assert audit(at.registry) == ()
+    with pytest.raises(GateRefused, match="thresholds 555555555555 instead of hhhhhhhhhhhh"):
+        registry.promote(two, 2)
+
+
+def test_judging_a_rival_and_going_back_to_it_makes_no_standard_either(at: Place) -> None:
+    registry.promote(at.registry, 2)
+    judged_anew(at, 1, "HOLD", "5" * 64)
+    registry.rollback(at.registry)
+    two = judged_anew(at, 2, "PROMOTE", "5" * 64)
+
+    with pytest.raises(GateRefused, match="thresholds 555555555555 instead of hhhhhhhhhhhh"):
+        registry.promote(two, 2)
+
+
+def test_a_reason_given_for_the_champion_itself_is_kept_and_sets_the_standard(at: Place) -> None:
+    loose = judged_anew(at, 1, "PROMOTE", "5" * 64)
+    registry.promote(replace(loose, new_standard="the board asked for recall"), 1)
+    two = judged_anew(at, 2, "PROMOTE", "5" * 64)
+
+    assert history.read(at.home)[-2].event.detail["new_standard"] == "the board asked for recall"
+    assert registry.promote(two, 2).version == 2
+
+
+def test_a_candidate_judged_on_other_gold_calls_needs_a_reason(at: Place) -> None:
+    rival = version(at, 1).bundle.digest
+    add(at, "easy", champion_bundle=rival, gold_digest="e" * 64)
+
+    with pytest.raises(GateRefused, match=r"gold set eeeeeeeeeeee instead of .*promote 4 --new-standard"):
+        registry.promote(at.registry, 4)
+
+
+def test_a_run_says_what_a_person_has_to_do_and_nothing_where_the_version_serves_already(at: Place) -> None:
+    from data_contracts.artifacts import Base
+    from flows.run import Run
+
+    two, here = versions.verdict_of(at.registry, version(at, 2)), Base(path="", name="", digest="")
+    asks = SETTINGS.model_copy(update={"gate": SETTINGS.gate.model_copy(update={"approval": True})})
+    run, approved = (Run(s, at.store, at.home, released.DATASET, here) for s in (SETTINGS, asks))
+    easy = two.model_copy(update={"gold_digest": "e" * 64})
+
+    assert run.withheld(two, 2) == ""
+    assert approved.withheld(two, 2) == "waits for a person: ./tingsu promote 2"
+    assert approved.withheld(versions.verdict_of(at.registry, version(at, 1)), 1) == ""
+    assert run.withheld(easy, 2).endswith("./tingsu promote 2 --new-standard 'REASON'")
+    assert run.withheld(two.model_copy(update={"decision": "HOLD"}), 2) == "the verdict is HOLD"
 
 
 def test_who_releases_is_no_threshold() -> None:

@@ -61,6 +61,20 @@ def test_a_damaged_record_is_done_again(tmp_path: Path) -> None:
     assert run(store, "stages/d/a", Number, lambda work: Number(value=2)).result == Number(value=2)
 
 
+def test_a_stage_with_one_changed_byte_is_done_again(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+
+    def step(work: Work) -> Number:
+        (work.out / "weights").write_bytes(b"1234")
+        return Number(value=1)
+
+    run(store, "stages/d/a", Number, step)
+    (tmp_path / "stages/d/a/weights").write_bytes(b"1235")
+
+    assert run(store, "stages/d/a", Number, step).reused is False
+    assert (tmp_path / "stages/d/a/weights").read_bytes() == b"1234"
+
+
 def test_two_processes_do_a_stage_once(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"

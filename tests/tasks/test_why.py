@@ -36,6 +36,31 @@ def test_why_names_evidence_people_and_undo(tmp_path: Path) -> None:
     assert "not the champion" in why.answer(tmp_path, 1)
 
 
+def test_a_champion_is_live_by_the_verdict_it_was_promoted_by_whatever_was_judged_later(tmp_path: Path) -> None:
+    for decision, kind in (("PROMOTE", "promoted"), ("REJECT", "")):
+        judged = verdict(decision=decision).model_dump(mode="json")
+        detail: dict[str, object] = {"verdict": judged, "decision": decision}
+        history.append(tmp_path, Event(kind="recorded", version=1, by="pipeline", detail=detail))
+        if kind == "promoted":
+            history.append(tmp_path, Event(kind="promoted", version=1, by="ops"))
+
+    text = why.answer(tmp_path, 1)
+
+    assert "Verdict: PROMOTE" in text
+    assert "Verdict: REJECT" not in text
+    assert "Judged again at" in text and ": REJECT; it was promoted by the verdict above" in text
+
+
+@pytest.mark.parametrize("head", ["x", "0:x", "-3:x", "9999999:x", ":"])
+def test_a_damaged_note_of_the_newest_line_is_told(tmp_path: Path, head: str) -> None:
+    history.append(tmp_path, Event(kind="recorded", version=1, by="me"))
+
+    said = history.verify(tmp_path, head)
+
+    assert said is not None
+    assert ("no such note" in said) != ("tail was cut" in said)
+
+
 def test_why_of_an_unknown_version_names_the_known_ones(tmp_path: Path) -> None:
     for n in (1, 2, 3):
         history.append(tmp_path, Event(kind="recorded", version=n, by="me"))
