@@ -6,24 +6,24 @@ from data_contracts.artifacts import Adapter, Calibration, Form, Hop, Model, Rep
 from data_contracts.taxonomy import Taxonomy
 from flows.run import Ending, Run, Trial
 from flows.steps import (
-    answer,
-    assess,
-    bind,
-    decide,
-    divide,
-    drive,
-    fit,
+    benchmark,
     fit_baseline,
-    fuse,
-    go_live,
+    judge,
+    measure,
+    merge,
+    pack,
+    quantize,
+    quantize_awq,
     record,
-    shrink,
-    squeeze,
+    release,
+    score,
+    split,
+    train,
 )
 from tasks import champion, prompting
-from tasks import measure as measuring
 from tasks.champion import Champion
 from tasks.gate import Evidence
+from tasks.measure import How
 from tasks.score import ScoredSides
 
 
@@ -33,22 +33,23 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     run.check(taxonomy)  # what can be known to be wrong now is said now, not after the training
     prompt = prompting.compose(run.base, taxonomy, s.prompt)
     reigning = champion.find(run.registry, taxonomy)
-    trial = Trial(run, taxonomy, prompt, divide(run, run.dataset, s.split, s.data))
+    trial = Trial(run, taxonomy, prompt, split(run, run.dataset, s.split, s.data))
     reports, models, adapter = learn(trial)
 
     chosen = reports[s.quantize.serve].calibration
-    bundle = bind(run, models[s.quantize.serve], prompt, taxonomy, chosen, s.serve, run.dataset.synthetic)
-    driven = drive(run, bundle, trial.splits, s.benchmark, s.serve, s.ports, run.home)
+    bundle = pack(run, models[s.quantize.serve], prompt, taxonomy, chosen, s.serve, run.dataset.synthetic)
+    # the bundle in the real service: its answers to the gold calls, and its speed under load
+    driven = benchmark(run, bundle, trial.splits, s.benchmark, s.serve, s.ports, run.home)
     served = ScoredSides(predictions={"gold": driven.served})
-    reports["served"] = measure(trial, served, "served", chosen, driven.speed)
+    reports["served"] = report(trial, served, "served", chosen, driven.speed)
     evidence = trial.evidence(bundle, reports, driven.speed, adapter)
     if reigning is not None and champion.covers(reigning, evidence):  # nothing new: it keeps its version and verdict
         verdict, version = reigning.verdict, reigning.version
     else:
-        verdict = judge(trial, evidence, reigning)
+        verdict = decide(trial, evidence, reigning)
         version = record(run.registry, run.candidate(bundle, verdict, reports, driven.speed))
     withheld = run.withheld(verdict, version.version)
-    live = None if withheld else go_live(run.registry, version.version, s)
+    live = None if withheld else release(run.registry, version.version, s)
     return Ending(
         dataset_id=run.dataset.id,
         bundle=bundle,
@@ -68,15 +69,15 @@ def learn(trial: Trial) -> tuple[dict[Hop, Report], dict[Form, Model], Adapter]:
     models: dict[Form, Model] = {}
 
     def hop(name: Hop, subject: object, sides: tuple[Side, ...] = ("calibration", "gold")) -> None:
-        scored = answer(run, subject, name, splits, sides, trial.prompt, taxonomy, s.serve, label=name)
-        reports[name] = measure(trial, scored, name)
+        scored = score(run, subject, name, splits, sides, trial.prompt, taxonomy, s.serve, label=name)
+        reports[name] = report(trial, scored, name)
 
-    reports["baseline"] = measure(trial, fit_baseline(run, splits, taxonomy, s.baseline), "baseline")
+    reports["baseline"] = report(trial, fit_baseline(run, splits, taxonomy, s.baseline), "baseline")
     hop("untuned", run.base, ("gold",))
-    adapter = fit(run, splits, run.base, trial.prompt, taxonomy, s.train)
+    adapter = train(run, splits, run.base, trial.prompt, taxonomy, s.train)
     adapter = adapter.model_copy(update={"base": run.base})  # found, it names the folder where the base lay then
     hop("adapter", adapter)
-    models["merged"] = fuse(run, adapter)
+    models["merged"] = merge(run, adapter)
     hop("merged", models["merged"])
     for form in s.quantize.forms:
         models[form] = smaller(trial, models["merged"], form)
@@ -87,12 +88,12 @@ def learn(trial: Trial) -> tuple[dict[Hop, Report], dict[Form, Model], Adapter]:
 def smaller(trial: Trial, merged: Model, form: Form) -> Model:
     """Another form of the merged model; AWQ's scales are learned from calls, by LMDeploy's interpreter."""
     if form != "awq":
-        return shrink(trial.run, merged, form, label=form)
+        return quantize(trial.run, merged, form, label=form)
     python = Path(trial.run.settings.quantize.lmdeploy_python)
-    return squeeze(trial.run, merged, trial.splits, trial.prompt, python)
+    return quantize_awq(trial.run, merged, trial.splits, trial.prompt, python)
 
 
-def measure(
+def report(
     trial: Trial,
     scored: ScoredSides,
     label: str,
@@ -101,17 +102,17 @@ def measure(
 ) -> Report:
     """A hop's report on gold, under its own calibration unless one is given."""
     run, s = trial.run, trial.run.settings
-    how = measuring.How(calibrate=s.calibrate, gate=s.gate, calibration=calibration, speed=speed)
-    return assess(run, scored.predictions, trial.splits, trial.taxonomy, how, run.dataset.synthetic, label=label)
+    how = How(calibrate=s.calibrate, gate=s.gate, calibration=calibration, speed=speed)
+    return measure(run, scored.predictions, trial.splits, trial.taxonomy, how, run.dataset.synthetic, label=label)
 
 
-def judge(trial: Trial, evidence: Evidence, reigning: Champion | None) -> Verdict:
+def decide(trial: Trial, evidence: Evidence, reigning: Champion | None) -> Verdict:
     """The verdict, against the champion if there is one, which answers the same gold calls anew."""
     run, trusted = trial.run, trial.run.registry.trusted_key
     if reigning is None or reigning.bundle == evidence.bundle:  # nobody to beat, or itself under new thresholds
-        return decide(run, evidence, trusted, run.home)
+        return judge(run, evidence, trusted, run.home)
     how = (reigning.prompt, trial.taxonomy, run.settings.serve)
-    scored = answer(run, reigning.model, "served", trial.splits, ("gold",), *how, label="champion")
-    report = measure(trial, scored, "champion", reigning.calibration)
-    against = {"champion": report, "champion_bundle": reigning.bundle.digest}
-    return decide(run, evidence.model_copy(update=against), trusted, run.home)
+    scored = score(run, reigning.model, "served", trial.splits, ("gold",), *how, label="champion")
+    answered = report(trial, scored, "champion", reigning.calibration)
+    against = {"champion": answered, "champion_bundle": reigning.bundle.digest}
+    return judge(run, evidence.model_copy(update=against), trusted, run.home)

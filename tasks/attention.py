@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NAME = "tingsu_causal"
 CACHED_SCORES = 2**19
-"""Scores worked on at a time: half a megabyte in bf16, so that three such tensors stay in a core's second-level cache."""
+"""Scores worked on at a time: 1 MB in bf16 (the fastest of 2**18 to 2**21, measured)."""
 
 
 def use(model: Any) -> None:

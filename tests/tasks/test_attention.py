@@ -1,4 +1,4 @@
-"""Our attention and LoRA layers against torch's and peft's: the same values, the same gradients."""
+"""Our attention against torch's: the same values, the same gradients."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deploy.engines import prefill
-from tasks import attention, lora
+from tasks import attention
 from tests.tiny import write_base
 
 PROMPTS = [list(range(5, 5 + n)) for n in (40, 33, 64)]
@@ -37,15 +37,13 @@ def gradients(model: Any, skip: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("skip", [0, HEAD])
 @pytest.mark.parametrize("kind", ["Qwen3", "Qwen2", "Llama"])
-def test_gradients_equal_those_of_torch_and_peft(tmp_path: Path, kind: str, skip: int) -> None:
+def test_gradients_equal_those_of_torch(tmp_path: Path, kind: str, skip: int) -> None:
     folder = write_base(tmp_path, kind)
     theirs = gradients(load(folder), skip)
     model = load(folder)
 
     attention.use(model.get_base_model())
-    fused = lora.fuse(model)
 
-    assert fused == 14
     assert model.get_base_model().config._attn_implementation == attention.NAME
     for name, grad in gradients(model, skip).items():
         torch.testing.assert_close(grad, theirs[name], atol=1e-5, rtol=1e-3)
@@ -71,7 +69,3 @@ def test_many_heads_are_worked_through_in_chunks(tmp_path: Path, monkeypatch: py
 
     for name, grad in got.items():
         torch.testing.assert_close(grad, want[name], atol=1e-5, rtol=1e-3)
-
-
-def test_layers_with_dropout_are_left_to_peft(tmp_path: Path) -> None:
-    assert lora.fuse(load(write_base(tmp_path), dropout=0.1)) == 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deploy.engines import prefill
-from tasks import decoder, lora, passes
+from tasks import decoder, passes
 from tests.tasks.test_attention import HEAD, PROMPTS, gradients, load
 from tests.tiny import write_base
 
@@ -16,7 +16,6 @@ KINDS = ["Qwen3", "Qwen2", "Llama"]
 
 def ours(model: Any, skip: int) -> dict[str, torch.Tensor]:
     base = model.get_base_model()
-    lora.fuse(model)
     assert decoder.suits(base)
     hidden = decoder.answer_hidden(base, prefill.pad(PROMPTS, skip), PROMPTS[0][:skip])
     prefill.answer_logits(base, hidden).square().mean().backward()
@@ -59,6 +58,17 @@ def error(found: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> flo
     return float(off.norm() / size.norm())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_was_trained_here_answers_as_before_when_called_as_usual(tmp_path: Path, kind: str) -> None:
+    model = load(write_base(tmp_path, kind))
+    base, block = model.get_base_model(), prefill.pad(PROMPTS)
+    before = prefill.answer_hidden(base, block)
+    ours(model, 0)
+    after = prefill.answer_hidden(base, block)
+
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -69,7 +79,6 @@ def error(found: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> flo
 )
 def test_what_it_would_not_compute_alike_is_left_to_transformers(tmp_path: Path, changes: dict[str, Any]) -> None:
     model = load(write_base(tmp_path, **changes))
-    lora.fuse(model)
 
     assert not decoder.suits(model.get_base_model())
 
@@ -78,8 +87,6 @@ def test_dropout_and_recomputed_activations_are_left_to_transformers(tmp_path: P
     folder = write_base(tmp_path)
     dropping, recomputing = load(folder, dropout=0.1), load(folder)
     recomputing.gradient_checkpointing_enable()
-    for model in (dropping, recomputing):
-        lora.fuse(model)
 
     assert not decoder.suits(dropping.get_base_model())
     assert not decoder.suits(recomputing.get_base_model())
