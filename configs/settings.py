@@ -177,7 +177,10 @@ class GateSettings(Section):
 
 
 class ServeSettings(Section):
-    """The service. Times in seconds; `batch_tokens` bounds one prefill; `model_path`: the bundle to serve where none is named."""
+    """The service. Times in seconds; `batch_tokens` bounds one prefill; `model_path`: the bundle to serve where none is named.
+
+    `client_timeout_s`: what a caller may take to send a request, or to take its answer off the wire. `docs`: the page /docs;
+    null has it where only this machine reaches the service and no key was made."""
 
     host: str = "127.0.0.1"
     model_path: str | None = None
@@ -185,7 +188,10 @@ class ServeSettings(Section):
     max_wait_ms: float = Field(default=4.0, ge=0)
     queue_calls: int = Field(default=2048, ge=1)
     max_calls_per_request: int = Field(default=1000, ge=1)
+    max_turns: int = Field(default=10_000, ge=1)
     max_body_mb: float = Field(default=8.0, gt=0)
+    client_timeout_s: float = Field(default=30.0, gt=0)
+    docs: bool | None = None
     deadline_s: float = Field(default=30.0, gt=0)
     threads: int = Field(default=0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"

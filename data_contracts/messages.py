@@ -148,12 +148,38 @@ TABLE: dict[str, tuple[str, str]] = {
         "the request is neither a call nor a batch of calls; look at: {fields}",
         "请求既不是一通通话也不是一批通话，请检查：{fields}",
     ),
-    "not_found": ("there is nothing at {path}; see /docs", "{path} 不存在，见 /docs"),
-    "method_not_allowed": ("{path} does not answer {method}; see /docs", "{path} 不支持 {method}，见 /docs"),
-    "body_too_large": ("the request body is too large; send fewer calls at a time", "请求体过大，请分批发送"),
+    "not_found": ("there is nothing at {path}; see /openapi.json", "{path} 不存在，见 /openapi.json"),
+    "method_not_allowed": (
+        "{path} does not answer {method}; see /openapi.json",
+        "{path} 不支持 {method}，见 /openapi.json",
+    ),
+    "body_too_large": (
+        "the request body has {size:.1f} MB or more, at most {limit:g} MB are allowed; send fewer calls at a time",
+        "请求体至少 {size:.1f} MB，最多 {limit:g} MB，请分批发送",
+    ),
     "too_many_calls": (
         "{calls} calls in one request, at most {limit} are allowed; send several requests",
         "一次请求含 {calls} 通，最多 {limit} 通，请分批发送",
+    ),
+    "too_many_turns": (
+        "call {at} has {turns} turns, at most {limit} are allowed; join turns, or send the call in parts",
+        "第 {at} 通有 {turns} 轮，最多 {limit} 轮，请合并轮次或拆分发送",
+    ),
+    "key_missing": (
+        "an API key is needed; send it as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'",
+        "需要 API 密钥，请用请求头 Authorization: Bearer KEY 或 X-API-Key: KEY 发送",
+    ),
+    "key_unknown": (
+        "the API key is not known here, or was revoked; ask the operator for one",
+        "API 密钥无效或已吊销，请向管理员申请",
+    ),
+    "scope_missing": (
+        "the API key's scope is {scopes}, and {path} needs '{scope}'; ask the operator for a key with it",
+        "该 API 密钥的权限为 {scopes}，{path} 需要 {scope} 权限，请向管理员申请",
+    ),
+    "rate_limited": (
+        "key '{name}' may send {rate:g} requests a second; try again in {seconds} s",
+        "密钥“{name}”每秒最多 {rate:g} 次请求，请在 {seconds} 秒后重试",
     ),
     "overloaded": ("too many calls wait; try again in {seconds} s", "排队的通话过多，请在 {seconds} 秒后重试"),
     "deadline_exceeded": (
@@ -168,6 +194,20 @@ TABLE: dict[str, tuple[str, str]] = {
     "internal_error": (
         "something unexpected happened; the service's log has it under this request id",
         "发生意外错误，服务日志中可按此请求编号查到",
+    ),
+    # service: OpenAI's dialect
+    "invalid_chat": (
+        "the request is not a chat completion this model answers; look at: {fields}",
+        "请求不是本模型可以回答的对话补全，请检查：{fields}",
+    ),
+    "model_not_found": ("there is no model '{model}' here; there is: {known}", "没有模型“{model}”，可用的有：{known}"),
+    "unsupported_parameter": (
+        "'{param}' asks for something else than one category for the last user message; leave it out",
+        "“{param}”要求的不是“最后一条用户消息的一个类别”，请去掉该参数",
+    ),
+    "unknown_parameter": (
+        "'{param}' is no parameter of this request; leave it out, or correct its name",
+        "没有“{param}”这个参数，请去掉或改正名称",
     ),
     # service: why a person should look
     "low_confidence": ("the model is not sure enough", "模型把握不足"),

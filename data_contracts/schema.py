@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 Speaker = Literal["customer", "agent"]
 SPEAKER_ZH: dict[str, str] = {"customer": "客户", "agent": "客服"}
@@ -35,14 +35,30 @@ class Turn(Frozen):
     text: str
 
 
+ONE_FORM: dict[str, Any] = {
+    "oneOf": [
+        {"required": ["text"], "properties": {"text": {"type": "string"}, "turns": {"type": "null"}}},
+        {"required": ["turns"], "properties": {"turns": {"type": "array"}, "text": {"type": "null"}}},
+    ]
+}
+
+
+def _written(moment: Any) -> Any:
+    """pydantic would take a number for seconds since 1970."""
+    if isinstance(moment, int | float):
+        raise ValueError("write it as 2026-01-31T09:30:00")
+    return moment
+
+
 class Call(Frozen):
     """One call, as turns or as flat text; exactly one of the two."""
 
+    model_config = ConfigDict(json_schema_extra=ONE_FORM)
     turns: tuple[Turn, ...] | None = None
     text: str | None = None
     conversation_id: str | None = None
     customer_id: str | None = None
-    started_at: datetime | None = None
+    started_at: Annotated[datetime | None, BeforeValidator(_written)] = None
     channel: str | None = None
     region: str | None = None
 

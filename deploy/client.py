@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_contracts.errors import ConfigurationError, ContractViolation, EngineUnavailable
 from data_contracts.schema import Call
+from deploy.keys import VARIABLE
 
 if TYPE_CHECKING:
     import httpx
@@ -18,7 +19,8 @@ TOO_MUCH = ("overloaded", "deadline_exceeded")
 class Client:
     """One service. Waits out a busy or restarting one for up to `patience_s`, as its Retry-After says."""
 
-    def __init__(self, url: str, timeout_s: float = 60.0, patience_s: float = 60.0) -> None:
+    def __init__(self, url: str, timeout_s: float = 60.0, patience_s: float = 60.0, *, key: str | None = None) -> None:
+        """`key` is shown with every request; see `keys.machine` and `keys.chosen`."""
         import httpx
 
         self.url = url.rstrip("/")
@@ -27,7 +29,8 @@ class Client:
             if httpx.URL(self.url).scheme not in ("http", "https") or not httpx.URL(self.url).host:
                 raise httpx.InvalidURL("no http:// or no host")
             # No proxy from the environment: transcripts go to the address given and nowhere else.
-            self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
+            headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+            self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False, headers=headers)
         except httpx.InvalidURL as error:
             raise ConfigurationError(f"{url!r} is not a URL; write it as http://127.0.0.1:8000") from error
 
@@ -108,8 +111,11 @@ class Client:
         if response.status_code < 400 and isinstance(body, dict):
             return body
         detail = body.get("detail", "") if isinstance(body, dict) else ""
+        said = f"{response.url} answered {response.status_code}: {detail}"
+        if response.status_code in (401, 403):
+            raise ConfigurationError(f"{said}. Put a key into {VARIABLE}")
         kind = EngineUnavailable if response.status_code >= 500 or response.status_code == 429 else ContractViolation
-        raise kind(f"{response.url} answered {response.status_code}: {detail}")
+        raise kind(said)
 
 
 def _batches(calls: Sequence[Call], size: int) -> Iterator[Sequence[Call]]:

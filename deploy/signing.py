@@ -6,15 +6,12 @@ The private key lies in `<home>/keys/gate.pem` (0600) where the gate runs; a ser
 import base64
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.artifacts import Verdict
 from data_contracts.errors import ConfigurationError, GateRefused
-from deploy import disk
-from deploy.store import write_atomically
+from deploy.store import create_once, write_atomically
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -131,18 +128,4 @@ def _create(path: Path) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd, beside = tempfile.mkstemp(dir=path.parent)  # created 0600
-        try:
-            with os.fdopen(fd, "wb") as f:
-                f.write(pem)
-                f.flush()
-                os.fsync(f.fileno())
-            os.link(beside, path)
-        except FileExistsError:
-            pass  # another process was first; its key counts
-        finally:
-            Path(beside).unlink(missing_ok=True)
-    except OSError as error:
-        raise disk.unwritable(f"the signing key {path}", error) from error
+    create_once(path, pem)

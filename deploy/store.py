@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -100,6 +101,29 @@ def write_atomically(path: Path, data: bytes) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+    except OSError as error:
+        raise disk.unwritable(path, error) from error
+
+
+def create_once(path: Path, data: bytes) -> None:
+    """Write a private file (0600) unless it is there; of two first uses at once one counts, for both.
+
+    Raises:
+        ResourceInsufficient: the disk is full.
+        StoreUnavailable: the place is not writable.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd, beside = tempfile.mkstemp(dir=path.parent)  # created 0600
+        try:
+            with os.fdopen(fd, "wb") as f:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
+            with suppress(FileExistsError):
+                os.link(beside, path)
+        finally:
+            Path(beside).unlink(missing_ok=True)
     except OSError as error:
         raise disk.unwritable(path, error) from error
 

@@ -17,7 +17,7 @@ from data_contracts.artifacts import BundleRef, Predictions, Speed, Splits
 from data_contracts.errors import EngineUnavailable
 from data_contracts.schema import Call, Frozen
 from deploy import bundle as bundles
-from deploy import service
+from deploy import keys, service
 from deploy.client import Client
 from deploy.operate import load, ports, processes
 from deploy.operate.load import Sent
@@ -72,9 +72,10 @@ def benchmark(
 
     gold = polars.read_parquet(work.store.local(splits.key) / "gold.parquet")
     with running(bundles.place(work.store, bundle), serve, ports, home, f"benchmark-{_short(work.key)}") as it:
-        with Client(it.url) as client:
+        key = keys.machine(home)
+        with Client(it.url, key=key) as client:
             info = client.model_info()
-        served = score(it.url, gold, splits, str(info["taxonomy_digest"]), work)
+        served = score(it.url, gold, splits, str(info["taxonomy_digest"]), work, key)
         sent = press(it.url, gold["input_text"].to_list(), settings, serve, home, work)
     measured = [item for item in sent if item.scheduled_s >= settings.warmup_s]
     usage = Usage(it.load_time_s, it.peak_mb, str(info["engine"]))
@@ -124,8 +125,8 @@ def _watched(it: Running) -> Iterator[None]:
         thread.join()
 
 
-def score(url: str, gold: Any, splits: Splits, taxonomy_digest: str, work: Work) -> Predictions:
-    """Every gold call through HTTP, in batches; raw log-probabilities kept.
+def score(url: str, gold: Any, splits: Splits, taxonomy_digest: str, work: Work, key: str | None = None) -> Predictions:
+    """Every gold call through HTTP, in batches, showing the API key; raw log-probabilities kept.
 
     Raises:
         EngineUnavailable: the service stops answering.
@@ -135,7 +136,7 @@ def score(url: str, gold: Any, splits: Splits, taxonomy_digest: str, work: Work)
     calls = [Call(conversation_id=i, text=t) for i, t in gold.select("conversation_id", "input_text").iter_rows()]
     batches = [calls[at : at + CALLS_A_REQUEST] for at in range(0, len(calls), CALLS_A_REQUEST)]
     began = time.monotonic()
-    with Client(url, timeout_s=SCORING_DEADLINE_S) as client, ThreadPoolExecutor(IN_FLIGHT) as pool:
+    with Client(url, timeout_s=SCORING_DEADLINE_S, key=key) as client, ThreadPoolExecutor(IN_FLIGHT) as pool:
         answers = [answer for batch in pool.map(client.classify, batches) for answer in batch]
     seconds = time.monotonic() - began
     name = "served-gold.parquet"
@@ -169,6 +170,8 @@ def press(
 ) -> list[Sent]:
     """Send scheduled single calls with Locust in its own process; every request comes back, warm-up too.
 
+    The API key goes to that process by its environment alone, which nobody writes down.
+
     Raises:
         EngineUnavailable: Locust did not finish.
     """
@@ -182,7 +185,7 @@ def press(
     try:
         done = subprocess.run(
             processes.python("deploy.operate.load", str(plan_file), str(out)),
-            env=processes.inherited(home, {}),
+            env=processes.inherited(home, {keys.VARIABLE: keys.machine(home) or ""}),
             capture_output=True,
             text=True,
             timeout=sends[-1] + 2 * serve.deadline_s + 120,

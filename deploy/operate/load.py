@@ -1,16 +1,20 @@
 """Open-loop load by Locust, in a process of its own (Locust replaces the sockets of the process that imports it).
 
-Run as `python -m deploy.operate.load PLAN OUT`. Every call is sent at its scheduled time whether or not earlier ones
-were answered, and its latency counts from then, so a service that stalls cannot hide it (no coordinated omission).
+Run as `python -m deploy.operate.load PLAN OUT`; an API key is taken from `TINGSU_API_KEY`. Every call is sent at its
+scheduled time whether or not earlier ones were answered, and its latency counts from then, so a service that stalls
+cannot hide it (no coordinated omission).
 """
 
 import json
+import os
 import random
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+from deploy.keys import VARIABLE
 
 Arrivals = Literal["poisson", "constant"]
 
@@ -43,13 +47,13 @@ def schedule(rate_qps: float, duration_s: float, seed: int, arrivals: Arrivals =
     return sorted(rng.uniform(0, duration_s) for _ in range(count))
 
 
-def drive(plan: Plan) -> list[Sent]:
-    """Send the plan with Locust; call it only in a process made for it."""
+def drive(plan: Plan, key: str | None = None) -> list[Sent]:
+    """Send the plan with Locust, showing the API key; call it only in a process made for it."""
     import gevent
     from locust.env import Environment
 
     sent: list[Sent] = []
-    environment = Environment(user_classes=[_caller(plan, sent)], host=plan.host)
+    environment = Environment(user_classes=[_caller(plan, key, sent)], host=plan.host)
     runner = environment.create_local_runner()
     runner.start(1, spawn_rate=1)
     with gevent.Timeout(plan.sends_s[-1] + 2 * plan.timeout_s + 30):
@@ -59,10 +63,12 @@ def drive(plan: Plan) -> list[Sent]:
     return sorted(sent)
 
 
-def _caller(plan: Plan, sent: list[Sent]) -> type:
+def _caller(plan: Plan, key: str | None, sent: list[Sent]) -> type:
     """One Locust user that sends every call of the plan from a greenlet of its own."""
     import gevent
     from locust import FastHttpUser, task
+
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
 
     class Caller(FastHttpUser):
         concurrency = len(plan.sends_s)
@@ -79,7 +85,6 @@ def _caller(plan: Plan, sent: list[Sent]) -> type:
             gevent.sleep(max(0.0, began + at - time.perf_counter()))
             late = time.perf_counter() - began - at
             body = plan.bodies[i % len(plan.bodies)].encode()
-            headers = {"Content-Type": "application/json"}
             with self.client.post(plan.path, data=body, headers=headers, catch_response=True) as response:
                 latency = time.perf_counter() - began - at
                 response.request_meta["response_time"] = latency * 1000
@@ -97,7 +102,7 @@ def _reason(response: Any) -> str:
 def main(plan_file: Path, out: Path) -> None:
     """Read the plan, drive it, write the list of what was sent."""
     plan = Plan(**json.loads(plan_file.read_text(encoding="utf-8")))
-    sent = [item._asdict() for item in drive(plan)]
+    sent = [item._asdict() for item in drive(plan, os.environ.get(VARIABLE))]
     out.write_text(json.dumps(sent), encoding="utf-8")
 
 

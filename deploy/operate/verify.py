@@ -21,13 +21,14 @@ class Check(Frozen):
     ms: float = 0.0
 
 
-def verify(url: str, timeout_s: float = 60.0, bundle_digest: str | None = None) -> list[Check]:
+def verify(url: str, timeout_s: float = 60.0, bundle_digest: str | None = None, key: str | None = None) -> list[Check]:
     """Every check, in order; a service that does not answer gives failed checks, not an error.
 
     Args:
         bundle_digest: if given, the service must be serving this very bundle.
+        key: shown to a service that asks for one.
     """
-    with Client(url, timeout_s, patience_s=timeout_s) as client:
+    with Client(url, timeout_s, patience_s=timeout_s, key=key) as client:
         checks = [
             _check("health", lambda: _health(client.health())),
             _check("ready", lambda: _ready(client.ready())),

@@ -18,6 +18,8 @@ from deploy.bundle import Bundle, verdict_id
 from deploy.engines import Scores
 
 Asking = TypeVar("Asking", bound=Frozen)
+RAW_FIELDS = {"logprobs": True, "label_mass": True}
+"""Of an answer; only those under evaluation carry them."""
 
 
 class Calls(Frozen):
@@ -30,7 +32,7 @@ def _form(body: Any) -> str:
     return "calls" if isinstance(body, Calls) or (isinstance(body, dict) and "calls" in body) else "call"
 
 
-def _whole(asked: Asking) -> Asking:
+def whole(asked: Asking) -> Asking:
     """JSON may hold half a character (a lone surrogate); nothing behind this point can write or encode one."""
     try:
         asked.model_dump_json()
@@ -52,7 +54,7 @@ EXAMPLES = {
     "calls": {"value": {"calls": [{"conversation_id": "c-1", "text": "我想查一下流量还剩多少。"}]}},
 }
 Asked = Annotated[
-    Annotated[Call, AfterValidator(_whole), Tag("call")] | Annotated[Calls, AfterValidator(_whole), Tag("calls")],
+    Annotated[Call, AfterValidator(whole), Tag("call")] | Annotated[Calls, AfterValidator(whole), Tag("calls")],
     Discriminator(_form),
     Body(openapi_examples=EXAMPLES),
 ]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
@@ -14,31 +14,42 @@ from starlette.exceptions import HTTPException
 from configs.settings import ServeSettings
 from data_contracts.errors import EngineUnavailable, TingsuError
 from data_contracts.schema import Call
-from deploy.service import problems, state
-from deploy.service.answers import Answer, Answers, Asked, Calls
-from deploy.service.boundary import Boundary
+from deploy.service import document, problems, state
+from deploy.service.access import Access
+from deploy.service.answers import RAW_FIELDS, Answer, Answers, Asked, Calls
+from deploy.service.attend import while_connected
+from deploy.service.boundary import DOCS, Boundary
+from deploy.service.chat import add_chat
 from deploy.service.classifier import Classifier
+from deploy.service.problems import Refused
 
-_RAW_FIELDS = {"logprobs": True, "label_mass": True}  # only evaluation answers carry them
-RAW: dict[type, Any] = {Call: _RAW_FIELDS, Calls: {"results": {"__all__": _RAW_FIELDS}}}
+RAW: dict[type, Any] = {Call: RAW_FIELDS, Calls: {"results": {"__all__": RAW_FIELDS}}}
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-PROBLEMS = {
-    status: {"model": problems.Problem, "content": {"application/problem+json": {}}} for status in (413, 422, 503)
-}
 
 
-def create_app(classifier: Classifier, settings: ServeSettings, on_fatal: Callable[[TingsuError], None]) -> FastAPI:
+def create_app(
+    classifier: Classifier, settings: ServeSettings, access: Access, on_fatal: Callable[[TingsuError], None]
+) -> FastAPI:
     """The application over one classifier; `on_fatal` hears when its engine can never serve."""
     started = time.monotonic()
+    has_docs = access.is_open if settings.docs is None else settings.docs
     app = FastAPI(
-        title="Tingsu", description="投诉分类服务 · complaint classification", lifespan=_lifespan(classifier, on_fatal)
+        title="Tingsu",
+        description="投诉分类服务 · complaint classification",
+        docs_url=DOCS if has_docs else None,
+        redoc_url=None,
+        lifespan=_lifespan(classifier, on_fatal),
     )
-    app.add_middleware(Boundary, metrics=classifier.metrics, max_body_bytes=int(settings.max_body_mb * 2**20))
+    app.add_middleware(
+        Boundary, metrics=classifier.metrics, access=access, max_body_bytes=int(settings.max_body_mb * 2**20)
+    )
     app.add_exception_handler(EngineUnavailable, problems.on_engine)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.add_exception_handler(HTTPException, problems.on_http)
     _add_state(app, classifier, started)
     _add_classify(app, classifier, settings)
+    add_chat(app, classifier)
+    document.write(app, access)
     return app
 
 
@@ -72,7 +83,7 @@ def _add_state(app: FastAPI, classifier: Classifier, started: float) -> None:
         """Always 200 while the process lives; `status` says what is wrong."""
         return state.health(classifier, started)
 
-    @app.get("/ready", response_model=state.Readiness, responses={503: PROBLEMS[503]})
+    @app.get("/ready", response_model=state.Readiness)
     async def ready(request: Request) -> Response:
         """200 once the engine is loaded and its parity probe passed; 503 before, and while it restarts."""
         if classifier.worker.is_ready:
@@ -96,15 +107,12 @@ def _add_state(app: FastAPI, classifier: Classifier, started: float) -> None:
 
 
 def _add_classify(app: FastAPI, classifier: Classifier, settings: ServeSettings) -> None:
-    @app.post("/api/v1/classify", response_model=Answer | Answers, responses=PROBLEMS)  # type: ignore[arg-type]
+    @app.post("/api/v1/classify", response_model=Answer | Answers, responses=document.CLASSIFIED)
     async def classify(request: Request, asked: Asked) -> Response:
         """One call (`text` or `turns`) or a batch (`calls`); the answers keep the order."""
         calls = asked.calls if isinstance(asked, Calls) else (asked,)
-        if len(calls) > settings.max_calls_per_request:
-            return problems.problem(
-                request, 413, "too_many_calls", calls=len(calls), limit=settings.max_calls_per_request
-            )
-        found = await classifier.classify(calls)
+        _require_within_limits(calls, settings)
+        found = await while_connected(request, classifier.classify(calls))
         evaluation = classifier.served.is_evaluation
         answer = (
             Answers(results=tuple(found), model_version=classifier.served.model_version, evaluation=evaluation)
@@ -112,3 +120,13 @@ def _add_classify(app: FastAPI, classifier: Classifier, settings: ServeSettings)
             else found[0]
         )
         return JSONResponse(answer.model_dump(mode="json", exclude={} if evaluation else RAW[type(asked)]))
+
+
+def _require_within_limits(calls: Sequence[Call], settings: ServeSettings) -> None:
+    """Raises: Refused: too many calls, or a call of too many turns."""
+    if len(calls) > settings.max_calls_per_request:
+        raise Refused(413, "too_many_calls", calls=len(calls), limit=settings.max_calls_per_request)
+    for at, call in enumerate(calls, start=1):
+        turns = len(call.turns or ())
+        if turns > settings.max_turns:
+            raise Refused(413, "too_many_turns", at=at, turns=turns, limit=settings.max_turns)

@@ -121,6 +121,8 @@ class Batcher:
             Overloaded: at once, when it could not be answered in time.
             DeadlineExceeded: after the deadline.
             EngineUnavailable: the engine died with it.
+
+        Cancelled, or late, it leaves the queue to others at once.
         """
         self._admit(prompts)
         loop = asyncio.get_running_loop()
@@ -133,6 +135,9 @@ class Batcher:
             raise DeadlineExceeded(
                 f"{n} calls were not answered within {self.limits.deadline_s:g} s; send fewer at a time"
             ) from error
+        finally:
+            if ticket.missing:
+                self._withdraw(ticket)
         return Scores(np.stack(ticket.logprobs), np.array(ticket.label_mass, np.float32))
 
     async def run(self) -> None:
@@ -224,6 +229,13 @@ class Batcher:
         for item in (*batch, *waiting):
             if not item.ticket.done.done():
                 item.ticket.done.set_exception(error)
+
+    def _withdraw(self, ticket: _Ticket) -> None:
+        for lane in self._lanes:
+            self._count([item for item in lane if item.ticket is ticket], -1)
+            others = [item for item in lane if item.ticket is not ticket]
+            lane.clear()
+            lane.extend(others)
 
     def _count(self, items: Sequence[_Item], sign: int) -> None:
         self.waiting_calls += sign * len(items)

@@ -1,4 +1,4 @@
-"""Around every request: its id, size limit, time and log line, and the last word when something unexpected happens."""
+"""Around every request: its id, key, size limit, headers, time and log line, and the last word when anything fails."""
 
 import logging
 import re
@@ -6,24 +6,38 @@ import time
 import uuid
 
 from fastapi import Request
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deploy.service import logs
+from deploy.service.access import Access
 from deploy.service.metrics import Metrics
-from deploy.service.problems import problem
+from deploy.service.problems import Refused, on_http, problem
 
 log = logging.getLogger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-INFERENCE = ("/api/v1/classify",)
+INFERENCE = ("/api/v1/classify", "/v1/chat/completions")
+DOCS = "/docs"
+SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+NO_CONTENT = b"default-src 'none'; frame-ancestors 'none'"
+DOCS_CONTENT = (
+    b"default-src 'none'; frame-ancestors 'none'; connect-src 'self'; img-src data: https://fastapi.tiangolo.com; "
+    b"script-src 'unsafe-inline' https://cdn.jsdelivr.net; style-src 'unsafe-inline' https://cdn.jsdelivr.net"
+)
+"""The documentation page alone loads anything: its script, style and icon come from where FastAPI has them."""
 
 
 class Boundary:
     """ASGI middleware, outermost."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, access: Access, max_body_bytes: int) -> None:
         self.app = app
         self.metrics = metrics
+        self.access = access
         self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,25 +54,24 @@ class Boundary:
             self._note(exchange, time.monotonic() - started)
 
     async def _answer(self, exchange: "_Exchange") -> None:
+        request = Request(exchange.scope)
         try:
+            exchange.key = self.access.admit(exchange.scope["path"], exchange.headers)
             if exchange.announced_bytes > self.max_body_bytes:
-                await problem(Request(exchange.scope), 413, "body_too_large")(
-                    exchange.scope, exchange.receive, exchange.send
-                )
-                return
+                raise exchange.too_large(exchange.announced_bytes)
             await self.app(exchange.scope, exchange.receive, exchange.send)
+        except Refused as no:
+            await (await on_http(request, no))(exchange.scope, exchange.receive, exchange.send)
         except Exception as error:  # the outermost boundary: logged without its message, answered as 500
             log.error(
                 "unexpected",
                 extra={"error": type(error).__name__, "where": logs.where(error), "request_id": exchange.id},
             )
             if not exchange.status:
-                await problem(Request(exchange.scope), 500, "internal_error")(
-                    exchange.scope, exchange.receive, exchange.send
-                )
+                await problem(request, 500, "internal_error")(exchange.scope, exchange.receive, exchange.send)
 
     def _note(self, exchange: "_Exchange", seconds: float) -> None:
-        path, status = exchange.scope["path"], exchange.status or 499
+        path, status = exchange.scope["path"], 499 if exchange.is_left else exchange.status or 499
         if path not in INFERENCE:
             return
         self.metrics.request(path, status, seconds)
@@ -68,6 +81,7 @@ class Boundary:
             "status": status,
             "ms": round(seconds * 1000, 1),
             "bytes": exchange.received,
+            **({"key": exchange.key} if exchange.key else {}),
         }
         log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=extra)
 
@@ -76,25 +90,33 @@ class _Exchange:
     """One request and its answer, measured while they pass."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int) -> None:
-        headers = {k.lower(): v.decode("latin-1") for k, v in scope["headers"]}
-        given = headers.get(b"x-request-id", "")
+        self.headers = {k.lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        given = self.headers.get(b"x-request-id", "")
         self.id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        self.announced_bytes = int(n) if (n := headers.get(b"content-length", "0")).isdigit() else 0
+        self.announced_bytes = int(n) if (n := self.headers.get(b"content-length", "0")).isdigit() else 0
         self.scope = scope
         self.scope.setdefault("state", {})["request_id"] = self.id
+        self.key = ""
         self.received = 0
         self.status = 0
+        self.is_left = False  # by the caller, before the answer
         self._receive, self._send, self._max_body_bytes = receive, send, max_body_bytes
 
     async def receive(self) -> Message:
         message = await self._receive()
+        self.is_left |= message["type"] == "http.disconnect" and not self.status
         self.received += len(message.get("body", b""))
         if self.received > self._max_body_bytes:
-            raise HTTPException(413)
+            raise self.too_large(self.received)
         return message
+
+    def too_large(self, size: int) -> Refused:
+        return Refused(413, "body_too_large", size=size / 2**20, limit=self._max_body_bytes / 2**20)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", []), (b"x-request-id", self.id.encode())]
+            content = DOCS_CONTENT if self.scope["path"] == DOCS and self.status == 200 else NO_CONTENT
+            own = (*SECURITY, (b"content-security-policy", content), (b"x-request-id", self.id.encode()))
+            message["headers"] = [*message.get("headers", []), *own]
         await self._send(message)

@@ -1,7 +1,11 @@
-"""What a caller is told when a request fails: RFC 9457 problem documents with a stable code, in both languages."""
+"""What a caller is told when a request fails: RFC 9457 problem documents with a stable code, in both languages.
 
-from collections.abc import Sequence
+Below `/v1/` callers expect OpenAI's shape and get it, with the same codes and sentences.
+"""
+
+from collections.abc import Mapping, Sequence
 from math import ceil
+from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -12,7 +16,10 @@ from data_contracts.errors import EngineUnavailable
 from data_contracts.messages import say
 from data_contracts.schema import Frozen
 
-HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+MEDIA = "application/problem+json"
+HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+OPENAI = "/v1/"
+OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 class Wrong(Frozen):
@@ -35,6 +42,33 @@ class Problem(Frozen):
     errors: tuple[Wrong, ...] = ()
 
 
+class OpenAIError(Frozen):
+    """OpenAI's error, plus the Chinese message and the request's id. `param` names the wrong field, if one is."""
+
+    message: str
+    message_zh: str
+    type: str
+    param: str | None
+    code: str
+    request_id: str
+
+
+class OpenAIProblem(Frozen):
+    """What fails below `/v1/`."""
+
+    error: OpenAIError
+
+
+class Refused(HTTPException):
+    """A request that is answered with a problem: HTTP status, message code and the values of the message."""
+
+    def __init__(self, status: int, code: str, retry_after_s: float | None = None, **values: Any) -> None:
+        super().__init__(status, code)
+        self.code = code
+        self.retry_after_s = retry_after_s
+        self.values = values
+
+
 def problem(
     request: Request,
     status: int,
@@ -42,22 +76,56 @@ def problem(
     *,
     retry_after_s: float | None = None,
     errors: Sequence[Wrong] = (),
+    headers: Mapping[str, str] | None = None,
     **values: object,
 ) -> JSONResponse:
     """The answer to a failed request."""
+    all_headers = dict(headers or {})
+    if retry_after_s is not None:
+        all_headers["Retry-After"] = str(max(1, ceil(retry_after_s)))
+    if status == 401:
+        all_headers["WWW-Authenticate"] = "Bearer"
+    compose, media = (_openai, "application/json") if is_openai(request) else (_problem, MEDIA)
+    body = compose(request, status, code, errors, values)
+    return JSONResponse(body.model_dump(mode="json"), status, all_headers, media_type=media)
+
+
+def is_openai(request: Request) -> bool:
+    """Whether the caller speaks OpenAI's dialect."""
+    return str(request.scope["path"]).startswith(OPENAI)
+
+
+def _problem(request: Request, status: int, code: str, errors: Sequence[Wrong], values: Mapping[str, object]) -> Frozen:
     en, zh = say(code, **values)
-    body = Problem(
+    return Problem(
         type=f"urn:tingsu:problem:{code}",
         title=code.replace("_", " "),
         status=status,
         detail=en,
         detail_zh=zh,
         code=code,
-        request_id=request.scope.get("state", {}).get("request_id", ""),
+        request_id=_id(request),
         errors=tuple(errors),
     )
-    headers = {} if retry_after_s is None else {"Retry-After": str(max(1, ceil(retry_after_s)))}
-    return JSONResponse(body.model_dump(mode="json"), status, headers, media_type="application/problem+json")
+
+
+def _openai(request: Request, status: int, code: str, errors: Sequence[Wrong], values: Mapping[str, object]) -> Frozen:
+    en, zh = say(code, **values)
+    said = "".join(f"; {e.field}: {e.message}" for e in errors)
+    param = values.get("param") or (errors[0].field if errors else None)
+    error = OpenAIError(
+        message=en + said,
+        message_zh=zh,
+        type="server_error" if status >= 500 else OPENAI_TYPES.get(status, "invalid_request_error"),
+        param=None if param is None else str(param),
+        code=code,
+        request_id=_id(request),
+    )
+    return OpenAIProblem(error=error)
+
+
+def _id(request: Request) -> str:
+    return str(request.scope.get("state", {}).get("request_id", ""))
 
 
 async def on_engine(request: Request, error: Exception) -> JSONResponse:
@@ -68,23 +136,40 @@ async def on_engine(request: Request, error: Exception) -> JSONResponse:
 
 
 async def on_invalid(request: Request, error: Exception) -> JSONResponse:
-    """The body is not a call: 422, naming fields."""
+    """The body is not what is asked for: 422, naming fields; 400 in OpenAI's dialect."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
-    errors = [
-        Wrong(field=".".join(str(p) for p in e["loc"] if p != "body") or "body", message=str(e["msg"]))
-        for e in found[:20]
-    ]
-    return problem(request, 422, "invalid_request", errors=errors, fields=", ".join(e.field for e in errors))
+    errors = [Wrong(field=_field(e), message=_message(e)) for e in found[:20]]
+    fields = ", ".join(e.field for e in errors)
+    if not is_openai(request):
+        return problem(request, 422, "invalid_request", errors=errors, fields=fields)
+    whole = [e for e in found if e["type"] in PARAMETERS and len(e["loc"]) == 2]
+    code, param = (whole[0]["type"], _field(whole[0])) if whole else ("", "")
+    if code:
+        return problem(request, 400, PARAMETERS[code], param=param)
+    return problem(request, 400, "invalid_chat", errors=errors, fields=fields)
+
+
+PARAMETERS = {"extra_forbidden": "unknown_parameter", "unsupported_parameter": "unsupported_parameter"}
+"""What pydantic says of a field → our code, where a field as a whole is refused."""
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    return ".".join(str(p) for p in error["loc"] if p != "body") or "body"
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] == "union_tag_invalid":  # pydantic's own sentence quotes the value
+        return f"Input should be one of {error['ctx']['expected_tags']}"
+    return str(error["msg"])
 
 
 async def on_http(request: Request, error: Exception) -> JSONResponse:
-    """What the framework refuses: wrong path, wrong method, too large a body, a body that cannot be read."""
+    """What we refuse, and what the framework does: wrong path, wrong method, a body that cannot be read."""
+    if isinstance(error, Refused):
+        return problem(request, error.status_code, error.code, retry_after_s=error.retry_after_s, **error.values)
     status = error.status_code if isinstance(error, HTTPException) else 400
+    headers = error.headers if isinstance(error, HTTPException) else None
+    code = HTTP_CODES.get(status, "invalid_chat" if is_openai(request) else "invalid_request")
     return problem(
-        request,
-        status,
-        HTTP_CODES.get(status, "invalid_request"),
-        fields="body",
-        path=request.url.path,
-        method=request.method,
+        request, status, code, headers=headers, fields="body", path=request.scope["path"], method=request.method
     )

@@ -1,6 +1,5 @@
 """Start-up and shutdown of the service process: what may be served, on which socket, until which signal."""
 
-import ipaddress
 import logging
 import signal
 import socket
@@ -12,13 +11,15 @@ import uvicorn
 from configs.settings import ServeSettings
 from configs.sources import load
 from data_contracts.errors import ConfigurationError, ResourceInsufficient, TingsuError
-from deploy import bundle
+from deploy import bundle, keys
 from deploy.service import logs
+from deploy.service.access import Access
 from deploy.service.answers import Served
 from deploy.service.app import create_app
 from deploy.service.child import Loader
 from deploy.service.classifier import Classifier
 from deploy.service.metrics import Metrics
+from deploy.service.protocol import patient
 
 log = logging.getLogger(__name__)
 BACKLOG = 2048
@@ -33,19 +34,32 @@ def serve(options: Namespace, loader: Loader) -> None:
     settings = load(sets=options.set)
     logs.to_stderr(settings.log.level)
     host = options.host or settings.serve.host
-    if options.evaluation and not _is_loopback(host):
-        raise ConfigurationError(
-            f"--evaluation serves without a verdict and only on loopback, not on {host!r}; "
-            "leave --host and serve.host out"
-        )
+    access = _door(host, options)
     found = bundle.open(_folder(options.bundle, settings.serve))
     verdict = None if options.evaluation else bundle.permit(found, bundle.public_key(options.home))
     with _bind(host, options.port) as listener:
         classifier = Classifier(Served(found, verdict, options.version), settings.serve, loader, Metrics())
-        _run(classifier, settings.serve, listener)
+        _run(classifier, settings.serve, access, listener)
 
 
-def _run(classifier: Classifier, settings: ServeSettings, listener: socket.socket) -> None:
+def _door(host: str, options: Namespace) -> Access:
+    """Who is let in on this host."""
+    is_public = not keys.is_loopback(host)
+    if options.evaluation and is_public:
+        raise ConfigurationError(
+            f"--evaluation serves without a verdict and only on loopback, not on {host!r}; "
+            "leave --host and serve.host out"
+        )
+    kept = keys.read(options.home)
+    if is_public and not (kept and kept.keys):
+        raise ConfigurationError(
+            f"others than this machine could use the service on {host!r}, and {options.home} has no API key; make one: "
+            "./tingsu keys add NAME --scope classify, or leave --host and serve.host out"
+        )
+    return Access(options.home, is_public)
+
+
+def _run(classifier: Classifier, settings: ServeSettings, access: Access, listener: socket.socket) -> None:
     fatal: list[TingsuError] = []
 
     def stop(error: TingsuError) -> None:
@@ -53,9 +67,16 @@ def _run(classifier: Classifier, settings: ServeSettings, listener: socket.socke
         server.should_exit = True
 
     drain_s = int(settings.deadline_s) + 1
-    app = create_app(classifier, settings, on_fatal=stop)
+    app = create_app(classifier, settings, access, on_fatal=stop)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, backlog=BACKLOG, timeout_graceful_shutdown=drain_s
+        app,
+        http=patient(settings.client_timeout_s),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=drain_s,
     )
     server = uvicorn.Server(config)
     # uvicorn raises the signal it stopped for once more when it is done; these let that end in exit code 0.
@@ -68,6 +89,7 @@ def _run(classifier: Classifier, settings: ServeSettings, listener: socket.socke
             "url": f"http://{host}:{port}",
             "model_version": classifier.served.model_version,
             "evaluation": classifier.served.is_evaluation,
+            "keys": not access.is_open,
         },
     )
     server.run(sockets=[listener])
@@ -97,13 +119,6 @@ def _bind(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port}: {error.strerror}; stop what holds it, or choose another port"
         ) from error
     return listener
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _done(*_: object) -> None:

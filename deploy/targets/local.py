@@ -5,7 +5,7 @@ from pathlib import Path
 
 from configs.settings import Settings
 from data_contracts.errors import EngineUnavailable
-from deploy import service
+from deploy import keys, service
 from deploy.client import Client
 from deploy.operate import ports, processes, verify
 from deploy.operate.processes import Command, Process
@@ -55,7 +55,7 @@ class Local:
             return Status(endpoint=endpoint, serving=None, detail="stopped")
         if not processes.answers(f"{endpoint}/ready"):
             return Status(endpoint=endpoint, serving=None, detail=f"pid {process.pid} is not ready; see {process.log}")
-        with Client(endpoint) as client:
+        with Client(endpoint, key=keys.machine(self.home)) as client:
             serving = str(client.model_info()["bundle_digest"])
         return Status(
             endpoint=endpoint, serving=serving, detail=f"pid {process.pid}, {processes.memory_mb(process):.0f} MB"
@@ -87,7 +87,8 @@ class Local:
 
     def _check(self, port: int, placed: Placed) -> None:
         url = self._url(port)
-        checks = verify.verify(url, self.settings.rollout.verify_timeout_s, placed.bundle_digest)
+        limit_s, key = self.settings.rollout.verify_timeout_s, keys.machine(self.home)
+        checks = verify.verify(url, limit_s, placed.bundle_digest, key)
         failed = "; ".join(f"{check.name}: {check.detail}" for check in checks if check.outcome == "failed")
         if failed:
             raise EngineUnavailable(f"version {placed.version} at {url} fails its check: {failed}")

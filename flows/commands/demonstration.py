@@ -24,6 +24,7 @@ CALLS = (
 def demonstrate(calls: int, seed: int, sets: list[str]) -> int:
     """Sample, submit, retrain, classify; returns the exit code. A HOLD or REJECT is told as it is."""
     from data_contracts.schema import Call
+    from deploy import keys
     from deploy.client import Client
 
     started = time.monotonic()
@@ -42,7 +43,7 @@ def demonstrate(calls: int, seed: int, sets: list[str]) -> int:
     if ending["release"] is None:
         return 3
     _say("4/4 classify on the live service")
-    with Client(ending["release"]["endpoint"]) as client:
+    with Client(ending["release"]["endpoint"], key=keys.machine(session.home)) as client:
         for text, answer in zip(CALLS, client.classify([Call(text=text) for text in CALLS]), strict=True):
             print(f"  {text.splitlines()[0][:30]}…\n    → {sentence(answer)}")
     print(_where(ending, time.monotonic() - started))

@@ -69,7 +69,8 @@ def classify(
     from data_contracts.schema import Call
     from deploy.client import Client
 
-    with Client(url or _local()) as client:
+    address, key = _asked(url)
+    with Client(address, key=key) as client:
         answer = client.classify([Call(text=text)])[0]
     show(answer, sentence(answer), as_json)
 
@@ -92,13 +93,18 @@ def verify(
     """Check every endpoint of a live service; exits 4 if one fails."""
     from deploy.operate import verify as checks
 
-    found = checks.verify(url or _local())
+    address, key = _asked(url)
+    found = checks.verify(address, key=key)
     lines = [f"{c.outcome:<8} {c.name:<12} {c.detail}" for c in found]
     show([c.model_dump(mode="json") for c in found], "\n".join(lines), as_json)
     raise typer.Exit(0 if checks.passed(found) else 4)
 
 
-def _local() -> str:
+def _asked(url: str | None) -> tuple[str, str | None]:
+    """The service to ask, by default the local one, and the API key to show it."""
+    from deploy import keys
     from flows.session import open_session
 
-    return f"http://127.0.0.1:{open_session().settings.ports.service}"
+    session = open_session()
+    address = url or f"http://127.0.0.1:{session.settings.ports.service}"
+    return address, keys.chosen(session.home, address)

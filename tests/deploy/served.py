@@ -104,6 +104,17 @@ def fake_bundle(store: FolderStore, **behaviour: float) -> BundleRef:
     return bundle.assemble(parts(model, golden(store.root / model.key, FakeEngine())), store)
 
 
+def real_bundle(store: FolderStore) -> BundleRef:
+    """A random Qwen3 of thirty thousand parameters and what the real engine answers with it."""
+    from deploy.engines.transformers import TransformersEngine
+
+    key = "stages/merge/real/model"
+    path = tiny.write_base(store.root / key)
+    engine = TransformersEngine.load(path, precision="fp32", threads=1)
+    model = Model(key=key, form="merged", digest="1" * 64, size_mb=0.1)
+    return bundle.assemble(parts(model, golden(path, engine)), store)
+
+
 def verdict(digest: str, decision: str = "PROMOTE") -> Verdict:
     fields = ("dataset_id", "gold_digest", "taxonomy_digest", "prompt_digest", "report_digest", "thresholds_digest")
     return Verdict.model_validate(

@@ -11,8 +11,8 @@ import pytest
 
 from configs.settings import ServeSettings, Settings
 from configs.sources import load
-from data_contracts.errors import EngineUnavailable, GateRefused, ResourceInsufficient
-from deploy import service
+from data_contracts.errors import ConfigurationError, EngineUnavailable, GateRefused, ResourceInsufficient
+from deploy import keys, service
 from deploy.client import Client
 from deploy.operate import ports, processes
 from deploy.store import FolderStore
@@ -75,6 +75,21 @@ def test_switching_to_what_serves_already_keeps_the_process(target: Local) -> No
     target.switch(bundle)
 
     assert processes.find(target.home, SERVICE) == before
+
+
+def test_rollouts_go_on_when_keys_come_into_use(target: Local) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2)
+    target.switch(old)
+    keys.add(target.home, "crm", ["classify"])
+
+    during = target.status()
+    target.stage(new)
+    target.verify(new)
+    target.switch(new)
+
+    assert (during.serving, target.status().serving) == (old.bundle_digest, new.bundle_digest)
+    with Client(target.status().endpoint) as stranger, pytest.raises(ConfigurationError, match="TINGSU_API_KEY"):
+        stranger.model_info()
 
 
 def test_a_killed_service_is_replaced(target: Local) -> None:

@@ -16,11 +16,9 @@ import pytest
 
 from configs.settings import ServeSettings
 from configs.sources import load
-from data_contracts.artifacts import Model
 from deploy import bundle, service
 from deploy.service.text import prepare
 from deploy.store import FolderStore
-from tests import tiny
 from tests.deploy import served
 from tests.deploy.served import Served
 
@@ -331,13 +329,10 @@ def test_a_random_qwen3_is_bundled_promoted_served_and_answers_as_the_engine_doe
     from deploy.tokenizer import Tokens
 
     store = FolderStore(home / "real")
-    path = tiny.write_base(store.root / "stages/merge/x/model")
-    engine = TransformersEngine.load(path, precision="fp32", threads=1)
-    model = Model(key="stages/merge/x/model", form="merged", digest="1" * 64, size_mb=0.1)
-    parts = served.parts(model, served.golden(path, engine))
-    folder = served.promote(store, bundle.assemble(parts, store), home)
+    folder = served.promote(store, served.real_bundle(store), home)
+    engine = TransformersEngine.load(folder / "model", precision="fp32", threads=1)
     text = "客户：嗯，那个，宽带又断了，我要投诉。"
-    tokens = Tokens.load(path)
+    tokens = Tokens.load(folder / "model")
     ids = served.PROMPT.encode(prepare(Call(text=text)), tokens).ids
     scores = engine.score([ids], served.TAXONOMY.code_ids(tokens), len(served.PROMPT.frame(tokens)[0]))
     expected = calibration.apply(served.CALIBRATION, scores.logprobs)[0]

@@ -14,7 +14,7 @@ import pytest
 from configs.settings import BenchmarkSettings, PortSettings, ServeSettings
 from data_contracts.artifacts import PREDICTION_COLUMNS, BundleRef, Model, Speed, Splits
 from data_contracts.errors import EngineUnavailable
-from deploy import bundle
+from deploy import bundle, keys
 from deploy.bundle import Golden
 from deploy.operate import load, ports, processes
 from deploy.operate.load import Plan, Sent
@@ -140,8 +140,9 @@ def gold(store: FolderStore, rows: int) -> Splits:
     )
 
 
-def test_the_real_service_is_scored_and_loaded_and_nothing_is_left(tmp_path: Path) -> None:
+def test_the_real_service_asking_for_keys_is_scored_and_loaded_and_nothing_is_left(tmp_path: Path) -> None:
     home, store = tmp_path, FolderStore(tmp_path / "store")
+    keys.add(home, "crm", ["classify"])
     (tmp_path / "out").mkdir()
     (tmp_path / "keep").mkdir()
     work = Work(store=store, key="stages/benchmark/b", out=tmp_path / "out", scratch=tmp_path / "keep")

@@ -1,0 +1,64 @@
+"""HTTP on the wire, patient up to a limit: a caller that trickles its request, or does not take its answer, is cut off.
+
+uvicorn by itself waits for ever for a first byte, for the rest of the headers or of a body, and for a full buffer to drain.
+"""
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class Patient(H11Protocol):
+    """One connection. A request has `timeout_s` from its first byte (the first from the connection) to its last."""
+
+    timeout_s: float = 30.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._asking: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._asking = self._cut_off_later()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            _cancel(self._asking)
+            self._asking = None
+        elif self._asking is None:
+            self._asking = self._cut_off_later()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._taking = self._cut_off_later()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        _cancel(self._taking)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        _cancel(self._asking)
+        _cancel(self._taking)
+        super().connection_lost(exc)
+
+    def _cut_off_later(self) -> asyncio.TimerHandle:
+        return self.loop.call_later(self.timeout_s, self.transport.abort)
+
+
+def patient(timeout_s: float) -> type[Patient]:
+    """The protocol with this limit, as uvicorn wants it: a class."""
+    limit_s = timeout_s
+
+    class Limited(Patient):
+        timeout_s = limit_s
+
+    return Limited
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

@@ -1,0 +1,81 @@
+"""`keys add`, `keys list`, `keys revoke`."""
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import Json, show
+
+Name = Annotated[str, typer.Argument(help="who holds the key, such as crm")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    group = typer.Typer(no_args_is_help=True, help="API keys of the service.")
+    group.command("add")(add)
+    group.command("list")(listing)
+    group.command("revoke")(revoke)
+    app.add_typer(group, name="keys")
+
+
+def add(
+    name: Name,
+    scope: Annotated[str, typer.Option("--scope", help="classify, generate, admin; several with commas")] = "classify",
+    rate: Annotated[
+        str | None, typer.Option("--rate", help="requests a second, such as 5/s; default: no limit")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and print it, this once: only its hash is kept. From now on the service asks for one."""
+    from deploy import keys
+    from flows.session import open_session
+
+    scopes = [word.strip() for word in scope.split(",")]
+    shown = keys.add(open_session().home, name, scopes, _per_second(rate))
+    limit = f", at most {rate.removesuffix('/s')} requests a second" if rate else ""
+    typer.echo(f"key of {name} for {', '.join(scopes)}{limit}; it is not shown again:", err=True)
+    show({"name": name, "scopes": scopes, "key": shown}, shown, as_json)
+
+
+def listing(as_json: Json = False) -> None:
+    """Names, scopes and rates; never the keys."""
+    from deploy import keys
+    from flows.commands.tables import columns
+    from flows.session import open_session
+
+    kept = keys.read(open_session().home)
+    found = kept.keys if kept else ()
+    cells = [[k.name, ",".join(k.scopes), f"{k.rate_per_s:g}/s" if k.rate_per_s else "", k.created_at] for k in found]
+    nothing = "no keys: the service asks for none, and listens on loopback only; ./tingsu keys add NAME"
+    text = columns(["name", "scopes", "rate", "made"], cells) if found else nothing if kept is None else _ALL_REVOKED
+    show([key.model_dump(mode="json", exclude={"digest"}) for key in found], text, as_json)
+
+
+def revoke(name: Name, as_json: Json = False) -> None:
+    """Forget a key; running services refuse it from the next request on."""
+    from deploy import keys
+    from flows.session import open_session
+
+    left = keys.revoke(open_session().home, name)
+    text = f"{name} revoked; {left} left" if left else f"{name} revoked. {_ALL_REVOKED}"
+    show({"revoked": name, "left": left}, text, as_json)
+
+
+_ALL_REVOKED = (
+    "No key is left, so only this machine's own commands are let in. To have the service open on loopback again, "
+    "remove keys/service.json from TINGSU_HOME"
+)
+
+
+def _per_second(rate: str | None) -> float | None:
+    """`5/s`, or `5`.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    from data_contracts.errors import ConfigurationError
+
+    try:
+        return None if rate is None else float(rate.removesuffix("/s"))
+    except ValueError as error:
+        raise ConfigurationError(f"--rate {rate!r} is not a number of requests a second; write it as 5/s") from error
