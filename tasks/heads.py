@@ -33,8 +33,8 @@ class Segment(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Columns of a product, and what happens to each head there: normed if there is an `epsilon`, rotated if there are
-    `cos`, `sin` (t, 1, D)."""
+    """Columns of a product, and what happens to each head there: rotated if there are `cos`, `sin` (t, 1, D), before that
+    normed if there is an `epsilon` too."""
 
     columns: slice
     epsilon: float | None = None
@@ -92,18 +92,24 @@ def _forth(s: Segment, x: "Tensor", inverse: "Tensor", part: Part, out: "Tensor"
     """x (n, t, A, D) into `out`; the inverse sizes (n, t, A, 1) are filled if it is normed."""
     for some in s.blocks(x[0, 0].numel()):
         angles = part.angles(s, some[1])
-        work = x[some] if angles is None else fp32(x[some])
+        if angles is None:
+            out[some] = x[some]
+            continue
+        work = fp32(x[some])
         if part.epsilon is not None:
             inverse[some] = inverse_size(work, part.epsilon)
             work.mul_(inverse[some])
-        out[some] = work if angles is None else turn(work, *angles)
+        out[some] = turn(work, *angles)
 
 
 def _back(s: Segment, grad: "Tensor", x: "Tensor", inverse: "Tensor", part: Part, out: "Tensor") -> None:
     """The gradient of `_forth`, all (n, t, A, D), into `out`."""
     for some in s.blocks(out[0, 0].numel()):
         angles = part.angles(s, some[1])
-        work = grad[some] if angles is None else turn_back(fp32(grad[some]), *angles)
+        if angles is None:
+            out[some] = grad[some]
+            continue
+        work = turn_back(fp32(grad[some]), *angles)
         if part.epsilon is not None:
             work = norm_back(work, fp32(x[some]).mul_(inverse[some]), inverse[some])
         out[some] = work

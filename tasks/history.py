@@ -3,12 +3,11 @@
 The registry keeps the newest line's digest in MLflow too (its head), so that a file with its tail cut off shows.
 """
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, cast
 
@@ -17,6 +16,7 @@ from pydantic import Field
 from data_contracts.errors import BundleCorrupt
 from data_contracts.schema import Frozen
 from deploy import disk
+from deploy.operate import lock
 from tasks import stages
 
 FILE = "history.jsonl"
@@ -127,13 +127,10 @@ def accepted(entries: tuple[Entry, ...], version: int) -> Entry | None:
     return next((e for e in reversed(own) if e.event.detail.get("decision") == "PROMOTE"), None)
 
 
-@contextmanager
-def locked(home: Path, name: str = "history") -> Iterator[None]:
+def locked(home: Path, name: str = "history") -> AbstractContextManager[None]:
     """Alone among all processes that share this home."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (home / f".{name}.lock").open("w") as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
-        yield
+    return lock.held(home / f".{name}.lock")
 
 
 def _seal(number: int, event: Event, previous: str, at: str = "") -> Entry:
