@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from data_contracts.artifacts import Form
+from data_contracts.artifacts import EngineName, Form
 from data_contracts.schema import PLACE
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -180,8 +180,15 @@ class ServeSettings(Section):
     """The service. Times in seconds; `batch_tokens` bounds one prefill; `model_path`: the bundle to serve where none is named.
 
     `client_timeout_s`: what a caller may take to send a request, or to take its answer off the wire. `docs`: the page /docs;
-    null has it where only this machine reaches the service and no key was made."""
+    null has it where only this machine reaches the service and no key was made.
 
+    `engine` scores the form of `quantize.serve` and serves it; a bundle is served by the engine it was measured on, whatever stands
+    here. `llama_server`: the program of engine llamacpp (empty: the one on PATH); `llama_slots`: prompts it works on at once.
+    """
+
+    engine: EngineName = "transformers"
+    llama_server: Annotated[str, PLACE] = ""
+    llama_slots: int = Field(default=4, ge=1, le=64)
     host: str = "127.0.0.1"
     model_path: str | None = None
     batch_tokens: int = Field(default=8192, ge=256)

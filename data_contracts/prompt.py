@@ -72,6 +72,11 @@ class Prompt(Frozen):
         """The ids before and after the call."""
         return _ids(_HEAD[self.template], self.instruction, encoder), _ids(_TAIL[self.template], "", encoder)
 
+    def longest(self, encoder: Encoder) -> int:
+        """Tokens of the longest prompt that `encode` gives, whatever the call."""
+        head, tail = self.frame(encoder)
+        return len(head) + max(self.max_call_tokens, len(encoder.text_ids(ELLIPSIS)) + 2) + len(tail)
+
     def _fit(self, ids: list[int], encoder: Encoder) -> tuple[list[int], int]:
         if len(ids) <= self.max_call_tokens:
             return ids, 0

@@ -56,7 +56,7 @@ class Parts(Frozen):
     taxonomy: Taxonomy
     calibration: Calibration
     golden: tuple[Golden, ...] = Field(min_length=1, max_length=64)
-    engine: str = "transformers"
+    engine: str
     synthetic: bool
 
 

@@ -32,7 +32,7 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     s = run.settings
     run.check(taxonomy)  # what can be known to be wrong now is said now, not after the training
     prompt = prompting.compose(run.base, taxonomy, s.prompt)
-    reigning = champion.find(run.registry, taxonomy)
+    reigning = champion.find(run.registry, taxonomy, s.serve)
     trial = Trial(run, taxonomy, prompt, split(run, run.dataset, s.split, s.data))
     reports, models, adapter = learn(trial)
 
@@ -69,7 +69,8 @@ def learn(trial: Trial) -> tuple[dict[Hop, Report], dict[Form, Model], Adapter]:
     models: dict[Form, Model] = {}
 
     def hop(name: Hop, subject: object, sides: tuple[Side, ...] = ("calibration", "gold")) -> None:
-        scored = score(run, subject, name, splits, sides, trial.prompt, taxonomy, s.serve, label=name)
+        how = (trial.prompt, taxonomy, trial.serve(name))
+        scored = score(run, subject, name, splits, sides, *how, label=name)
         reports[name] = report(trial, scored, name)
 
     reports["baseline"] = report(trial, fit_baseline(run, splits, taxonomy, s.baseline), "baseline")
@@ -111,7 +112,8 @@ def decide(trial: Trial, evidence: Evidence, reigning: Champion | None) -> Verdi
     run, trusted = trial.run, trial.run.registry.trusted_key
     if reigning is None or reigning.bundle == evidence.bundle:  # nobody to beat, or itself under new thresholds
         return judge(run, evidence, trusted, run.home)
-    how = (reigning.prompt, trial.taxonomy, run.settings.serve)
+    its_own = run.settings.serve.model_copy(update={"engine": reigning.engine})
+    how = (reigning.prompt, trial.taxonomy, its_own)
     scored = score(run, reigning.model, "served", trial.splits, ("gold",), *how, label="champion")
     answered = report(trial, scored, "champion", reigning.calibration)
     against = {"champion": answered, "champion_bundle": reigning.bundle.digest}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from configs.settings import Settings
+from configs.settings import ServeSettings, Settings
 from data_contracts.artifacts import (
     Adapter,
     Base,
@@ -30,6 +30,7 @@ from data_contracts.errors import ConfigurationError
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
+from deploy.engines import choose
 from deploy.operate import lock, processes
 from deploy.operate.stack import TRACKING
 from deploy.signing import keypair, public_key
@@ -80,12 +81,13 @@ class Run:
         """Return if these settings can be trained, judged and released.
 
         Raises:
-            ConfigurationError: a way to train or to quantize that is not to be had here, a bound on nothing that is
-                measured, no such target, or no key to sign the verdict with.
+            ConfigurationError: a way to train, to quantize or to serve that is not to be had here, a bound on nothing that
+                is measured, no such target, or no key to sign the verdict with.
         """
         s = self.settings
         keypair(self.home)
         train.check(s.train)
+        choose.check(s.serve, s.quantize.serve)
         awq.check(s.quantize, Path(self.base.path))
         gate.check(s.gate, taxonomy)
         for sentence in audit(self.registry):
@@ -188,6 +190,12 @@ class Trial:
     prompt: Prompt
     splits: Splits
 
+    def serve(self, hop: Hop) -> ServeSettings:
+        """The engine that will serve scores the form it will serve, so that what is calibrated and judged is what is served; every
+        other hop is scored by transformers."""
+        s = self.run.settings
+        return s.serve if hop == s.quantize.serve else s.serve.model_copy(update={"engine": "transformers"})
+
     def evidence(self, bundle: BundleRef, reports: Mapping[Hop, Report], speed: Speed, adapter: Adapter) -> Evidence:
         """What the gate is shown."""
         s = self.run.settings
@@ -198,7 +206,7 @@ class Trial:
             profile=s.profile,
             bundle=bundle,
             prompt_digest=self.prompt.digest,
-            engine="transformers",
+            engine=speed.engine,  # of the service that was measured
             quantization=s.quantize.serve,
             reports=dict(reports),
             speed=speed,

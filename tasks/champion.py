@@ -1,11 +1,13 @@
 """The version that serves now, as the one to beat."""
 
+from configs.settings import ServeSettings
 from data_contracts.artifacts import BundleRef, Calibration, Model, Verdict, Version
 from data_contracts.errors import GateRefused
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy import bundle
+from deploy.engines import choose
 from tasks import gate, versions
 from tasks.gate import Evidence
 from tasks.versions import Registry
@@ -20,6 +22,7 @@ class Champion(Frozen):
     model: Model
     prompt: Prompt
     calibration: Calibration
+    engine: str
 
 
 def covers(champion: Champion, evidence: Evidence) -> bool:
@@ -33,11 +36,12 @@ def covers(champion: Champion, evidence: Evidence) -> bool:
     )
 
 
-def find(at: Registry, taxonomy: Taxonomy) -> Champion | None:
+def find(at: Registry, taxonomy: Taxonomy, serve: ServeSettings) -> Champion | None:
     """The champion, or None where there is none; asked before anything is trained.
 
     Raises:
         GateRefused: it answers another taxonomy, so nothing can be compared; says how to start a classifier of its own.
+        ConfigurationError: what its engine needs, to answer the gold calls anew, is not installed here.
     """
     version = versions.champion(at)
     if version is None:
@@ -49,6 +53,7 @@ def find(at: Registry, taxonomy: Taxonomy) -> Champion | None:
             f"({content.taxonomy.digest[:12]}), this dataset has {taxonomy.name!r} ({taxonomy.digest[:12]}). "
             "Give the new classifier a home of its own: export TINGSU_HOME=FOLDER"
         )
+    choose.require_installed(content.facts.engine, serve)
     return Champion(
         version=version,
         bundle=version.bundle,
@@ -61,4 +66,5 @@ def find(at: Registry, taxonomy: Taxonomy) -> Champion | None:
         ),
         prompt=content.prompt,
         calibration=content.calibration,
+        engine=content.facts.engine,
     )

@@ -12,6 +12,7 @@ from data_contracts.taxonomy import Taxonomy
 from data_contracts.transcript import clean
 from deploy import bundle, calibration
 from deploy.bundle import Golden
+from deploy.engines import choose
 from deploy.tokenizer import Tokens
 from tasks.stages import Work
 
@@ -41,7 +42,13 @@ def pack(
         for text, row in zip(texts, calibration.apply(fitted, expected), strict=True)
     )
     parts = bundle.Parts(
-        model=model, prompt=prompt, taxonomy=taxonomy, calibration=fitted, golden=golden, synthetic=synthetic
+        model=model,
+        prompt=prompt,
+        taxonomy=taxonomy,
+        calibration=fitted,
+        golden=golden,
+        engine=serve.engine,
+        synthetic=synthetic,
     )
     return bundle.assemble(parts, work.store)
 
@@ -57,14 +64,10 @@ def _texts() -> list[str]:
 def _expected(
     texts: list[str], model: Model, prompt: Prompt, taxonomy: Taxonomy, serve: ServeSettings, work: Work
 ) -> Any:
-    """Log-probabilities (N, C) of the golden calls."""
-    from deploy.engines.transformers import TransformersEngine
-
+    """Log-probabilities (N, C) of the golden calls, by the engine that will serve."""
     folder = work.store.local(model.key)
     tokens = Tokens.load(folder)
-    engine = TransformersEngine.load(
-        folder, precision=serve.precision, threads=serve.threads, batch_tokens=serve.batch_tokens
-    )
+    engine = choose.load(serve.engine, folder, serve, prompt.longest(tokens))
     encoded = [prompt.encode(text, tokens) for text in texts]
     try:
         return engine.score([e.ids for e in encoded], taxonomy.code_ids(tokens), encoded[0].head_tokens).logprobs

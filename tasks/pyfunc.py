@@ -55,18 +55,7 @@ def fetch(uri: str, digest: str) -> Bundle:
 
 def engine_of(bundle: Bundle, tokens: Tokens) -> Engine:
     """The bundle's engine, in this process."""
-    serve = ServeSettings()
-    head, _ = bundle.prompt.frame(tokens)
-    plan = child.Plan(
-        engine=bundle.facts.engine,
-        model=bundle.model,
-        category_ids=bundle.code_ids,
-        head_tokens=len(head),
-        precision=serve.precision,
-        threads=serve.threads,
-        batch_tokens=serve.batch_tokens,
-    )
-    return child.load(plan)
+    return child.load(child.plan_of(bundle, ServeSettings(), tokens))
 
 
 def classify(bundle: Bundle, engine: Engine, tokens: Tokens, texts: Sequence[str]) -> list[Answer]:

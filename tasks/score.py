@@ -12,7 +12,7 @@ from data_contracts.artifacts import Adapter, Base, Hop, Model, Predictions, Sid
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
-from deploy.engines import Engine, Scores
+from deploy.engines import Engine, Scores, choose
 from deploy.engines.transformers import TransformersEngine
 from deploy.tokenizer import Tokens
 from tasks import looks, merge
@@ -46,10 +46,11 @@ def score(
     serve: ServeSettings,
     work: Work,
 ) -> ScoredSides:
-    """Load the model once, score every side asked for.
+    """Load the model once, in the engine `serve.engine`, score every side asked for.
 
     Raises:
         ModelLoadError: the weights or the tokenizer cannot be loaded, or a category code is not one token.
+        EngineUnavailable: the engine does not start, or dies.
     """
     import polars as pl
 
@@ -57,16 +58,18 @@ def score(
         looks.answered(work.store, splits.gold_digest, model.digest)  # before any answer can be read
     tokens = Tokens.load(_tokenizer(model, work))
     codes = taxonomy.code_ids(tokens)
-    engine = _engine(model, serve, work)
+    engine = _engine(model, serve, prompt.longest(tokens), work)
     predictions: dict[Side, Predictions] = {}
-    for side in sides:
-        frame = pl.read_parquet(work.store.local(splits.file(side)))
-        read = encode(frame["input_text"].to_list(), prompt, tokens)
-        started = time.monotonic()
-        scores = engine.score(read.prompts, codes, read.head_tokens)
-        kept = keep(frame, scores, hop, side, splits, taxonomy, work, read)
-        predictions[side] = kept.model_copy(update={"seconds": time.monotonic() - started})
-    engine.close()
+    try:
+        for side in sides:
+            frame = pl.read_parquet(work.store.local(splits.file(side)))
+            read = encode(frame["input_text"].to_list(), prompt, tokens)
+            started = time.monotonic()
+            scores = engine.score(read.prompts, codes, read.head_tokens)
+            kept = keep(frame, scores, hop, side, splits, taxonomy, work, read)
+            predictions[side] = kept.model_copy(update={"seconds": time.monotonic() - started})
+    finally:
+        engine.close()
     return ScoredSides(predictions=predictions)
 
 
@@ -124,12 +127,10 @@ def _tokenizer(model: Base | Adapter | Model, work: Work) -> Path:
     return Path(model.path if isinstance(model, Base) else model.base.path)
 
 
-def _engine(model: Base | Adapter | Model, serve: ServeSettings, work: Work) -> Engine:
-    """The engine over the model in the form it has here; an adapter is applied to its base, not merged."""
+def _engine(model: Base | Adapter | Model, serve: ServeSettings, longest_tokens: int, work: Work) -> Engine:
+    """The engine of the settings over the model in the form it has here; an adapter is applied to its base, not merged."""
     if isinstance(model, Adapter):
         tuned = merge.as_trained(model, serve.precision, work.store).get_base_model()
         return TransformersEngine(tuned, threads=serve.threads, batch_tokens=serve.batch_tokens)
     folder = work.store.local(model.key) if isinstance(model, Model) else Path(model.path)
-    return TransformersEngine.load(
-        folder, precision=serve.precision, threads=serve.threads, batch_tokens=serve.batch_tokens
-    )
+    return choose.load(serve.engine, folder, serve, longest_tokens)

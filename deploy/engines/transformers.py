@@ -1,14 +1,18 @@
 """The default engine: transformers in this process, on CPU or GPU, one prefill a call."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.engines import Scores, prefill, weights
+from deploy.engines import Capabilities, Scores, prefill, require_within, weights
+
+NO_LIMIT = 2**31
+"""For a model that names no longest context."""
 
 
 class TransformersEngine:
-    """Category log-probabilities over the whole vocabulary at the answer position. For one thread at a time."""
+    """Category log-probabilities over the whole vocabulary at the answer position; one batch at a time."""
 
     name = "transformers"
 
@@ -21,6 +25,7 @@ class TransformersEngine:
         self._batch_tokens = batch_tokens
         self._head_ids: tuple[int, ...] = ()
         self._head: list[Any] = []
+        self._lock = threading.Lock()
 
     @classmethod
     def load(
@@ -37,12 +42,30 @@ class TransformersEngine:
         """
         return cls(weights.load_model(folder, precision), threads=threads, batch_tokens=batch_tokens)
 
+    @property
+    def capabilities(self) -> Capabilities:
+        config = self._model.config.get_text_config(decoder=True)
+        return Capabilities(
+            exact_ids=True,
+            max_categories=config.vocab_size,
+            max_prompt_tokens=getattr(config, "max_position_embeddings", None) or NO_LIMIT,
+            raw_logprobs=True,
+            adapters=True,
+            generation=False,
+        )
+
     def score(self, prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
         """Score prompts given as token ids; the first `head_tokens` ids are the same in all of them.
 
         Raises:
+            ConfigurationError: a prompt or the categories are more than the capabilities allow.
             ResourceInsufficient: not even one call fits into memory.
         """
+        require_within(self.name, self.capabilities, prompts, category_ids)
+        with self._lock:
+            return self._score(prompts, category_ids, head_tokens)
+
+    def _score(self, prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
         import numpy as np
         import torch
 
@@ -59,6 +82,9 @@ class TransformersEngine:
                 else:
                     logprobs[batch] = rows
         return Scores(logprobs, np.exp(logprobs).sum(axis=1))
+
+    def healthy(self) -> bool:
+        return self._model is not None
 
     def memory_mb(self) -> float:
         """Resident memory of this process, and what it holds on the GPU."""

@@ -10,10 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from data_contracts.errors import ModelLoadError, TingsuError
-from deploy.engines import Engine, Scores
+from configs.settings import ServeSettings
+from data_contracts.errors import TingsuError
+from deploy.engines import Engine, Scores, choose
+
+if TYPE_CHECKING:
+    from deploy.bundle import Bundle
+    from deploy.tokenizer import Tokens
+
+HEALTH_S = 1.0
+"""How often an idle engine is looked at."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +32,8 @@ class Plan:
     model: Path
     category_ids: tuple[int, ...]
     head_tokens: int
-    precision: Literal["auto", "fp32", "bf16"]
-    threads: int
-    batch_tokens: int
+    longest_tokens: int
+    serve: ServeSettings
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Failed:
-    """The weights cannot be loaded; `kind` is the error's class name in data_contracts.errors."""
+    """The weights cannot be loaded, or a batch cannot be scored; `kind` is the error's class name in data_contracts.errors."""
 
     kind: str
     message: str
@@ -65,26 +72,25 @@ Message = Ready | Failed | Scored
 Loader = Callable[[Plan], Engine]
 
 
+def plan_of(bundle: "Bundle", serve: ServeSettings, tokens: "Tokens") -> Plan:
+    """How to load a bundle: with the engine that it names, no other."""
+    return Plan(
+        engine=bundle.facts.engine,
+        model=bundle.model,
+        category_ids=bundle.code_ids,
+        head_tokens=len(bundle.prompt.frame(tokens)[0]),
+        longest_tokens=bundle.prompt.longest(tokens),
+        serve=serve,
+    )
+
+
 def load(plan: Plan) -> Engine:
     """The engine a bundle names.
 
     Raises:
-        ModelLoadError: unknown here, or from the engine.
+        TingsuError: there is no such engine, or it cannot load the model.
     """
-    if plan.engine not in ENGINES:
-        raise ModelLoadError(f"engine {plan.engine!r} does not run in this service; it has {sorted(ENGINES)}")
-    return ENGINES[plan.engine](plan)
-
-
-def _transformers(plan: Plan) -> Engine:
-    from deploy.engines.transformers import TransformersEngine
-
-    return TransformersEngine.load(
-        plan.model, precision=plan.precision, threads=plan.threads, batch_tokens=plan.batch_tokens
-    )
-
-
-ENGINES: dict[str, Loader] = {"transformers": _transformers}
+    return choose.load(plan.engine, plan.model, plan.serve, plan.longest_tokens)
 
 
 def main(pipe: Connection, plan: Plan, loader: Loader) -> None:
@@ -99,11 +105,21 @@ def main(pipe: Connection, plan: Plan, loader: Loader) -> None:
         return
     try:
         pipe.send(Ready(time.monotonic() - started, _usage(engine)))
-        while True:
+        _answer(pipe, plan, engine)
+    except TingsuError as error:
+        pipe.send(Failed(type(error).__name__, str(error)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass
+    finally:
+        engine.close()
+
+
+def _answer(pipe: Connection, plan: Plan, engine: Engine) -> None:
+    """Score what comes; return when the engine is gone."""
+    while engine.healthy():
+        if pipe.poll(HEALTH_S):
             prompts: list[tuple[int, ...]] = pipe.recv()
             pipe.send(Scored(engine.score(prompts, plan.category_ids, plan.head_tokens), _usage(engine)))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        engine.close()
 
 
 def _usage(engine: Engine) -> Usage:

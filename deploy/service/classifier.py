@@ -12,7 +12,7 @@ from deploy.bundle import Bundle, Golden
 from deploy.service import answers
 from deploy.service.answers import Answer, Served
 from deploy.service.batcher import Batcher, Limits, NotReady
-from deploy.service.child import Loader, Plan
+from deploy.service.child import Loader, plan_of
 from deploy.service.metrics import Metrics
 from deploy.service.text import prepare
 from deploy.service.worker import ParityFailed, Worker
@@ -34,7 +34,7 @@ class Classifier:
                 f"bundle {bundle.digest[:12]}: the tokenizer gives its category codes other ids than codes.json; "
                 "assemble it again"
             )
-        plan = _plan(bundle, settings, self._tokens)
+        plan = plan_of(bundle, settings, self._tokens)
         limits = Limits(settings.batch_tokens, settings.max_wait_ms / 1000, settings.queue_calls, settings.deadline_s)
         self.worker = Worker(plan, loader, settings.start_timeout_s, batch_timeout_s=2 * settings.deadline_s)
         self.batcher = Batcher(self.worker.score, limits, metrics)
@@ -94,15 +94,3 @@ def _compare(bundle: Bundle, number: int, golden: Golden, found: Mapping[str, fl
                 f"gives {key!r} {found[key]:.4f}, the bundle says {expected:.4f} ± {golden.tolerance:g}; this machine "
                 "or engine version does not compute what was measured. Run retrain or the gate again here"
             )
-
-
-def _plan(bundle: Bundle, settings: ServeSettings, tokens: Tokens) -> Plan:
-    return Plan(
-        engine=bundle.facts.engine,
-        model=bundle.model,
-        category_ids=bundle.code_ids,
-        head_tokens=len(bundle.prompt.frame(tokens)[0]),
-        precision=settings.precision,
-        threads=settings.threads,
-        batch_tokens=settings.batch_tokens,
-    )

@@ -97,6 +97,9 @@ class Worker:
         except OSError:
             self._bury()
         message = await self._receive(self._batch_timeout_s)
+        if isinstance(message, Failed):  # its last word
+            self._bury()
+            raise EngineUnavailable(f"{message.message}; it is being restarted")
         if not isinstance(message, Scored):
             raise EngineUnavailable(
                 f"the engine answered {type(message).__name__} instead of scores; it is being restarted"

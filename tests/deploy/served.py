@@ -19,7 +19,7 @@ from data_contracts.artifacts import BundleRef, Calibration, Model, Verdict
 from data_contracts.prompt import Prompt, instruct
 from deploy import bundle, calibration
 from deploy.bundle import Golden, Parts
-from deploy.engines import Engine, Scores
+from deploy.engines import Capabilities, Engine, Scores
 from deploy.service.child import Plan
 from deploy.store import FolderStore
 from deploy.tokenizer import Tokens
@@ -46,9 +46,13 @@ class FakeEngine:
     """Scores that depend on the ids alone. `fake.json` in the model folder: seconds a batch takes, seconds to load."""
 
     name = "fake"
+    capabilities = Capabilities(True, 1000, 100_000, True, False, False)
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.delay_s = delay_s
+
+    def healthy(self) -> bool:
+        return True
 
     def score(self, prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
         time.sleep(self.delay_s)
@@ -95,7 +99,13 @@ def golden(model: Path, engine: Engine) -> tuple[Golden, ...]:
 
 def parts(model: Model, expected: tuple[Golden, ...]) -> Parts:
     return Parts(
-        model=model, prompt=PROMPT, taxonomy=TAXONOMY, calibration=CALIBRATION, golden=expected, synthetic=True
+        model=model,
+        prompt=PROMPT,
+        taxonomy=TAXONOMY,
+        calibration=CALIBRATION,
+        golden=expected,
+        engine="llamacpp" if model.form == "gguf-q8_0" else "transformers",
+        synthetic=True,
     )
 
 

@@ -473,8 +473,8 @@ def test_a_champion_of_another_taxonomy_stops_the_run_before_anything_is_trained
     from tasks import champion
 
     with pytest.raises(TingsuError, match="not comparable"):
-        champion.find(at.registry, OTHER)
-    assert (sitting := champion.find(at.registry, released.TAXONOMY)) is not None
+        champion.find(at.registry, OTHER, SETTINGS.serve)
+    assert (sitting := champion.find(at.registry, released.TAXONOMY, SETTINGS.serve)) is not None
     assert sitting.version.version == 1
 
 

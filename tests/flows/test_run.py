@@ -14,6 +14,7 @@ from flows.run import Run
 from tests.tiny import TAXONOMY, write_base
 
 AWQ = "quantize.forms=[int8, awq]"
+GGUF = ("quantize.serve=gguf-q8_0", "serve.engine=llamacpp")
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,13 @@ AWQ = "quantize.forms=[int8, awq]"
         (128, ["train.method=qlora"], r"'qlora' needs an NVIDIA GPU.*--set train\.method=lora"),
         (128, [AWQ], r"deploy/lmdeploy/requirements\.txt"),
         (192, [AWQ, "quantize.lmdeploy_python=/usr/bin/python3"], r"hidden_size 192; leave 'awq' out"),
+        (128, ["serve.engine=llamacpp"], r"'llamacpp' does not serve .*'int8'; allowed: .*llamacpp with gguf-q8_0"),
+        (
+            128,
+            ["quantize.serve=gguf-q8_0"],
+            r"'transformers' does not serve .*'gguf-q8_0'; allowed: transformers with merged, int8",
+        ),
+        (128, [*GGUF, "serve.llama_server=/nowhere/llama-server"], r"serve\.llama_server '/nowhere.*requirements\.txt"),
         (128, ["gate.bounds=[{metric: macro_f2, at_least: 0.5}]"], "macro_f2"),
         (128, ["rollout.target=kubernetes"], "kubernetes"),
     ],

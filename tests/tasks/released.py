@@ -152,6 +152,7 @@ def parts(model: Model, taxonomy: Taxonomy = TAXONOMY) -> Parts:
         taxonomy=taxonomy,
         calibration=Calibration(bias=(0.0, 0.0), threshold=0.6),
         golden=(Golden(text="客户：我要投诉。", probabilities={"no": 0.5, "yes": 0.5}, tolerance=1.0),),
+        engine="transformers",
         synthetic=True,
     )
 

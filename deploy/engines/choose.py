@@ -1,0 +1,84 @@
+"""Which engine serves which form of a model, and an engine made from settings."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from configs.settings import ServeSettings
+from data_contracts.artifacts import EngineName, Form
+from data_contracts.errors import ConfigurationError, ModelLoadError
+from deploy.engines import Engine, llama_server
+
+SERVED: dict[EngineName, tuple[Form, ...]] = {
+    "transformers": ("merged", "int8", "awq"),
+    "llamacpp": ("gguf-q8_0",),
+}
+START_SHARE = 0.9
+"""Of the time for a start: who waits for us wants our reason, not a timeout of their own."""
+
+
+def check(serve: ServeSettings, form: Form) -> None:
+    """Return if the engine of the settings serves this form, and can be started here.
+
+    Raises:
+        ConfigurationError: it does not; names the pairs that are served, or what has to be installed.
+    """
+    if form not in SERVED[serve.engine]:
+        pairs = "; ".join(f"{engine} with {', '.join(forms)}" for engine, forms in SERVED.items())
+        raise ConfigurationError(
+            f"serve.engine {serve.engine!r} does not serve quantize.serve {form!r}; allowed: {pairs}"
+        )
+    require_installed(serve.engine, serve)
+
+
+def require_installed(engine: str, serve: ServeSettings) -> None:
+    """Return if what the engine needs beside us is there.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if engine == "llamacpp":
+        llama_server.find(serve.llama_server)
+
+
+def load(engine: str, folder: Path, serve: ServeSettings, longest_tokens: int) -> Engine:
+    """The engine over a model folder.
+
+    Args:
+        engine: what the bundle names; `serve.engine` is the one for bundles that are made now.
+        longest_tokens: the longest prompt that will be asked.
+
+    Raises:
+        ModelLoadError: no such engine, or the model cannot be loaded.
+        ConfigurationError: what the engine needs is not installed, or its context is too short.
+        EngineUnavailable: it does not start.
+    """
+    if engine not in _LOADERS:
+        raise ModelLoadError(f"engine {engine!r} does not run in this service; it has {sorted(_LOADERS)}")
+    return _LOADERS[engine](folder, serve, longest_tokens)
+
+
+def _transformers(folder: Path, serve: ServeSettings, longest_tokens: int) -> Engine:
+    from deploy.engines.transformers import TransformersEngine
+
+    return TransformersEngine.load(
+        folder, precision=serve.precision, threads=serve.threads, batch_tokens=serve.batch_tokens
+    )
+
+
+def _llamacpp(folder: Path, serve: ServeSettings, longest_tokens: int) -> Engine:
+    from deploy.engines.llamacpp import LlamaCppEngine
+
+    return LlamaCppEngine.load(
+        folder,
+        program=serve.llama_server,
+        longest_tokens=longest_tokens,
+        slots=serve.llama_slots,
+        threads=serve.threads,
+        start_timeout_s=START_SHARE * serve.start_timeout_s,
+    )
+
+
+_LOADERS: dict[str, Callable[[Path, ServeSettings, int], Engine]] = {
+    "transformers": _transformers,
+    "llamacpp": _llamacpp,
+}

@@ -1,0 +1,228 @@
+"""The llama.cpp engine: a GGUF model in a llama-server of our own, one prefill a call, as many at a time as it has slots."""
+
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from data_contracts.errors import EngineUnavailable, ModelLoadError
+from deploy.engines import Capabilities, Scores, llama_server, require_within
+from deploy.engines.llama_server import LlamaServer
+from deploy.engines.weights import GGUF_FILE
+
+ALIAS = "tingsu"
+FIRST_TOP = 64
+"""Likeliest tokens asked for at first; more as soon as a category was not among them."""
+WIDER = 16
+SURELY = 1000.0
+NO_PROBABILITY = -1e30
+"""llama-server writes the lowest float for a token whose probability rounds to 0."""
+TRIED = "tried was build 10434 of llama.cpp; let serve.llama_server name one like it"
+
+
+class LlamaCppEngine:
+    """Category log-probabilities over the whole vocabulary, from `POST /completion`. Each request is tied to a slot, which keeps
+    the keys and values of its last prompt, so that the head they share is computed once a slot."""
+
+    name = "llamacpp"
+
+    def __init__(self, server: LlamaServer, capabilities: Capabilities, slots: int, letter: int) -> None:
+        """`letter`: a token that is whole text, for the server to answer with."""
+        self._server = server
+        self._capabilities = capabilities
+        self._letter = letter
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="llama-slot")
+        self._free: SimpleQueue[int] = SimpleQueue()
+        self._top = FIRST_TOP
+        self._lock = threading.Lock()
+        for slot in range(slots):
+            self._free.put(slot)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        program: str = "",
+        longest_tokens: int,
+        slots: int = 4,
+        threads: int = 0,
+        start_timeout_s: float = 180.0,
+    ) -> "LlamaCppEngine":
+        """Start a server on `folder/model.gguf` and make sure that it runs what it was told to.
+
+        Args:
+            program: the llama-server; empty: found.
+            longest_tokens: the longest prompt that will be asked.
+            threads: 0 takes every core this process may use.
+
+        Raises:
+            ConfigurationError: no such program, or the model's context is too short for the longest prompt.
+            ModelLoadError: no GGUF file, or it cannot be loaded.
+            EngineUnavailable: it does not start in time.
+        """
+        file = folder.absolute() / GGUF_FILE
+        if not file.is_file():
+            raise ModelLoadError(
+                f"{folder} has no {GGUF_FILE}; engine llamacpp runs only GGUF: quantize.serve=gguf-q8_0"
+            )
+        options = [
+            *("--model", str(file), "--alias", ALIAS, "--ctx-size", str(slots * (longest_tokens + 1))),
+            *("--parallel", str(slots), "--threads", str(threads or _cores())),
+            *(
+                "--no-kv-unified",
+                "--cache-ram",
+                "0",
+            ),  # every slot its own share; no copies of prompts that never return
+            *("--no-slots", "--no-webui", "--offline", "--log-verbosity", "2"),
+        ]
+        server = LlamaServer(llama_server.find(program), options)
+        try:
+            server.wait(start_timeout_s)
+            engine = cls(server, _asserted(server, folder, file, slots), slots, _letter(server))
+            require_within(cls.name, engine.capabilities, [range(longest_tokens)], ())
+            engine._try_out()
+        except BaseException:
+            server.close()
+            raise
+        return engine
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def score(self, prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
+        """Score prompts given as token ids; a shared head is found by the server itself.
+
+        Raises:
+            ConfigurationError: a prompt or the categories are more than the capabilities allow.
+            EngineUnavailable: the server died, or does not answer as llama.cpp's does.
+        """
+        import numpy as np
+
+        require_within(self.name, self._capabilities, prompts, category_ids)
+        rows = list(self._pool.map(lambda prompt: self._row(prompt, category_ids), prompts))
+        logprobs = np.array(rows, dtype=np.float32).reshape(len(prompts), len(category_ids))
+        return Scores(logprobs, np.exp(logprobs).sum(axis=1))
+
+    def healthy(self) -> bool:
+        return self._server.is_running
+
+    def memory_mb(self) -> float:
+        return self._server.memory_mb()
+
+    def close(self) -> None:
+        """Kill the server; whoever waits for an answer is told."""
+        self._server.close()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _row(self, prompt: Sequence[int], category_ids: Sequence[int]) -> list[float]:
+        """One call's log-probabilities. A category beyond the likeliest tokens is asked for again, in the same slot, among more."""
+        slot, top = self._free.get(), self._top
+        try:
+            while not (found := self._likeliest(prompt, top, slot)).keys() >= set(category_ids):
+                if top >= self._capabilities.max_categories:
+                    raise EngineUnavailable(f"llama-server gave {len(found)} of {top} tokens; {TRIED}")
+                top = min(top * WIDER, self._capabilities.max_categories)
+        finally:
+            self._free.put(slot)
+        self._learn(found, category_ids)
+        return [found[i] for i in category_ids]
+
+    def _learn(self, found: Mapping[int, float], category_ids: Sequence[int]) -> None:
+        """Next time ask at once for twice as many as were needed."""
+        lowest = min((found[i] for i in category_ids), default=0.0)
+        needed = sum(1 for logprob in found.values() if logprob >= lowest)
+        with self._lock:
+            self._top = min(max(self._top, 2 * needed), self._capabilities.max_categories)
+
+    def _likeliest(self, prompt: Sequence[int], top: int, slot: int) -> dict[int, float]:
+        """Token id → log-probability of the `top` likeliest."""
+        body = {
+            "prompt": list(prompt),
+            "n_predict": 1,
+            "n_probs": top,
+            "temperature": 0,
+            "cache_prompt": True,
+            "id_slot": slot,
+            # It leaves the probabilities out when its answer ends within a character, as one byte of a Chinese one does. What it
+            # answers is of no interest, and a bias does not touch the probabilities.
+            "logit_bias": [[self._letter, SURELY]],
+        }
+        answer = self._server.ask("/completion", body)
+        try:
+            rows = answer["completion_probabilities"][0]["top_logprobs"]
+            read = int(answer["tokens_evaluated"])
+            found = {int(row["id"]): float(row["logprob"]) for row in rows}
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise EngineUnavailable(f"llama-server's answer lacks {error}; {TRIED}") from error
+        if read != len(prompt) or answer.get("truncated"):
+            raise EngineUnavailable(f"llama-server read {read} tokens of a prompt of {len(prompt)}; {TRIED}")
+        return {i: p if p > NO_PROBABILITY else -float("inf") for i, p in found.items()}
+
+    def _try_out(self) -> None:
+        """One whole distribution: proof that what is returned are raw log-probabilities of every token id.
+
+        Raises:
+            EngineUnavailable: they are not.
+        """
+        import numpy as np
+
+        size = self._capabilities.max_categories
+        slot = self._free.get()
+        found = self._likeliest([0], size, slot)
+        self._free.put(slot)
+        total = float(np.exp(list(found.values())).sum())
+        if found.keys() != set(range(size)) or not abs(total - 1) < 1e-3:
+            raise EngineUnavailable(
+                f"llama-server gave {len(found)} of {size} tokens, of probability {total:.4f} together; {TRIED}"
+            )
+
+
+def _asserted(server: LlamaServer, folder: Path, file: Path, slots: int) -> Capabilities:
+    """What the running server can do, after comparing it with what it was started for.
+
+    Raises:
+        ModelLoadError: it serves another file, another vocabulary or other slots.
+    """
+    try:
+        props, models = server.ask("/props"), server.ask("/v1/models")
+        runs: dict[str, Any] = {
+            "model": props["model_path"],
+            "alias": props["model_alias"],
+            "slots": props["total_slots"],
+            "vocabulary": models["data"][0]["meta"]["n_vocab"],
+        }
+        context = int(props["default_generation_settings"]["n_ctx"])
+    except (KeyError, IndexError, TypeError) as error:
+        raise EngineUnavailable(f"llama-server says nothing of {error}; {TRIED}") from error
+    vocabulary = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    wanted = {"model": str(file), "alias": ALIAS, "slots": slots, "vocabulary": vocabulary}
+    wrong = [f"{key} {runs[key]!r} instead of {value!r}" for key, value in wanted.items() if runs[key] != value]
+    if wrong:
+        raise ModelLoadError(f"llama-server runs {', '.join(wrong)}; make the folder {folder} again")
+    return Capabilities(
+        exact_ids=True,
+        max_categories=vocabulary,
+        max_prompt_tokens=context - 1,  # a slot has room for the answer too
+        raw_logprobs=True,
+        adapters=False,
+        generation=False,
+    )
+
+
+def _letter(server: LlamaServer) -> int:
+    """The token of a letter."""
+    try:
+        return int(server.ask("/tokenize", {"content": "A"})["tokens"][0])
+    except (KeyError, IndexError, TypeError) as error:
+        raise EngineUnavailable(f"llama-server's /tokenize lacks {error}; {TRIED}") from error
+
+
+def _cores() -> int:
+    """Cores this process may use; llama.cpp itself counts those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
