@@ -146,8 +146,9 @@ class LlamaServer:
         finally:
             started.set()
         assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._lines.append(line.decode(errors="replace").strip())
+        with self._process.stderr as said:
+            for line in said:
+                self._lines.append(line.decode(errors="replace").strip())
         self._process.wait()
 
     def _url(self) -> str:

@@ -71,7 +71,7 @@ class LlamaCppEngine:
                 f"{folder} has no {GGUF_FILE}; engine llamacpp runs only GGUF: quantize.serve=gguf-q8_0"
             )
         options = [
-            *("--model", str(file), "--alias", ALIAS, "--ctx-size", str(slots * (longest_tokens + 1))),
+            *("--model", str(file), "--alias", ALIAS, "--ctx-size", str(slots * (longest_tokens + 2))),
             *("--parallel", str(slots), "--threads", str(threads or _cores())),
             *(
                 "--no-kv-unified",
@@ -208,7 +208,7 @@ def _asserted(server: LlamaServer, folder: Path, file: Path, slots: int) -> Capa
     return Capabilities(
         exact_ids=True,
         max_categories=vocabulary,
-        max_prompt_tokens=context - 1,  # a slot has room for the answer too
+        max_prompt_tokens=context - 2,  # a slot that its answer fills to the last counts as cut off
         raw_logprobs=True,
         adapters=False,
         generation=False,

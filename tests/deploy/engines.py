@@ -40,7 +40,8 @@ def require(engine: str) -> None:
 
 def write_forms(folder: Path, **base: int) -> dict[Form, Path]:
     """A random model as safetensors, int8 and GGUF."""
-    made: dict[Form, Path] = {"merged": tiny.write_base(folder / "merged", **base)}
+    shape = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32, "initializer_range": 0.05}
+    made: dict[Form, Path] = {"merged": tiny.write_base(folder / "merged", **{**shape, **base})}
     for form, write in (("int8", quantize.write_int8), ("gguf-q8_0", gguf_file.write)):
         (folder / form).mkdir()
         write(made["merged"], folder / form)
