@@ -70,17 +70,7 @@ class LlamaCppEngine:
             raise ModelLoadError(
                 f"{folder} has no {GGUF_FILE}; engine llamacpp runs only GGUF: quantize.serve=gguf-q8_0"
             )
-        options = [
-            *("--model", str(file), "--alias", ALIAS, "--ctx-size", str(slots * (longest_tokens + 2))),
-            *("--parallel", str(slots), "--threads", str(threads or _cores())),
-            *(
-                "--no-kv-unified",
-                "--cache-ram",
-                "0",
-            ),  # every slot its own share; no copies of prompts that never return
-            *("--no-slots", "--no-webui", "--offline", "--log-verbosity", "2"),
-        ]
-        server = LlamaServer(llama_server.find(program), options)
+        server = LlamaServer(llama_server.find(program), _options(file, slots, longest_tokens, threads))
         try:
             server.wait(start_timeout_s)
             engine = cls(server, _asserted(server, folder, file, slots), slots, _letter(server))
@@ -181,6 +171,16 @@ class LlamaCppEngine:
             raise EngineUnavailable(
                 f"llama-server gave {len(found)} of {size} tokens, of probability {total:.4f} together; {TRIED}"
             )
+
+
+def _options(file: Path, slots: int, longest_tokens: int, threads: int) -> list[str]:
+    return [
+        *("--model", str(file), "--alias", ALIAS, "--ctx-size", str(slots * (longest_tokens + 2))),
+        *("--parallel", str(slots), "--threads", str(threads or _cores())),
+        # Every slot its own share of the context, and no copies of prompts that never return.
+        *("--no-kv-unified", "--cache-ram", "0"),
+        *("--no-slots", "--no-webui", "--offline", "--log-verbosity", "2"),
+    ]
 
 
 def _asserted(server: LlamaServer, folder: Path, file: Path, slots: int) -> Capabilities:
