@@ -80,12 +80,17 @@ COMPLETION = {
     "system_fingerprint": "12+3fa9c1d2e4b5",
     "classification": ANSWER,
 }
+EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "description": "chat.completion.chunk 的 JSON，最后一条是 [DONE]"}},
+}
 COMPLETED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "类别的 key；stream 为 true 时逐块发送，以 [DONE] 结束",
         "content": {
             "application/json": {"example": COMPLETION},
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {"itemSchema": EVENT},
         },
     }
 }
