@@ -39,7 +39,7 @@ WRITES = {
     "the rollout, staged": [Plan(RECORD, 2), Plan(RECORD)],
     "the rollout, verified": [Plan(RECORD, 2), Plan(RECORD)],
     "the history: released": [Plan(HISTORY)] * 2,
-    "the rollout, live": [Plan(RECORD, 2), Plan(RECORD)],
+    "the rollout, live": [Plan(RECORD)] * 2,
     "the history: promoted": [Plan(HISTORY, 2), Plan(HISTORY)],
     "the alias champion": [Plan(ALIAS, 2), Plan(ALIAS)],  # then the history has it: it is not recorded again
     "the end of the MLflow run": [Plan(r"send POST \S*/runs/update")] * 2,
