@@ -21,7 +21,7 @@ def promote(at: Registry, version: int, settings: Settings) -> Release:
             and the history does not call it the champion yet. The same command again ends it.
     """
     permit(at, version)
-    live = rollout.status(settings, at.home)[0].live
+    live = rollout.record(settings, at.home).live
     with witnessed(at):
         release = rollout.rollout(at.store, versions.get(at, version), settings, at.home, by=at.by)
         try:
@@ -41,7 +41,7 @@ def rollback(at: Registry, settings: Settings, to: int | None = None) -> tuple[V
     """
     target = versions.returning(at, to)
     with witnessed(at):
-        record = rollout.status(settings, at.home)[0]
+        record = rollout.record(settings, at.home)
         if any(placed and placed.version == target.version for placed in (record.live, record.previous)):
             release = rollout.undo(target.version, settings, at.home, by=at.by)
         else:  # it served before the last two: it is checked like a new one

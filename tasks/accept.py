@@ -11,8 +11,9 @@ from configs.settings import DataSettings
 from data_contracts.artifacts import Dataset
 from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.taxonomy import Taxonomy
+from deploy import cores
 from deploy.store import Store
-from tasks import answer, clean, cores, ingest, near, stages, validate
+from tasks import answer, clean, ingest, near, stages, validate
 from tasks.calls import CALLS, COLUMNS, content_digest
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """The same work on many parts of a table, on every core this process may use."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,11 +13,6 @@ from data_contracts.errors import ResourceInsufficient
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 WORTH_IT = 3  # parts; a process takes a second to start
-
-
-def usable() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(work: Callable[[Part], Result], parts: Iterable[Part], processes: int) -> Iterator[Result]:

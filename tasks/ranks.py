@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_contracts import errors
 from data_contracts.errors import ResourceInsufficient, TingsuError
-from tasks import cores
+from deploy import cores
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -44,8 +44,12 @@ def undo(to: int, settings: Settings, home: Path, by: str = "tingsu") -> Release
 
 def status(settings: Settings, home: Path) -> tuple[Record, Status]:
     """What the target's record says, and what the target itself says."""
-    target = find(settings, home)
-    return targets.read(home, target.name), target.status()
+    return record(settings, home), find(settings, home).status()
+
+
+def record(settings: Settings, home: Path) -> Record:
+    """What the target's record says; the target is not asked."""
+    return targets.read(home, find(settings, home).name)
 
 
 def find(settings: Settings, home: Path) -> Target:

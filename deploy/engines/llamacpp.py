@@ -1,7 +1,6 @@
 """The llama.cpp engine: a GGUF model in a llama-server of our own, one prefill a call, as many at a time as it has slots."""
 
 import json
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from data_contracts.errors import EngineUnavailable, ModelLoadError
+from deploy import cores
 from deploy.engines import Capabilities, Scores, llama_server, require_within
 from deploy.engines.llama_server import LlamaServer
 from deploy.engines.weights import GGUF_FILE
@@ -176,7 +176,7 @@ class LlamaCppEngine:
 def _options(file: Path, slots: int, longest_tokens: int, threads: int) -> list[str]:
     return [
         *("--model", str(file), "--alias", ALIAS, "--ctx-size", str(slots * (longest_tokens + 2))),
-        *("--parallel", str(slots), "--threads", str(threads or _cores())),
+        *("--parallel", str(slots), "--threads", str(threads or cores.usable())),
         # Every slot its own share of the context, and no copies of prompts that never return.
         *("--no-kv-unified", "--cache-ram", "0"),
         *("--no-slots", "--no-webui", "--offline", "--log-verbosity", "2"),
@@ -221,8 +221,3 @@ def _letter(server: LlamaServer) -> int:
         return int(server.ask("/tokenize", {"content": "A"})["tokens"][0])
     except (KeyError, IndexError, TypeError) as error:
         raise EngineUnavailable(f"llama-server's /tokenize lacks {error}; {TRIED}") from error
-
-
-def _cores() -> int:
-    """Cores this process may use; llama.cpp itself counts those of the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -19,10 +19,11 @@ from data_contracts import taxonomy
 from data_contracts.artifacts import Dataset
 from data_contracts.personal import mask
 from data_contracts.transcript import clean as cleaned
+from deploy import cores
 from deploy.store import FolderStore
 from deploy.tokenizer import Tokens
 from flows.commands.data import write_sample
-from tasks import accept, answer, base, batches, clean, columns, cores, ingest, near, prompting, score, split, validate
+from tasks import accept, answer, base, batches, clean, columns, ingest, near, prompting, score, split, validate
 from tasks.calls import content_digest
 from tasks.stages import Work
 

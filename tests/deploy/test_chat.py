@@ -20,11 +20,6 @@ USER: list[Any] = [{"role": "user", "content": TEXT}]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
 def live(home: Path) -> Iterator[Served]:
     store = FolderStore(home / "store")
     folder = served.promote(store, served.real_bundle(store), home)

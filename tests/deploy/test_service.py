@@ -28,11 +28,6 @@ SECRET = "我叫王小明住在朝阳区幸福里"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
 def folder(home: Path) -> Path:
     store = FolderStore(home / "store")
     return served.promote(store, served.fake_bundle(store), home)

@@ -23,17 +23,23 @@ def s3_endpoint() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["folder", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    if request.param == "folder":
-        return FolderStore(tmp_path / "store")
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The endpoint, for who holds the credentials."""
     for name, value in s3_server.CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    endpoint = request.getfixturevalue("s3_endpoint")
+    return s3_endpoint
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return FolderStore(tmp_path / "store")
+    endpoint = request.getfixturevalue("s3")
     bucket = f"b{abs(hash(tmp_path)) % 10**9}"
-    s3 = S3Store(f"s3://{bucket}/team", endpoint, tmp_path / "cache")
-    s3.client.create_bucket(Bucket=bucket)
-    return s3
+    made = S3Store(f"s3://{bucket}/team", endpoint, tmp_path / "cache")
+    made.client.create_bucket(Bucket=bucket)
+    return made
 
 
 def _folder(tmp_path: Path, text: str = "one") -> Path:
@@ -91,10 +97,8 @@ def test_a_cut_file_is_detected(tmp_path: Path) -> None:
         store.local("stages/x")
 
 
-def test_a_changed_object_is_detected(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in s3_server.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    one = S3Store("s3://tampered", s3_endpoint, tmp_path / "cache-one")
+def test_a_changed_object_is_detected(s3: str, tmp_path: Path) -> None:
+    one = S3Store("s3://tampered", s3, tmp_path / "cache-one")
     one.client.create_bucket(Bucket="tampered")
     one.commit(_folder(tmp_path), "bundles/x")
     (name,) = [
@@ -103,29 +107,21 @@ def test_a_changed_object_is_detected(s3_endpoint: str, tmp_path: Path, monkeypa
     one.client.put_object(Bucket="tampered", Key=name, Body=b"two")
 
     with pytest.raises(BundleCorrupt, match="SHA-256"):
-        S3Store("s3://tampered", s3_endpoint, tmp_path / "cache-two").local("bundles/x")
+        S3Store("s3://tampered", s3, tmp_path / "cache-two").local("bundles/x")
 
 
-def test_a_damaged_copy_of_an_s3_folder_is_fetched_again(
-    s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in s3_server.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    one = S3Store("s3://cached", s3_endpoint, tmp_path / "cache")
+def test_a_damaged_copy_of_an_s3_folder_is_fetched_again(s3: str, tmp_path: Path) -> None:
+    one = S3Store("s3://cached", s3, tmp_path / "cache")
     one.client.create_bucket(Bucket="cached")
     one.commit(_folder(tmp_path, "whole"), "stages/x")
     (tmp_path / "cache/stages/x/sub/a.txt").write_text("cut")
-    again = S3Store("s3://cached", s3_endpoint, tmp_path / "cache")  # what the next process makes
+    again = S3Store("s3://cached", s3, tmp_path / "cache")  # what the next process makes
 
     assert (again.local("stages/x") / "sub/a.txt").read_text() == "whole"
 
 
-def test_a_changed_byte_in_the_copy_of_an_s3_folder_costs_only_the_copy(
-    s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in s3_server.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    one = S3Store("s3://flipped", s3_endpoint, tmp_path / "cache")
+def test_a_changed_byte_in_the_copy_of_an_s3_folder_costs_only_the_copy(s3: str, tmp_path: Path) -> None:
+    one = S3Store("s3://flipped", s3, tmp_path / "cache")
     one.client.create_bucket(Bucket="flipped")
     one.commit(_folder(tmp_path, "whole"), "stages/x")
     (tmp_path / "cache/stages/x/sub/a.txt").write_text("whale")
@@ -135,17 +131,13 @@ def test_a_changed_byte_in_the_copy_of_an_s3_folder_costs_only_the_copy(
     assert (one.local("stages/x") / "sub/a.txt").read_text() == "whole"
 
 
-def test_a_copy_of_a_folder_that_the_store_no_longer_has_is_not_used(
-    s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in s3_server.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    one, other = (S3Store("s3://replaced", s3_endpoint, tmp_path / cache) for cache in ("one", "other"))
+def test_a_copy_of_a_folder_that_the_store_no_longer_has_is_not_used(s3: str, tmp_path: Path) -> None:
+    one, other = (S3Store("s3://replaced", s3, tmp_path / cache) for cache in ("one", "other"))
     one.client.create_bucket(Bucket="replaced")
     one.commit(_folder(tmp_path, "first"), "stages/x")
     other.delete("stages/x")
     other.commit(_folder(tmp_path, "second"), "stages/x")
-    again = S3Store("s3://replaced", s3_endpoint, tmp_path / "one")
+    again = S3Store("s3://replaced", s3, tmp_path / "one")
 
     assert (again.local("stages/x") / "sub/a.txt").read_text() == "second"
 
@@ -173,11 +165,9 @@ for at in range(12):
 def test_two_processes_that_commit_one_key_at_once_see_the_same_first_content(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in s3_server.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
     url, endpoint = str(tmp_path / "store"), ""
     if kind == "s3":
-        url, endpoint = "s3://race", request.getfixturevalue("s3_endpoint")
+        url, endpoint = "s3://race", request.getfixturevalue("s3")
         S3Store(url, endpoint, tmp_path / "none").client.create_bucket(Bucket="race")
     start = str(time.time() + 3)
     racers = [

@@ -27,11 +27,6 @@ HEADERS = {
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
 def live(home: Path) -> Iterator[Served]:
     store = FolderStore(home / "store")
     folder = served.promote(store, served.fake_bundle(store), home)

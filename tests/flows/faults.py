@@ -30,6 +30,12 @@ class Scene:
     folder: Path
     places: dict[str, str]
 
+    def env(self) -> dict[str, str]:
+        """What a command runs in: this home, the one Prefect server of all rows, and no credentials of the caller."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        env |= {"PYTHONPATH": str(ROOT), "TINGSU_HOME": str(self.home), "AWS_EC2_METADATA_DISABLED": "true"}
+        return env | {"PREFECT_API_URL": self.places["prefect"]}
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -217,8 +223,7 @@ def checkpoint_damaged(scene: Scene) -> None:
     """A training that was killed after two checkpoints, of which the newer one has lost its last byte since."""
     lines("calls.jsonl")(scene)
     write_base(scene.folder / "base")
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "TINGSU_HOME": str(scene.home)}
-    env |= {"PREFECT_API_URL": scene.places["prefect"], PLAN: json.dumps(Plan(r"open w .*/checkpoint-6/"))}
+    env = scene.env() | {PLAN: json.dumps(Plan(r"open w .*/checkpoint-6/"))}
     submit, retrain = ([*words.format(**scene.places).split()] for words in (SUBMIT, RETRAIN))
     for module, words, code in (("flows", submit, 0), ("tests.killer", ["flows", *retrain], -9)):
         done = subprocess.run([sys.executable, "-P", "-m", module, *words], env=env, capture_output=True, text=True)

@@ -118,9 +118,7 @@ def test_a_fault_is_one_sentence_and_its_exit_code_and_costs_nothing_done(fault:
 def tingsu(fault: Fault, scene: Scene) -> subprocess.CompletedProcess[str]:
     words = [word.format(**scene.places) for word in fault.command.split()]
     named = {name: value.format(**scene.places) for name, value in fault.env.items()}
-    env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-    env |= {"PYTHONPATH": str(ROOT), "TINGSU_HOME": str(scene.home), "AWS_EC2_METADATA_DISABLED": "true"}
-    env |= {"PREFECT_API_URL": scene.places["prefect"], **named}
+    env = scene.env() | named
     argv = [sys.executable, "-P", "-m", "flows", *words]
     return subprocess.run(
         argv, capture_output=True, text=True, env=env, cwd=scene.folder, timeout=120, preexec_fn=obey_permissions
