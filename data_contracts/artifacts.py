@@ -162,9 +162,8 @@ class BundleRef(Frozen):
 
 class BoundResult(Frozen):
     """One gate bound, judged. A relative one is about the candidate minus `against` ("champion" or "baseline", whose own value is
-    `champion`). `low` and `high` are the ends at `level`, Holm-corrected where relative. `needed_rows`: about how many more gold
-    calls would decide a HOLD; None where no number would. `needed_range`: fewest and most, nine times in ten, where that number
-    is not sure to ±30 %."""
+    `champion`). `low` and `high` are the ends at `level`, Holm-corrected where relative. `calls_to_decide`: about how many
+    gold calls, in all, would decide a HOLD; None where no number would."""
 
     metric: str
     kind: Literal["at_least", "at_most"]
@@ -176,10 +175,9 @@ class BoundResult(Frozen):
     high: float
     champion: float | None
     decision: Decision
-    needed_rows: int | None
+    calls_to_decide: int | None
     sentence_en: str
     sentence_zh: str
-    needed_range: tuple[int, int] | None = None
     against: str = ""
     level: float = 0.95
 
@@ -205,8 +203,7 @@ class Verdict(Frozen):
     gold_looks: int
     bounds: tuple[BoundResult, ...]
     created_at: str
-    needed_rows: int | None = None
-    needed_range: tuple[int, int] | None = None
+    calls_to_decide: int | None = None
     sentence_en: str = ""
     sentence_zh: str = ""
     public_key: str = ""

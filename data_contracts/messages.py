@@ -234,13 +234,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "gate_holds": ("It holds.", "达标。"),
     "gate_missed": ("Missed, even at the good end.", "未达标，区间有利一端也不满足。"),
     "gate_undecided_about": (
-        "Undecided: about {more} more gold calls would decide if the measured value is the true one.",
-        "证据不足：若实测值就是真实值，约需再增加 {more} 通黄金集通话才能判定。",
-    ),
-    "gate_undecided_between": (
-        "Undecided: somewhere between {least} and {most} gold calls more than these {rows} would decide "
-        "if the measured value is the true one.",
-        "证据不足：若实测值就是真实值，需在现有 {rows} 通之外再增加 {least} 至 {most} 通黄金集通话才能判定。",
+        "Undecided: about {calls} gold calls in all (there are {rows}) would decide if the measured value is the true one.",
+        "证据不足：若实测值就是真实值，黄金集共需约 {calls} 通通话才能判定（现有 {rows} 通）。",
     ),
     "gate_undecided_never": (
         "Undecided, and too close to the bound to say how many more calls would decide.",
@@ -268,14 +263,8 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "gate_hold_about": (
         "HOLD: {held} of {of} bounds hold, {undecided} undecided. "
-        "About {more} more gold calls would decide if the measured values are the true ones.",
-        "暂缓：{of} 项要求中 {held} 项达标，{undecided} 证据不足。若实测值就是真实值，约需再增加 {more} 通黄金集通话。",
-    ),
-    "gate_hold_between": (
-        "HOLD: {held} of {of} bounds hold, {undecided} undecided. Somewhere between {least} and {most} gold calls more "
-        "than these {rows} would decide if the measured values are the true ones.",
-        "暂缓：{of} 项要求中 {held} 项达标，{undecided} 证据不足。"
-        "若实测值就是真实值，需在现有 {rows} 通之外再增加 {least} 至 {most} 通黄金集通话。",
+        "About {calls} gold calls in all (there are {rows}) would decide if the measured values are the true ones.",
+        "暂缓：{of} 项要求中 {held} 项达标，{undecided} 证据不足。若实测值就是真实值，黄金集共需约 {calls} 通通话（现有 {rows} 通）。",
     ),
 }
 

@@ -11,9 +11,8 @@ from configs.settings import Bound, GateSettings
 from data_contracts.artifacts import BoundResult, Decision, Interval, Speed
 from data_contracts.errors import ConfigurationError
 from data_contracts.messages import say
-from tasks import more
+from tasks import enough
 from tasks.metrics import Metric
-from tasks.more import More
 from tasks.resample import Draws, Resamples, holm
 
 Against = Literal["", "champion", "baseline"]
@@ -79,8 +78,8 @@ def answer(questions: Sequence[Question], measured: Measurements, confidence: fl
     results = []
     for i, (question, one) in enumerate(zip(questions, judged, strict=True)):
         is_open = one.decision == "HOLD" and draws[i].is_defined
-        needed = more_calls(questions, draws, i, confidence, measured.rows) if is_open else None
-        results.append(_result(question, one, draws[i].is_defined, needed, measured))
+        calls = calls_to_decide(questions, draws, i, confidence, measured.rows) if is_open else None
+        results.append(_result(question, one, draws[i].is_defined, calls, measured))
     return tuple(results)
 
 
@@ -109,21 +108,21 @@ def judge(questions: Sequence[Question], draws: Sequence[Draws], confidence: flo
     return judged
 
 
-def more_calls(
+def calls_to_decide(
     questions: Sequence[Question], draws: Sequence[Draws], which: int, confidence: float, rows: int
-) -> More | None:
-    """About how many more gold calls would take this question off HOLD if what was measured is the truth.
+) -> int | None:
+    """About how many gold calls in all would take this question off HOLD if what was measured is the truth.
 
     None: the value is the limit, or so near that no number is practical.
     """
     if draws[which].value == questions[which].limit:
         return None
 
-    def is_decided(times: float, luck: float) -> bool:
-        then = [d.on(times, luck) if d.is_defined else d for d in draws]
+    def is_decided(times: float) -> bool:
+        then = [d.on(times) if d.is_defined else d for d in draws]
         return judge(questions, then, confidence)[which].decision != "HOLD"
 
-    return more.search(is_decided, rows)
+    return enough.search(is_decided, rows)
 
 
 def _question(bound: Bound, table: Mapping[str, Metric], profile: str) -> Question:
@@ -147,10 +146,10 @@ def _toward(metric: Metric, gain: float) -> tuple[Literal["at_least", "at_most"]
 
 
 def _result(
-    question: Question, judged: Judged, is_defined: bool, needed: More | None, measured: Measurements
+    question: Question, judged: Judged, is_defined: bool, calls: int | None, measured: Measurements
 ) -> BoundResult:
     interval, reference = judged.interval, measured.reference(question)
-    en, zh = _sentence(question, judged, needed, reference, is_defined, measured.rows)
+    en, zh = _sentence(question, judged, calls, reference, is_defined, measured.rows)
     if not question.is_binding:
         note = say("gate_not_binding", profile=measured.profile)
         en, zh = f"{en} {note[0]}", zh + note[1]
@@ -165,8 +164,7 @@ def _result(
         high=interval.high,
         champion=reference,
         decision=judged.decision,
-        needed_rows=needed.calls if needed else None,
-        needed_range=needed.range if needed else None,
+        calls_to_decide=calls,
         sentence_en=en,
         sentence_zh=zh,
         against=question.against,
@@ -186,7 +184,7 @@ def _decide(question: Question, interval: Interval, may_pass: bool) -> Decision:
 
 
 def _sentence(
-    question: Question, judged: Judged, needed: More | None, reference: float | None, is_defined: bool, rows: int
+    question: Question, judged: Judged, calls: int | None, reference: float | None, is_defined: bool, rows: int
 ) -> tuple[str, str]:
     interval = judged.interval
     sign = (">" if question.is_strict else "≥") if question.kind == "at_least" else ("<" if question.is_strict else "≤")
@@ -207,7 +205,7 @@ def _sentence(
     if not is_defined:
         return first
     ending = {"PROMOTE": "gate_holds", "REJECT": "gate_missed"}.get(judged.decision)
-    second = say(ending) if ending else more.said("gate_undecided", needed, rows)
+    second = say(ending) if ending else enough.said("gate_undecided", calls, rows)
     return f"{first[0]} {second[0]}", first[1] + second[1]
 
 

@@ -28,11 +28,10 @@ from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy.store import Store, sha256_file
-from tasks import bounds, cited, metrics, more, near, resample
+from tasks import bounds, cited, enough, metrics, near, resample
 from tasks.answered import Answers, answer
 from tasks.bounds import QUANTIZATION_LOSS, SPEED_METRICS, Against, Measurements
 from tasks.metrics import Metric
-from tasks.more import More
 from tasks.stages import now
 
 AGREES = 1e-6  # relative, between a report and its predictions
@@ -142,8 +141,8 @@ def combine(results: Iterable[BoundResult]) -> Decision:
 
 def _verdict(evidence: Evidence, results: tuple[BoundResult, ...]) -> Verdict:
     decision = combine(results)
-    needed = more.of_verdict(results) if decision == "HOLD" else None
-    en, zh = _summary(decision, results, needed, evidence.reports["served"].predictions.rows)
+    calls = enough.of_verdict(results) if decision == "HOLD" else None
+    en, zh = _summary(decision, results, calls, evidence.reports["served"].predictions.rows)
     if evidence.gold_looks > evidence.settings.max_gold_looks:
         looks = say("gate_looks", looks=evidence.gold_looks, limit=evidence.settings.max_gold_looks)
         en, zh = f"{en} {looks[0]}", zh + looks[1]
@@ -164,8 +163,7 @@ def _verdict(evidence: Evidence, results: tuple[BoundResult, ...]) -> Verdict:
         gold_looks=evidence.gold_looks,
         bounds=results,
         created_at=now(),
-        needed_rows=needed.calls if needed else None,
-        needed_range=needed.range if needed else None,
+        calls_to_decide=calls,
         sentence_en=en,
         sentence_zh=zh,
     )
@@ -259,11 +257,11 @@ def _refuse_other_training(evidence: Evidence, store: Store) -> None:
             )
 
 
-def _summary(decision: Decision, results: tuple[BoundResult, ...], needed: More | None, rows: int) -> tuple[str, str]:
+def _summary(decision: Decision, results: tuple[BoundResult, ...], calls: int | None, rows: int) -> tuple[str, str]:
     binding = [r for r in results if r.binding]
     held = sum(r.decision == "PROMOTE" for r in binding)
     if decision == "HOLD":
         undecided = ", ".join(dict.fromkeys(r.metric for r in binding if r.decision == "HOLD"))
-        return more.said("gate_hold", needed, rows, held=held, of=len(binding), undecided=undecided)
+        return enough.said("gate_hold", calls, rows, held=held, of=len(binding), undecided=undecided)
     missed = ", ".join(dict.fromkeys(r.metric for r in binding if r.decision == "REJECT"))
     return say(f"gate_{decision.lower()}", of=len(binding), missed=missed)

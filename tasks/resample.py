@@ -7,7 +7,6 @@ groups (Student's t); and shares get at least Wilson's interval (3 right of 3 is
 spread of one more call in each category decided differently (no disagreement on 40 calls is no proof of equality).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,15 +20,13 @@ from tasks.metrics import Metric, row_sums
 CELLS = 4_000_000  # of the weight matrix (resamples x groups) held at once, 16 MB
 # Of 1,200 pairs of equal quality on 2,000 calls, 2.6 % looked truly better without this factor and 1.8 % with it.
 DIFFERENCE_WIDER = 1.08
-# The square of an interval's end at 95 % has a relative standard error of this / √resamples.
-END_NOISE = 2.73
 
 
 @dataclass(frozen=True)
 class Draws:
     """A metric, or a difference of two, on the calls (`value`) and on B resamples (`draws`, centred and widened).
 
-    `smoothing` (B,): the part of the draws that is no sampling; `unsure`: the relative standard error of their variance.
+    `smoothing` (B,): the part of the draws that is no sampling.
     """
 
     value: float
@@ -38,7 +35,6 @@ class Draws:
     is_share: bool = False
     smoothing: Floats | None = None
     groups: int = 0
-    unsure: float = 0.0
 
     @property
     def is_defined(self) -> bool:
@@ -55,21 +51,18 @@ class Draws:
             low, high = max(low, 0.0), min(high, 1.0)
         return Interval(value=self.value, low=min(low, self.value), high=max(high, self.value))
 
-    def on(self, times: float, luck: float = 0.0) -> "Draws":
+    def on(self, times: float) -> "Draws":
         """What the draws would be on `times` as many calls, were the value the same.
 
-        Sampling shrinks as 1 / √times, smoothing as 1 / times, trials grow. `luck`: how many standard errors more the
-        calls to come vary than those here; the variance of all of them is a mean, in which those here stay.
+        Sampling shrinks as 1 / √times, smoothing as 1 / times, trials grow.
         """
         smoothing = np.zeros_like(self.draws) if self.smoothing is None else self.smoothing
         sampling = (self.draws - self.value - smoothing) / times**0.5
         if self.groups > 1:
             sampling *= _wider(self.groups * times) / _wider(self.groups)
-        by_chance = 2 * END_NOISE**2 / max(len(self.draws), 1)
-        spread = math.exp(luck * (self.unsure**2 * (1 - 1 / times) + by_chance) ** 0.5 / 2)
         return replace(
             self,
-            draws=self.value + (sampling + smoothing / times) * spread,
+            draws=self.value + sampling + smoothing / times,
             trials=self.trials * times if self.trials else self.trials,
         )
 
@@ -81,14 +74,12 @@ class Draws:
 
 @dataclass(frozen=True)
 class Resamples:
-    """Metrics of several hops on the same resamples. `values` hop → (metric,); `draws` hop → (B, metric); `without`
-    hop → (G, metric), each group left out once."""
+    """Metrics of several hops on the same resamples. `values` hop → (metric,); `draws` hop → (B, metric)."""
 
     names: tuple[str, ...]
     table: Mapping[str, Metric]
     values: tuple[Floats, ...]
     draws: tuple[Floats, ...]
-    without: tuple[Floats, ...]
     trials: tuple[Floats, ...]
     units: Floats
     groups: int
@@ -106,7 +97,6 @@ class Resamples:
             trials if trials > 0 else None,
             is_share,
             groups=self.groups,
-            unsure=_unsure(self.without[hop][:, i]),
         )
 
     def difference(self, name: str, of: int, minus: int) -> Draws:
@@ -121,7 +111,6 @@ class Resamples:
             value + DIFFERENCE_WIDER * (drawn - value) + smoothing,
             smoothing=smoothing,
             groups=self.groups,
-            unsure=_unsure(self.without[of][:, i] - self.without[minus][:, i]),
         )
 
     def _spread(self, draws: Floats, value: float) -> Floats:
@@ -148,7 +137,6 @@ def resample(hops: Sequence[Answers], table: Mapping[str, Metric], resamples: in
         table=table,
         values=values,
         draws=tuple(np.concatenate([part[h] for part in parts]) for h in range(len(hops))),
-        without=tuple(_left_out(s, table, step) for s in by_group),
         trials=tuple(np.array([_number(m.trials, t) for m in table.values()]) for t in totals),
         units=np.array([_number(m.unit, totals[0]) for m in table.values()]),
         groups=groups,
@@ -194,28 +182,6 @@ def _draw(
     picks = rng.integers(groups, size=(b, groups)) + np.arange(b)[:, None] * groups
     weights = np.bincount(picks.ravel(), minlength=b * groups).reshape(b, groups).astype(np.float32)
     return [_evaluate({name: weights @ x.astype(np.float32) for name, x in s.items()}, table) for s in by_group]
-
-
-def _left_out(by_group: Mapping[str, Floats], table: Mapping[str, Metric], step: int) -> Floats:
-    """(G, metric) the metrics without each group in turn."""
-    groups = len(next(iter(by_group.values())))
-    totals = {name: x.sum(axis=0, keepdims=True) for name, x in by_group.items()}
-    parts = [
-        _evaluate({name: totals[name] - x[at : at + step] for name, x in by_group.items()}, table)
-        for at in range(0, groups, step)
-    ]
-    return np.concatenate(parts)
-
-
-def _unsure(without: Floats) -> float:
-    """The relative standard error of the variance that these (G,) jackknife values add up to; 0 where they do not vary.
-
-    A few groups that carry most of the variance (rare categories) tell little of how the next ones vary.
-    """
-    moved = without[np.isfinite(without)]
-    square = (moved - moved.mean()) ** 2 if len(moved) else moved
-    total = float(square.sum())
-    return max(0.0, float((square**2).sum()) / total**2 - 1 / len(moved)) ** 0.5 if total > 0 else 0.0
 
 
 def _wider(groups: float) -> float:

@@ -1,16 +1,11 @@
-"""What "about N more gold calls would decide" is worth: candidates on HOLD get their N calls, and more is known then.
+"""What "about N gold calls in all would decide" is worth: candidates on HOLD get N calls, and more is known then.
 
 The sentence says "if the measured value is the true one", so the calls to come are of models moved to exactly the measured value.
-What then decides: the calls at which an interval as wide as the one on all n + N calls ends at the bound (its width is
-carried from n + N to there by 1 / √calls). Two promises:
+What then decides: the calls at which an interval as wide as the one on N calls ends at the bound (its width is carried from N to
+there by 1 / √calls). The promise: N is within ±30 % of it, for at least 90 % of the HOLDs.
 
-- the total n + N is within ±30 % of what then decides, for at least 90 % of the HOLDs;
-- what is said of N itself is true for at least 90 % of them: a number said alone is within ±30 % of what then decides
-  less n; a range holds it.
-
-Shown and not promised: N within ±30 % whether said alone or not (near the bound N is the small difference of two totals), and
-whether N calls more did decide: with the measured value true, about every second time, for luck moves the value either
-way; with the value truly what it is, less often, for what was measured is known no better than its distance to the bound.
+Shown and not promised: whether N calls did decide: with the measured value true, about every second time, for luck moves the value
+either way; with the value truly what it is, less often, for what was measured is known no better than its distance to the bound.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +26,7 @@ MARGIN = 0.01
 LOW_BAR = Bound(metric="macro_f1", at_least=0.3)  # a gate needs an absolute bound; this one never decides
 NO_WORSE = GateSettings(bounds=(LOW_BAR, Bound(metric="macro_f1", margin=MARGIN)))
 IMPROVE = GateSettings(bounds=(LOW_BAR,), improve="macro_f1")
-MOST_TIMES = 10  # as many calls as there are; who is told more than that does not label them
+MOST_TIMES = 10  # as many calls more as there are; who is told more than that does not label them
 
 
 @dataclass(frozen=True)
@@ -63,28 +58,17 @@ CASES = tuple(
 
 @dataclass(frozen=True)
 class Held:
-    """One HOLD. `calls` n, `said` N, `range` if one was said; `needed` what then decides less n."""
+    """One HOLD. `calls` there were, `said` N; `deciding`: the calls that then decide."""
 
     calls: int
     said: int
-    range: tuple[int, int] | None
-    needed: float
+    deciding: float
     decided: bool
     really_decided: bool
 
     @property
-    def is_total_near(self) -> bool:
-        return abs((self.calls + self.needed) / (self.calls + self.said) - 1) <= NEAR
-
-    @property
     def is_near(self) -> bool:
-        return abs(self.needed / self.said - 1) <= NEAR
-
-    @property
-    def is_true(self) -> bool:
-        """One call is the least that is ever said."""
-        least, most = self.range or (0, 0)
-        return least <= max(self.needed, 1) <= most if self.range else self.is_near
+        return abs(self.deciding / self.said - 1) <= NEAR
 
 
 @dataclass(frozen=True)
@@ -96,7 +80,7 @@ class Patience:
 
 
 def measure(case: Case, pairs: int, seed: int) -> Patience:
-    """Judge that many pairs; those on HOLD get as many more calls as asked for."""
+    """Judge that many pairs; those on HOLD get as many calls as asked for."""
     rngs = [np.random.default_rng([seed, 99, CASES.index(case), i]) for i in range(pairs)]
     return Patience(case.name, tuple(h for rng in rngs if (h := _hold(case, rng)) is not None))
 
@@ -113,15 +97,17 @@ def _hold(case: Case, rng: np.random.Generator) -> Held | None:
         return gate.weigh(hops, settings, world.TAXONOMY, "qwen3-0.6b", SPEED)[-1]
 
     result = weighed(first)
-    said = result.needed_rows
-    if result.decision != "HOLD" or said is None or said > MOST_TIMES * case.calls:
+    said = result.calls_to_decide
+    if result.decision != "HOLD" or said is None or said > (1 + MOST_TIMES) * case.calls:
         return None
     as_measured = world.moved(rival, result.value + (best.macro_f1 if result.relative else 0.0))
-    then, really = (weighed(_joined(first, world.pair(said, (m, best), rng))) for m in (as_measured, rival))
+    then, really = (
+        weighed(_joined(first, world.pair(said - case.calls, (m, best), rng))) for m in (as_measured, rival)
+    )
     gap = result.value - result.bound
     half = then.value - then.low if gap > 0 else then.high - then.value
-    needed = (case.calls + said) * (half / gap) ** 2 - case.calls
-    return Held(case.calls, said, result.needed_range, needed, then.decision != "HOLD", really.decision != "HOLD")
+    deciding = said * (half / gap) ** 2
+    return Held(case.calls, said, deciding, then.decision != "HOLD", really.decision != "HOLD")
 
 
 def _joined(first: tuple[Answers, Answers], more: tuple[Answers, Answers]) -> tuple[Answers, Answers]:
@@ -129,35 +115,27 @@ def _joined(first: tuple[Answers, Answers], more: tuple[Answers, Answers]) -> tu
 
 
 def holds(found: Sequence[Patience]) -> bool:
-    """Whether both promises hold over all cases together."""
-    held = [h for p in found for h in p.held]
-    return all(_share(held, true) >= PROMISED for true in (lambda h: h.is_total_near, lambda h: h.is_true))
+    """Whether the promise holds over all cases together."""
+    return _share([h for p in found for h in p.held], lambda h: h.is_near) >= PROMISED
 
 
 def told(found: Sequence[Patience]) -> str:
     """Markdown."""
     everything = Patience("all", tuple(h for p in found for h in p.held))
     lines = [
-        "| HOLD: N more gold calls would decide | HOLDs | n + N within ±30 % | median needed / said, total "
-        "| what is said of N is true | said as one number | those within ±30 % | ranges that hold it "
-        "| N within ±30 %, all | N more decided | the same, value truly what it is |",
-        "|---|" + "---:|" * 10,
+        "| HOLD: N gold calls in all would decide | HOLDs | N within ±30 % | median deciding / N "
+        "| N calls did decide | the same, value truly what it is |",
+        "|---|" + "---:|" * 5,
     ]
     return "\n".join(lines + [_row(p) for p in (*found, everything)])
 
 
 def _row(p: Patience) -> str:
-    points, ranges = [h for h in p.held if not h.range], [h for h in p.held if h.range]
-    totals = [(h.calls + h.needed) / (h.calls + h.said) for h in p.held]
+    shares = [h.deciding / h.said for h in p.held]
     cells = [
         f"{len(p.held)}",
-        f"{_share(p.held, lambda h: h.is_total_near):.0%}",
-        f"{np.median(totals) if totals else np.nan:.2f}",
-        f"{_share(p.held, lambda h: h.is_true):.0%}",
-        f"{_share(p.held, lambda h: not h.range):.0%}",
-        f"{_share(points, lambda h: h.is_near):.0%}",
-        f"{_share(ranges, lambda h: h.is_true):.0%}",
         f"{_share(p.held, lambda h: h.is_near):.0%}",
+        f"{np.median(shares) if shares else np.nan:.2f}",
         f"{_share(p.held, lambda h: h.decided):.0%}",
         f"{_share(p.held, lambda h: h.really_decided):.0%}",
     ]

@@ -1,7 +1,7 @@
 """How often the gate is wrong: models of known quality, judged by the real gate and by comparing two numbers.
 
 Each row is many pairs (a champion and a candidate) on gold sets of 2,000 calls of tests/tasks/world.py. The second table: what
-a HOLD's "N more gold calls would decide" is worth, and what is promised of it (tests/bench/_patience.py). Exit code 1 if a promise is
+a HOLD's "N gold calls in all would decide" is worth, and what is promised of it (tests/bench/_patience.py). Exit code 1 if a promise is
 broken.
 """
 

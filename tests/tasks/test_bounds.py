@@ -4,11 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_contracts.artifacts import BoundResult, Interval
-from tasks import bounds, more
+from tasks import bounds, enough
 from tasks.answered import Answers
 from tasks.bounds import Question
 from tasks.metrics import table
-from tasks.more import More
 from tasks.resample import Draws, holm, resample
 from tests.tasks.scored import TAXONOMY
 from tests.tasks.verdicts import bound
@@ -68,7 +67,7 @@ def _world(calls: int, right: float, seed: int) -> Answers:
 
 
 @pytest.mark.parametrize(("right", "limit"), [(0.85, 0.84), (0.85, 0.835), (0.85, 0.86), (0.85, 0.87)])
-def test_about_n_more_calls_is_what_then_decides(right: float, limit: float) -> None:
+def test_the_calls_said_to_decide_are_near_those_that_then_do(right: float, limit: float) -> None:
     question = Question("accuracy_share", "at_least", limit, "", True)
     only = {"accuracy_share": table(TAXONOMY)["accuracy_share"]}
 
@@ -79,11 +78,11 @@ def test_about_n_more_calls_is_what_then_decides(right: float, limit: float) -> 
         return bounds.judge([question], draws(calls), 0.95)[0].decision
 
     assert decided(400) == "HOLD"
-    needed = bounds.more_calls([question], draws(400), 0, 0.95, 400)
+    calls = bounds.calls_to_decide([question], draws(400), 0, 0.95, 400)
 
-    assert needed is not None
-    assert decided(400 + int(0.7 * needed.calls)) == "HOLD"
-    assert decided(400 + int(1.3 * needed.calls)) != "HOLD"
+    assert calls is not None
+    assert decided(int(0.7 * calls)) == "HOLD"
+    assert decided(int(1.3 * calls)) != "HOLD"
 
 
 def test_smoothing_shrinks_faster_than_sampling() -> None:
@@ -103,42 +102,29 @@ def test_a_bound_that_waits_for_another_needs_the_calls_of_that_other() -> None:
     asked = [Question(m, "at_least", 0.0, "champion", True) for m in ("sure", "unsure")]
     drawn = [Draws(0.0215, 0.0215 + noise), Draws(0.012, 0.012 + noise)]
 
-    first, last = (bounds.more_calls(asked, drawn, i, 0.95, 1000) for i in (0, 1))
+    first, last = (bounds.calls_to_decide(asked, drawn, i, 0.95, 1000) for i in (0, 1))
 
     assert [j.decision for j in bounds.judge(asked, drawn, 0.95)] == ["HOLD", "HOLD"]
-    assert first is not None and 0 < first.calls < 200
-    assert last is not None and 1500 < last.calls < 1900
-
-
-def test_calls_that_vary_alike_leave_a_number_and_a_few_that_carry_all_leave_a_range() -> None:
-    noise = np.random.default_rng(1).normal(0, 0.01, 200_000)
-    question = Question("m", "at_least", 0.0, "", True)
-
-    alike, carried = (
-        bounds.more_calls([question], [Draws(0.01, 0.01 + noise, unsure=u)], 0, 0.95, 1000) for u in (0.02, 0.3)
-    )
-
-    assert alike is not None and carried is not None
-    assert alike.range is None
-    assert alike.calls == carried.calls
-    assert carried.range is not None
-    assert carried.range[0] < 0.8 * carried.calls < 1.2 * carried.calls < carried.range[1]
+    assert first is not None and 1000 < first <= 1200
+    assert last is not None and 2500 < last < 2900
 
 
 def test_a_value_on_the_bound_has_no_number_of_calls() -> None:
     question = Question("m", "at_least", 0.8, "", True)
 
-    assert bounds.more_calls([question], [Draws(0.8, np.linspace(0.7, 0.9, 100))], 0, 0.95, 100) is None
+    assert bounds.calls_to_decide([question], [Draws(0.8, np.linspace(0.7, 0.9, 100))], 0, 0.95, 100) is None
 
 
 def test_a_rounded_number_of_calls_has_two_digits() -> None:
-    found = more.search(lambda times, luck: times >= 12.25, 500)
-
-    assert found == More(5700)
+    assert enough.search(lambda times: times >= 12.25, 500) == 6200
 
 
-def _held(value: float, needed: int | None) -> BoundResult:
-    return bound(decision="HOLD", value=value, needed_rows=needed)
+def test_the_calls_said_are_more_than_there_are() -> None:
+    assert enough.search(lambda times: times > 1, 7) == 8
+
+
+def _held(value: float, calls: int | None) -> BoundResult:
+    return bound(decision="HOLD", value=value, calls_to_decide=calls)
 
 
 @pytest.mark.parametrize(
@@ -153,13 +139,12 @@ def _held(value: float, needed: int | None) -> BoundResult:
 def test_a_verdict_is_decided_by_the_last_to_hold_or_the_first_to_miss(
     held: list[BoundResult], calls: int | None
 ) -> None:
-    found = more.of_verdict([bound(), *held])
-
-    assert (found.calls if found else None) == calls
+    assert enough.of_verdict([bound(), *held]) == calls
 
 
-def test_a_range_is_said_in_both_languages_with_the_calls_there_are() -> None:
-    en, zh = more.said("gate_undecided", More(600, (400, 900)), 2000)
+def test_the_calls_that_would_decide_are_said_in_all_and_beside_those_there_are() -> None:
+    en, zh = enough.said("gate_undecided", 2600, 2000)
 
-    assert "between 400 and 900 gold calls more than these 2,000" in en
-    assert "2,000 通之外再增加 400 至 900 通" in zh
+    assert "about 2,600 gold calls in all (there are 2,000)" in en
+    assert "2,600 通" in zh
+    assert "2,000 通" in zh

@@ -56,11 +56,10 @@ def test_a_candidate_near_the_bound_is_held_with_the_calls_that_would_decide(sco
 
     held = _by_metric(verdict, "macro_f1")
     assert verdict.decision == "HOLD"
-    assert held.needed_rows is not None and held.needed_rows > 600
-    assert (verdict.needed_rows, verdict.needed_range) == (held.needed_rows, held.needed_range)
-    for calls in held.needed_range or (held.needed_rows,):
-        assert f"{calls:,}" in verdict.sentence_en
-        assert f"{calls:,}" in verdict.sentence_zh
+    assert held.calls_to_decide is not None and held.calls_to_decide > 1200
+    assert verdict.calls_to_decide == held.calls_to_decide
+    for sentence in (verdict.sentence_en, verdict.sentence_zh):
+        assert f"{held.calls_to_decide:,}" in sentence
 
 
 def test_one_failed_request_in_speed_rejects(scored: Scored) -> None:
@@ -184,7 +183,7 @@ def test_a_category_without_gold_calls_holds_instead_of_passing(tmp_path: Path) 
 
     unmeasured = _by_metric(verdict, "top_severity_recall_share")
     assert verdict.decision == "HOLD"
-    assert unmeasured.needed_rows is verdict.needed_rows is None
+    assert unmeasured.calls_to_decide is verdict.calls_to_decide is None
     assert "cannot be measured" in unmeasured.sentence_en
 
 

@@ -15,7 +15,7 @@ def bound(**changes: object) -> BoundResult:
         "high": 0.86,
         "champion": None,
         "decision": "PROMOTE",
-        "needed_rows": None,
+        "calls_to_decide": None,
         "sentence_en": "macro_f1 0.830 [0.800, 0.860] is at least 0.75",
         "sentence_zh": "宏平均F1 0.830 不低于 0.75",
     }
