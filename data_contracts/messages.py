@@ -145,8 +145,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "lossy_encoding": ("{rows} rows hold bytes that are not {encoding}", "{rows} 行含有不属于 {encoding} 的字节"),
     # service: problems
     "invalid_request": (
-        "the request is neither a call nor a batch of calls; look at: {fields}",
-        "请求既不是一通通话也不是一批通话，请检查：{fields}",
+        "the request is not what {path} takes; look at: {fields}, and at /openapi.json",
+        "请求不符合 {path} 的格式，请检查：{fields}，格式见 /openapi.json",
     ),
     "not_found": ("there is nothing at {path}; see /openapi.json", "{path} 不存在，见 /openapi.json"),
     "method_not_allowed": (
@@ -195,6 +195,30 @@ TABLE: dict[str, tuple[str, str]] = {
         "something unexpected happened; the service's log has it under this request id",
         "发生意外错误，服务日志中可按此请求编号查到",
     ),
+    # service: administration
+    "reload_running": (
+        "another bundle is being loaded; try again in {seconds} s",
+        "正在加载另一个模型包，请在 {seconds} 秒后重试",
+    ),
+    "reload_memory": (
+        "the new bundle needs about {needed:.0f} MB beside the one that serves, and {free:.0f} of {limit:.0f} MB are free; "
+        'give the service more memory, or send {{"drain": true}} too: requests are refused with a time to come back meanwhile',
+        "新模型包约需 {needed:.0f} MB，与现役模型包并存时内存不足：上限 {limit:.0f} MB，可用 {free:.0f} MB。"
+        '请增加内存，或同时发送 {{"drain": true}}：先停旧的再加载新的，其间请求会被拒绝并告知重试时间',
+    ),
+    "reload_refused": (
+        "{reason}. Nothing was touched; the bundle before serves on",
+        "新模型包不能上线：{reason}。未作任何改动，原模型包继续服务",
+    ),
+    "reload_failed": (
+        "the new bundle cannot be loaded: {reason}. The bundle before serves on",
+        "新模型包加载失败：{reason}。原模型包继续服务",
+    ),
+    "reload_undone": (
+        "the new bundle cannot be loaded: {reason}. The bundle before is being loaded again",
+        "新模型包加载失败：{reason}。正在重新加载原模型包",
+    ),
+    "stopping": ("the service is stopping; ask again when it is back", "服务正在停止，请待恢复后重试"),
     # service: OpenAI's dialect
     "invalid_chat": (
         "the request is not a chat completion this model answers; look at: {fields}",

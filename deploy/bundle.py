@@ -24,6 +24,7 @@ from deploy.store import LISTING, Store, folder_digest, sha256_file, write_atomi
 
 __all__ = ["Bundle", "Golden", "Parts", "assemble", "attest", "keypair", "open", "permit", "place", "public_key"]
 __all__ += ["sign", "verdict_id", "verify"]
+WEIGHTS = (".safetensors", ".gguf")
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 VERDICT = "verdict.json"
 
@@ -76,6 +77,10 @@ class Bundle:
     @property
     def model(self) -> Path:
         return self.folder / "model"
+
+    @property
+    def weights_bytes(self) -> int:
+        return sum(file.stat().st_size for file in self.model.iterdir() if file.suffix in WEIGHTS)
 
 
 def assemble(parts: Parts, store: Store) -> BundleRef:

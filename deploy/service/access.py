@@ -15,7 +15,11 @@ from deploy.service.problems import Refused
 log = logging.getLogger(__name__)
 OPEN = frozenset({"/health", "/ready"})
 """Asked by load balancers and orchestrators, which hold no key."""
-SCOPE_OF: Mapping[str, Scope] = {"/api/v1/classify": "classify", "/v1/chat/completions": "classify"}
+SCOPE_OF: Mapping[str, Scope] = {
+    "/api/v1/classify": "classify",
+    "/v1/chat/completions": "classify",
+    "/admin/reload": "admin",
+}
 """Any other path, known or not, needs a key of any scope."""
 
 

@@ -16,47 +16,52 @@ from data_contracts.errors import EngineUnavailable, TingsuError
 from data_contracts.schema import Call
 from deploy.service import document, problems, state
 from deploy.service.access import Access
+from deploy.service.admin import Opener, add_admin
 from deploy.service.answers import RAW_FIELDS, Answer, Answers, Asked, Calls
 from deploy.service.attend import while_connected
 from deploy.service.boundary import DOCS, Boundary
 from deploy.service.chat import add_chat
-from deploy.service.classifier import Classifier
+from deploy.service.metrics import Metrics
 from deploy.service.problems import Refused
+from deploy.service.slot import Slot
 
 RAW: dict[type, Any] = {Call: RAW_FIELDS, Calls: {"results": {"__all__": RAW_FIELDS}}}
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(
-    classifier: Classifier, settings: ServeSettings, access: Access, on_fatal: Callable[[TingsuError], None]
+    slot: Slot,
+    settings: ServeSettings,
+    access: Access,
+    opener: Opener,
+    on_fatal: Callable[[TingsuError], None],
 ) -> FastAPI:
-    """The application over one classifier; `on_fatal` hears when its engine can never serve."""
-    started = time.monotonic()
+    """The application over one slot; `on_fatal` hears when its engine can never serve."""
+    started, metrics = time.monotonic(), slot.current.metrics
     has_docs = access.is_open if settings.docs is None else settings.docs
     app = FastAPI(
         title="Tingsu",
         description="投诉分类服务 · complaint classification",
         docs_url=DOCS if has_docs else None,
         redoc_url=None,
-        lifespan=_lifespan(classifier, on_fatal),
+        lifespan=_lifespan(slot, on_fatal),
     )
-    app.add_middleware(
-        Boundary, metrics=classifier.metrics, access=access, max_body_bytes=int(settings.max_body_mb * 2**20)
-    )
+    app.add_middleware(Boundary, metrics=metrics, access=access, max_body_bytes=int(settings.max_body_mb * 2**20))
     app.add_exception_handler(EngineUnavailable, problems.on_engine)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.add_exception_handler(HTTPException, problems.on_http)
-    _add_state(app, classifier, started)
-    _add_classify(app, classifier, settings)
-    add_chat(app, classifier)
+    _add_state(app, slot, metrics, started)
+    _add_classify(app, slot, settings)
+    add_chat(app, slot)
+    add_admin(app, slot, opener)
     document.write(app, access)
     return app
 
 
-def _lifespan(classifier: Classifier, on_fatal: Callable[[TingsuError], None]) -> Lifespan:
+def _lifespan(slot: Slot, on_fatal: Callable[[TingsuError], None]) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = asyncio.create_task(_run(classifier, on_fatal))
+        running = asyncio.create_task(_run(slot, on_fatal))
         yield
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -65,57 +70,50 @@ def _lifespan(classifier: Classifier, on_fatal: Callable[[TingsuError], None]) -
     return lifespan
 
 
-async def _run(classifier: Classifier, on_fatal: Callable[[TingsuError], None]) -> None:
+async def _run(slot: Slot, on_fatal: Callable[[TingsuError], None]) -> None:
     try:
-        await classifier.run()
-    except* TingsuError as group:
-        on_fatal(_first(group))
+        await slot.run()
+    except TingsuError as error:
+        on_fatal(error)
 
 
-def _first(group: BaseExceptionGroup[TingsuError]) -> TingsuError:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
-
-
-def _add_state(app: FastAPI, classifier: Classifier, started: float) -> None:
+def _add_state(app: FastAPI, slot: Slot, metrics: Metrics, started: float) -> None:
     @app.get("/health", response_model=state.Health)
     async def health() -> state.Health:
         """Always 200 while the process lives; `status` says what is wrong."""
-        return state.health(classifier, started)
+        return state.health(slot.current, started)
 
     @app.get("/ready", response_model=state.Readiness)
     async def ready(request: Request) -> Response:
         """200 once the engine is loaded and its parity probe passed; 503 before, and while it restarts."""
-        if classifier.worker.is_ready:
+        if slot.current.is_ready:
             return JSONResponse(state.Readiness().model_dump())
-        wait_s = classifier.worker.retry_after_s
+        wait_s = slot.current.worker.retry_after_s
         return problems.problem(request, 503, "not_ready", retry_after_s=wait_s, seconds=round(wait_s))
 
     @app.get("/model_info", response_model=state.ModelInfo)
     async def model_info() -> state.ModelInfo:
-        return state.model_info(classifier)
+        return state.model_info(slot)
 
     @app.get("/stats", response_model=state.Stats)
     async def stats() -> state.Stats:
-        return state.stats(classifier.metrics, classifier, started)
+        return state.stats(metrics, slot.current, started)
 
     @app.get("/metrics", response_class=Response)
-    async def metrics() -> Response:
-        return Response(
-            state.scrape(classifier.metrics, classifier), media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+    async def scrape() -> Response:
+        return Response(state.scrape(metrics, slot.current), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_classify(app: FastAPI, classifier: Classifier, settings: ServeSettings) -> None:
+def _add_classify(app: FastAPI, slot: Slot, settings: ServeSettings) -> None:
     @app.post("/api/v1/classify", response_model=Answer | Answers, responses=document.CLASSIFIED)
     async def classify(request: Request, asked: Asked) -> Response:
         """One call (`text` or `turns`) or a batch (`calls`); the answers keep the order."""
         calls = asked.calls if isinstance(asked, Calls) else (asked,)
         _require_within_limits(calls, settings)
-        found = await while_connected(request, classifier.classify(calls))
-        evaluation = classifier.served.is_evaluation
+        found = await while_connected(request, slot.classify(calls))
+        version, evaluation = found[0].model_version, found[0].evaluation
         answer = (
-            Answers(results=tuple(found), model_version=classifier.served.model_version, evaluation=evaluation)
+            Answers(results=tuple(found), model_version=version, evaluation=evaluation)
             if isinstance(asked, Calls)
             else found[0]
         )

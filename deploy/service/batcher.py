@@ -140,6 +140,10 @@ class Batcher:
                 self._withdraw(ticket)
         return Scores(np.stack(ticket.logprobs), np.array(ticket.label_mass, np.float32))
 
+    def learn(self, tokens: int, seconds: float) -> None:
+        """What a batch took, so that the first requests are judged by it too."""
+        self._speed.learn(tokens, seconds)
+
     async def run(self) -> None:
         """Form batches and have them scored, one at a time, until cancelled."""
         while True:

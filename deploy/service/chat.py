@@ -12,22 +12,25 @@ from deploy.service.chat_answer import Completion, ModelCard, ModelCards
 from deploy.service.chat_asked import MODEL, Chat
 from deploy.service.classifier import Classifier
 from deploy.service.problems import Refused
+from deploy.service.slot import Slot
 
 
-def add_chat(app: FastAPI, classifier: Classifier) -> None:
+def add_chat(app: FastAPI, slot: Slot) -> None:
     """Add the routes below /v1."""
-    card = ModelCard(id=MODEL, created=_made(classifier))
+
+    def card() -> ModelCard:
+        return ModelCard(id=MODEL, created=_made(slot.current))
 
     @app.get("/v1/models", response_model=ModelCards)
     async def models() -> ModelCards:
         """What `model` may name."""
-        return ModelCards(data=(card,))
+        return ModelCards(data=(card(),))
 
     @app.get("/v1/models/{model}", response_model=ModelCard)
     async def model(model: str) -> ModelCard:
         """One of them."""
         _require(model)
-        return card
+        return card()
 
     @app.post("/v1/chat/completions", response_model=Completion, responses=document.COMPLETED)
     async def chat(request: Request, asked: Chat) -> Response:
@@ -36,7 +39,7 @@ def add_chat(app: FastAPI, classifier: Classifier) -> None:
         `classification` holds what /api/v1/classify answers: the decision (`auto` or `review`) and its reasons too.
         """
         _require(asked.model)
-        found = await while_connected(request, classifier.classify((asked.call(),)))
+        found = await while_connected(request, slot.classify((asked.call(),)))
         id = request.scope["state"]["request_id"]
         made = chat_answer.completion(found[0], asked.shares, id, int(time.time()))
         if not asked.stream:

@@ -1,7 +1,9 @@
-"""The classify slot: a bundle, its tokenizer, its engine and its queue; calls in, answers out."""
+"""What answers classifications: a bundle, its tokenizer, its engine and its queue; calls in, answers out."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from configs.settings import ServeSettings
 from data_contracts.errors import BundleCorrupt
@@ -22,12 +24,17 @@ INLINE_CHARS = 2000  # longer requests are cleaned and encoded in a thread, so t
 
 
 class Classifier:
-    """One bundle being served; a later one will stand beside it until the switch."""
+    """One bundle being served. `is_closing`: it finishes what it has begun and takes nothing more."""
 
     def __init__(self, served: Served, settings: ServeSettings, loader: Loader, metrics: Metrics) -> None:
         bundle = served.bundle
         self.served = served
         self.metrics = metrics
+        self.is_closing = False
+        self._deadline_s = settings.deadline_s
+        self._busy = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
         self._tokens = Tokens.load(bundle.model)
         if bundle.taxonomy.code_ids(self._tokens) != bundle.code_ids:
             raise BundleCorrupt(
@@ -39,15 +46,27 @@ class Classifier:
         self.worker = Worker(plan, loader, settings.start_timeout_s, batch_timeout_s=2 * settings.deadline_s)
         self.batcher = Batcher(self.worker.score, limits, metrics)
 
+    @property
+    def is_ready(self) -> bool:
+        return self.worker.is_ready and not self.is_closing
+
     async def run(self) -> None:
-        """Keep engine and queue going until cancelled.
+        """Keep engine and queue going until cancelled; may be called again after that.
 
         Raises:
             TingsuError: the engine cannot serve this bundle.
         """
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.worker.keep(self._probe))
-            group.create_task(self.batcher.run())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.worker.keep(self._probe))
+                group.create_task(self.batcher.run())
+        except BaseExceptionGroup as group_error:
+            raise _first(group_error) from group_error
+
+    async def finished(self, more_s: float) -> None:
+        """Return when no request is being answered, or should be any more: its deadline passed `more_s` ago."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_idle.wait(), self._deadline_s + more_s)
 
     async def classify(self, calls: tuple[Call, ...]) -> list[Answer]:
         """Answers in the order of the calls.
@@ -55,8 +74,18 @@ class Classifier:
         Raises:
             EngineUnavailable: not ready, overloaded, too late, or the engine died.
         """
-        if not self.worker.is_ready:
+        if not self.is_ready:
             raise NotReady(f"the engine is {self.worker.state}", self.worker.retry_after_s)
+        self._busy += 1
+        self._is_idle.clear()
+        try:
+            return await self._answer(calls)
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                self._is_idle.set()
+
+    async def _answer(self, calls: tuple[Call, ...]) -> list[Answer]:
         encoded = await self._encode(calls)
         scores = await self.batcher.submit([e.ids for e in encoded])
         found = answers.compose(calls, encoded, scores, self.served)
@@ -74,16 +103,25 @@ class Classifier:
         return [self.served.bundle.prompt.encode(text, self._tokens) for text in texts]
 
     async def _probe(self) -> None:
-        """Ask the golden calls and compare.
+        """Ask the golden calls and compare; ask them again to warm up and to learn how fast this is.
 
         Raises:
             ParityFailed: says which one is how far off.
         """
         bundle = self.served.bundle
-        scores = await self.worker.score([e.ids for e in self._encoded([g.text for g in bundle.golden])])
+        prompts = [e.ids for e in self._encoded([g.text for g in bundle.golden])]
+        scores = await self.worker.score(prompts)
         rows = calibration.apply(bundle.calibration, scores.logprobs)
         for number, (golden, row) in enumerate(zip(bundle.golden, rows, strict=True), start=1):
             _compare(bundle, number, golden, dict(zip(bundle.taxonomy.keys, row.tolist(), strict=True)))
+        started = time.monotonic()
+        await self.worker.score(prompts)
+        self.batcher.learn(sum(map(len, prompts)), time.monotonic() - started)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _compare(bundle: Bundle, number: int, golden: Golden, found: Mapping[str, float]) -> None:

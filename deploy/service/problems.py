@@ -141,7 +141,7 @@ async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     errors = [Wrong(field=_field(e), message=_message(e)) for e in found[:20]]
     fields = ", ".join(e.field for e in errors)
     if not is_openai(request):
-        return problem(request, 422, "invalid_request", errors=errors, fields=fields)
+        return problem(request, 422, "invalid_request", errors=errors, fields=fields, path=request.scope["path"])
     whole = [e for e in found if e["type"] in PARAMETERS and len(e["loc"]) == 2]
     code, param = (whole[0]["type"], _field(whole[0])) if whole else ("", "")
     if code:

@@ -4,22 +4,28 @@ import logging
 import signal
 import socket
 from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from configs.settings import ServeSettings
 from configs.sources import load
 from data_contracts.errors import ConfigurationError, ResourceInsufficient, TingsuError
 from deploy import bundle, keys
+from deploy.memory import memory
 from deploy.service import logs
 from deploy.service.access import Access
+from deploy.service.admin import Opener
 from deploy.service.answers import Served
 from deploy.service.app import create_app
 from deploy.service.child import Loader
 from deploy.service.classifier import Classifier
 from deploy.service.metrics import Metrics
 from deploy.service.protocol import patient
+from deploy.service.slot import Slot
 
 log = logging.getLogger(__name__)
 BACKLOG = 2048
@@ -35,11 +41,25 @@ def serve(options: Namespace, loader: Loader) -> None:
     logs.to_stderr(settings.log.level)
     host = options.host or settings.serve.host
     access = _door(host, options)
-    found = bundle.open(_folder(options.bundle, settings.serve))
-    verdict = None if options.evaluation else bundle.permit(found, bundle.public_key(options.home))
+    opener, metrics = _opener(options), Metrics()
+    first = opener(_folder(options.bundle, settings.serve), options.version)
     with _bind(host, options.port) as listener:
-        classifier = Classifier(Served(found, verdict, options.version), settings.serve, loader, Metrics())
-        _run(classifier, settings.serve, access, listener)
+        slot = Slot(first, lambda served: Classifier(served, settings.serve, loader, metrics), memory)
+        app = partial(create_app, slot, settings.serve, access, opener)
+        _run(app, slot, settings.serve, access, listener)
+
+
+def _opener(options: Namespace) -> Opener:
+    """What may be served, at the start and by a reload: a permitted bundle, or any under evaluation."""
+
+    def opened(folder: Path, version: int | None) -> Served:
+        if not folder.is_dir():
+            raise ConfigurationError(f"bundle {str(folder)!r} is not a folder on this machine")
+        found = bundle.open(folder.absolute())
+        verdict = None if options.evaluation else bundle.permit(found, bundle.public_key(options.home))
+        return Served(found, verdict, version)
+
+    return opened
 
 
 def _door(host: str, options: Namespace) -> Access:
@@ -59,7 +79,21 @@ def _door(host: str, options: Namespace) -> Access:
     return Access(options.home, is_public)
 
 
-def _run(classifier: Classifier, settings: ServeSettings, access: Access, listener: socket.socket) -> None:
+class _Server(uvicorn.Server):
+    """Gives a reload up when it has to stop, instead of waiting for its answer."""
+
+    def __init__(self, config: uvicorn.Config, slot: Slot) -> None:
+        super().__init__(config)
+        self._slot = slot
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._slot.abandon()
+        await super().shutdown(sockets)
+
+
+def _run(
+    made: Callable[..., FastAPI], slot: Slot, settings: ServeSettings, access: Access, listener: socket.socket
+) -> None:
     fatal: list[TingsuError] = []
 
     def stop(error: TingsuError) -> None:
@@ -67,9 +101,8 @@ def _run(classifier: Classifier, settings: ServeSettings, access: Access, listen
         server.should_exit = True
 
     drain_s = int(settings.deadline_s) + 1
-    app = create_app(classifier, settings, access, on_fatal=stop)
     config = uvicorn.Config(
-        app,
+        made(on_fatal=stop),
         http=patient(settings.client_timeout_s),
         ws="none",
         log_config=None,
@@ -78,7 +111,7 @@ def _run(classifier: Classifier, settings: ServeSettings, access: Access, listen
         backlog=BACKLOG,
         timeout_graceful_shutdown=drain_s,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, slot)
     # uvicorn raises the signal it stopped for once more when it is done; these let that end in exit code 0.
     signal.signal(signal.SIGTERM, _done)
     signal.signal(signal.SIGINT, _done)
@@ -87,8 +120,8 @@ def _run(classifier: Classifier, settings: ServeSettings, access: Access, listen
         "listening",
         extra={
             "url": f"http://{host}:{port}",
-            "model_version": classifier.served.model_version,
-            "evaluation": classifier.served.is_evaluation,
+            "model_version": slot.current.served.model_version,
+            "evaluation": slot.current.served.is_evaluation,
             "keys": not access.is_open,
         },
     )

@@ -8,6 +8,7 @@ from deploy.bundle import verdict_id
 from deploy.service.answers import CategoryName
 from deploy.service.classifier import Classifier
 from deploy.service.metrics import Metrics
+from deploy.service.slot import Slot
 
 
 class MemoryUsage(Frozen):
@@ -53,7 +54,7 @@ class VerdictInfo(Frozen):
 
 
 class ModelInfo(Frozen):
-    """What is served. `verdict` is null under evaluation only."""
+    """What is served. `verdict` is null under evaluation only; `reloading`: another bundle is being loaded to replace it."""
 
     slot: Literal["classify"] = "classify"
     model_version: str
@@ -73,6 +74,7 @@ class ModelInfo(Frozen):
     load_time_s: float
     memory_mb: float
     engine_restarts: int
+    reloading: bool
 
 
 def health(classifier: Classifier, started: float) -> Health:
@@ -81,7 +83,7 @@ def health(classifier: Classifier, started: float) -> Health:
 
     worker = classifier.worker
     return Health(
-        status="healthy" if worker.is_ready else f"engine {worker.state}",
+        status="healthy" if classifier.is_ready else f"engine {worker.state}",
         model_loaded=worker.is_ready,
         uptime_seconds=round(time.monotonic() - started, 3),
         memory_usage=MemoryUsage(percent=psutil.virtual_memory().percent, gpu_used_gb=round(worker.usage.gpu_gb, 3)),
@@ -100,8 +102,9 @@ def stats(metrics: Metrics, classifier: Classifier, started: float) -> Stats:
     )
 
 
-def model_info(classifier: Classifier) -> ModelInfo:
+def model_info(slot: Slot) -> ModelInfo:
     """Names and numbers of the bundle and of its engine."""
+    classifier = slot.current
     bundle, verdict, worker = classifier.served.bundle, classifier.served.verdict, classifier.worker
     return ModelInfo(
         model_version=classifier.served.model_version,
@@ -125,6 +128,7 @@ def model_info(classifier: Classifier) -> ModelInfo:
         load_time_s=round(worker.load_s, 3),
         memory_mb=round(worker.usage.memory_mb, 1),
         engine_restarts=worker.restarts,
+        reloading=slot.is_reloading,
     )
 
 
@@ -132,7 +136,7 @@ def scrape(metrics: Metrics, classifier: Classifier) -> bytes:
     """Prometheus' view, the gauges set to this moment."""
     worker = classifier.worker
     metrics.memory.set(worker.usage.memory_mb * 2**20)
-    metrics.ready.set(worker.is_ready)
+    metrics.ready.set(classifier.is_ready)
     metrics.restarts.set(worker.restarts)
     metrics.queued.set(classifier.batcher.waiting_calls)
     return metrics.text()

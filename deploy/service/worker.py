@@ -41,6 +41,7 @@ class Worker:
         self._pipe: Connection | None = None
         self._reply: asyncio.Future[Message] | None = None
         self._dead = asyncio.Event()
+        self.first_ready = asyncio.Event()
 
     @property
     def is_ready(self) -> bool:
@@ -58,13 +59,14 @@ class Worker:
             TingsuError: the child never became ready in FIRST_TRIES tries, or the probe says it answers wrongly.
         """
         loop = asyncio.get_running_loop()
-        was_ready, failures = False, 0
+        self.state, was_ready, failures = "loading", False, 0
         try:
             while True:
                 try:
                     await self._start()
                     await probe()
                     self.state, was_ready, since = "ready", True, loop.time()
+                    self.first_ready.set()
                     log.info(
                         "engine ready",
                         extra={"load_s": round(self.load_s, 2), "memory_mb": round(self.usage.memory_mb)},

@@ -43,26 +43,29 @@ sys.exit(main(sys.argv[1:], load))
 
 
 class FakeEngine:
-    """Scores that depend on the ids alone. `fake.json` in the model folder: seconds a batch takes, seconds to load."""
+    """Scores that depend on the ids and on `shift` alone.
+
+    `fake.json` in the model folder: `delay_s` a batch takes, `load_s` to load, `shift`, and `memory_mb` it says it holds.
+    """
 
     name = "fake"
     capabilities = Capabilities(True, 1000, 100_000, True, False, False)
 
-    def __init__(self, delay_s: float = 0.0) -> None:
-        self.delay_s = delay_s
+    def __init__(self, delay_s: float = 0.0, shift: float = 0.0, memory_mb: float = 12.5) -> None:
+        self.delay_s, self.shift, self.held_mb = delay_s, shift, memory_mb
 
     def healthy(self) -> bool:
         return True
 
     def score(self, prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
         time.sleep(self.delay_s)
-        rows = [[((sum(p) * (i + 3)) % 17) / 4.0 for i in range(len(category_ids))] for p in prompts]
+        rows = [[((sum(p) * (i + 3) + self.shift) % 17) / 4.0 for i in range(len(category_ids))] for p in prompts]
         raw = np.array(rows, np.float32)
         logprobs = (raw - np.logaddexp.reduce(raw, axis=1, keepdims=True) - 0.01).astype(np.float32)
         return Scores(logprobs, np.exp(logprobs).sum(axis=1))
 
     def memory_mb(self) -> float:
-        return 12.5
+        return self.held_mb
 
     def close(self) -> None:
         pass
@@ -71,8 +74,8 @@ class FakeEngine:
 def load(plan: Plan) -> Engine:
     """The loader handed to the child process."""
     behaviour = json.loads((plan.model / "fake.json").read_text())
-    time.sleep(behaviour.get("load_s", 0.0))
-    return FakeEngine(behaviour.get("delay_s", 0.0))
+    time.sleep(behaviour.pop("load_s", 0.0))
+    return FakeEngine(**behaviour)
 
 
 def fake_model(store: FolderStore, **behaviour: float) -> Model:
@@ -111,7 +114,8 @@ def parts(model: Model, expected: tuple[Golden, ...]) -> Parts:
 
 def fake_bundle(store: FolderStore, **behaviour: float) -> BundleRef:
     model = fake_model(store, **behaviour)
-    return bundle.assemble(parts(model, golden(store.root / model.key, FakeEngine())), store)
+    expected = golden(store.root / model.key, FakeEngine(shift=behaviour.get("shift", 0.0)))
+    return bundle.assemble(parts(model, expected), store)
 
 
 def real_bundle(store: FolderStore) -> BundleRef:

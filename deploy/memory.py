@@ -1,0 +1,59 @@
+"""How much memory this process and those it starts may still take: of its control group, in a container, or of the machine."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+GROUPS = Path("/proc/self/cgroup")
+MOUNT = Path("/sys/fs/cgroup")
+MB = 2**20
+
+
+@dataclass(frozen=True)
+class Memory:
+    """`limit_mb` is what all may take together, `free_mb` what is left of it."""
+
+    limit_mb: float
+    free_mb: float
+
+
+def memory(groups: Path = GROUPS, mount: Path = MOUNT) -> Memory:
+    """The tightest of the machine and of every control group above us that has a limit (cgroup v2 and v1)."""
+    import psutil
+
+    machine = psutil.virtual_memory()
+    found = [Memory(machine.total / MB, machine.available / MB)]
+    found += [left for folder in _folders(groups, mount) if (left := _left(folder)) is not None]
+    return min(found, key=lambda each: each.free_mb)
+
+
+def _folders(groups: Path, mount: Path) -> Iterator[Path]:
+    """Our group and those above it. In a container the path may be the host's, of which only the mount's root is there."""
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = mount / "memory" if controllers else mount
+        inside = root / path.lstrip("/")
+        yield from (folder for folder in (inside, *inside.parents) if folder.is_relative_to(root) and folder.is_dir())
+
+
+def _left(folder: Path) -> Memory | None:
+    """What a group may still take; pages of files read once count as free, for the kernel takes them back first."""
+    for limit_file, used_file, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            limit = (folder / limit_file).read_text().strip()
+            used = int((folder / used_file).read_text())
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except OSError:
+            continue
+        if limit != "max":
+            return Memory(int(limit) / MB, (int(limit) - used + int(stat.get(cache, 0))) / MB)
+    return None
