@@ -10,15 +10,13 @@ import argparse
 import json
 import math
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.bench import _data_steps
+from tests.bench import _data_steps, _process
 
-ROOT = Path(__file__).parents[2]
 MAX_GROWTH = 1.15
 MEASURABLE_S = 0.3  # CPU seconds; below, growth is noise
 STREAM_MB = 500
@@ -75,9 +73,7 @@ def best(measured: list[Measured]) -> list[Measured]:
 
 def measure(step: str, calls: int, folder: Path) -> Measured:
     """One step in a fresh process."""
-    command = [sys.executable, "-P", "-m", "tests.bench._data_steps", step, str(calls), str(folder)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    found: Measured = {"step": step, "calls": calls, **json.loads(done.stdout.splitlines()[-1])}
+    found: Measured = {"step": step, "calls": calls, **_process.run("tests.bench._data_steps", step, calls, folder)}
     print(f"{calls:>9,} {step:<40} {found['seconds']:8.2f} s {found['peak_mb']:6.0f} MB", file=sys.stderr, flush=True)
     return found
 

@@ -11,16 +11,15 @@ At full depth it exits 1 unless ours has 2.5 times the tokens/s of TRL's default
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.bench import _process
+
 SHAPE = {
     "vocab_size": 151936,
     "hidden_size": 1024,
@@ -93,14 +92,9 @@ def measure(folder: Path, sides: list[str], turned: bool) -> dict[str, Any]:
 def run(side: str, folder: Path) -> dict[str, Any]:
     """What `tests.bench._train_side` answers in a fresh process: its last line."""
     print(f"… {SIDES.get(side, side)}", file=sys.stderr, flush=True)
-    scratch = folder / "scratch"
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache")}
-    command = [sys.executable, "-P", "-m", "tests.bench._train_side", side, str(folder)]
-    done = subprocess.run(command, cwd=ROOT, env=env, check=False, capture_output=True, text=True)
-    shutil.rmtree(scratch, ignore_errors=True)
-    if done.returncode:
-        sys.exit(f"{side} ended with {done.returncode}:\n{done.stderr[-4000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    found = _process.run("tests.bench._train_side", side, folder, env={"HF_DATASETS_CACHE": str(folder / "cache")})
+    shutil.rmtree(folder / "scratch", ignore_errors=True)
+    return found
 
 
 def summary(rounds: list[dict[str, Any]], sides: list[str]) -> dict[str, Any]:
