@@ -31,6 +31,7 @@ OWNERS = {
     "cryptography": ["deploy/signing.py"],
     "datasets": ["tasks/batches.py"],
     "fastapi": ["deploy/service/*.py", "deploy/console/*.py"],
+    "fastapi_offline": ["deploy/service/app.py"],
     "gevent": ["deploy/operate/load.py"],
     "gguf": ["deploy/engines/weights.py", "tasks/gguf_file.py"],
     "great_expectations": ["tasks/validate.py"],

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -39,11 +40,9 @@ def create_app(
     """The application over one slot; `on_fatal` hears when its engine can never serve."""
     started, metrics = time.monotonic(), slot.current.metrics
     has_docs = access.is_open if settings.docs is None else settings.docs
-    app = FastAPI(
+    app = _with_page(has_docs)(
         title="Tingsu",
         description="投诉分类服务 · complaint classification",
-        docs_url=DOCS if has_docs else None,
-        redoc_url=None,
         lifespan=_lifespan(slot, on_fatal),
     )
     app.add_middleware(Boundary, metrics=metrics, access=access, max_body_bytes=int(settings.max_body_mb * 2**20))
@@ -56,6 +55,15 @@ def create_app(
     add_admin(app, slot, opener)
     document.write(app, access)
     return app
+
+
+def _with_page(has_docs: bool) -> Callable[..., FastAPI]:
+    """An application with the page /docs, which loads nothing from elsewhere, or without."""
+    if not has_docs:
+        return partial(FastAPI, docs_url=None, redoc_url=None)
+    from fastapi_offline import FastAPIOffline
+
+    return partial(FastAPIOffline, docs_url=DOCS, redoc_url=None)
 
 
 def _lifespan(slot: Slot, on_fatal: Callable[[TingsuError], None]) -> Lifespan:
