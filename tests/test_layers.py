@@ -35,7 +35,7 @@ OWNERS = {
     "gevent": ["deploy/operate/load.py"],
     "gguf": ["deploy/engines/weights.py", "tasks/gguf_file.py"],
     "great_expectations": ["tasks/validate.py"],
-    "httpx": ["deploy/client.py", "deploy/engines/llama_server.py"],
+    "httpx": ["deploy/client.py", "deploy/engines/http.py"],
     "lmdeploy": ["deploy/lmdeploy/awq.py"],  # run by an interpreter of its own
     "locust": ["deploy/operate/load.py"],
     "matplotlib": ["tasks/figures.py"],

@@ -11,7 +11,7 @@ from typing import Any
 from data_contracts.errors import EngineUnavailable, ModelLoadError
 from deploy import cores
 from deploy.engines import Capabilities, Scores, llama_server, require_within
-from deploy.engines.llama_server import LlamaServer
+from deploy.engines.server import EngineServer
 from deploy.engines.weights import GGUF_FILE
 
 ALIAS = "tingsu"
@@ -30,7 +30,7 @@ class LlamaCppEngine:
 
     name = "llamacpp"
 
-    def __init__(self, server: LlamaServer, capabilities: Capabilities, slots: int, letter: int) -> None:
+    def __init__(self, server: EngineServer, capabilities: Capabilities, slots: int, letter: int) -> None:
         """`letter`: a token that is whole text, for the server to answer with."""
         self._server = server
         self._capabilities = capabilities
@@ -70,7 +70,7 @@ class LlamaCppEngine:
             raise ModelLoadError(
                 f"{folder} has no {GGUF_FILE}; engine llamacpp runs only GGUF: quantize.serve=gguf-q8_0"
             )
-        server = LlamaServer(llama_server.find(program), _options(file, slots, longest_tokens, threads))
+        server = llama_server.start(llama_server.find(program), _options(file, slots, longest_tokens, threads))
         try:
             server.wait(start_timeout_s)
             engine = cls(server, _asserted(server, folder, file, slots), slots, _letter(server))
@@ -183,7 +183,7 @@ def _options(file: Path, slots: int, longest_tokens: int, threads: int) -> list[
     ]
 
 
-def _asserted(server: LlamaServer, folder: Path, file: Path, slots: int) -> Capabilities:
+def _asserted(server: EngineServer, folder: Path, file: Path, slots: int) -> Capabilities:
     """What the running server can do, after comparing it with what it was started for.
 
     Raises:
@@ -215,7 +215,7 @@ def _asserted(server: LlamaServer, folder: Path, file: Path, slots: int) -> Capa
     )
 
 
-def _letter(server: LlamaServer) -> int:
+def _letter(server: EngineServer) -> int:
     """The token of a letter."""
     try:
         return int(server.ask("/tokenize", {"content": "A"})["tokens"][0])

@@ -16,8 +16,8 @@ import pytest
 from data_contracts.artifacts import Form
 from data_contracts.errors import ConfigurationError, EngineUnavailable, ModelLoadError
 from deploy.engines import choose, llama_server
-from deploy.engines.llama_server import LlamaServer
 from deploy.engines.llamacpp import LlamaCppEngine
+from deploy.engines.server import EngineServer
 from deploy.tokenizer import Tokens
 from tests.deploy import engines
 from tests.deploy.engines import PROMPT, Case
@@ -57,13 +57,13 @@ def test_unquantized_it_computes_what_transformers_does(tmp_path: Path) -> None:
 
 def test_a_head_is_computed_once_a_slot(engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[Any] = []
-    ask = LlamaServer.ask
+    ask = EngineServer.ask
 
-    def noted(self: LlamaServer, path: str, body: Any = None) -> Any:
+    def noted(self: EngineServer, path: str, body: Any = None) -> Any:
         answers.append(ask(self, path, body))
         return answers[-1]
 
-    monkeypatch.setattr(LlamaServer, "ask", noted)
+    monkeypatch.setattr(EngineServer, "ask", noted)
     engine.score(PROMPTS, IDS, len(HEAD))
 
     fresh = [answer for answer in answers if answer["timings"]["cache_n"] < len(HEAD)]
