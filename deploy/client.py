@@ -2,9 +2,17 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_contracts.errors import ConfigurationError, ContractViolation, EngineUnavailable
+from data_contracts.errors import (
+    ConfigurationError,
+    ContractViolation,
+    EngineUnavailable,
+    ModelLoadError,
+    ResourceInsufficient,
+    TingsuError,
+)
 from data_contracts.schema import Call
 from deploy.keys import VARIABLE
 
@@ -14,6 +22,14 @@ if TYPE_CHECKING:
 Answer = dict[str, Any]
 BUSY = (429, 503)
 TOO_MUCH = ("overloaded", "deadline_exceeded")
+RELOAD = "/admin/reload"
+RAISED: dict[str, type[TingsuError]] = {
+    "reload_memory": ResourceInsufficient,
+    "reload_refused": ModelLoadError,
+    "reload_failed": ModelLoadError,
+    "reload_undone": ModelLoadError,
+}
+"""What a code of the service is raised as, where its status does not say it."""
 
 
 class Client:
@@ -24,13 +40,14 @@ class Client:
         import httpx
 
         self.url = url.rstrip("/")
+        self.timeout_s = timeout_s
         self.patience_s = patience_s
         try:
             if httpx.URL(self.url).scheme not in ("http", "https") or not httpx.URL(self.url).host:
                 raise httpx.InvalidURL("no http:// or no host")
             # No proxy from the environment: transcripts go to the address given and nowhere else.
             headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-            self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False, headers=headers)
+            self._http = httpx.Client(base_url=self.url, trust_env=False, headers=headers)
         except httpx.InvalidURL as error:
             raise ConfigurationError(f"{url!r} is not a URL; write it as http://127.0.0.1:8000") from error
 
@@ -76,6 +93,22 @@ class Client:
         """
         return [answer for batch in _batches(calls, batch_calls) for answer in self._classify(batch)]
 
+    def reload(self, bundle: Path, version: int, limit_s: float, *, drain: bool = False) -> Answer:
+        """Have the service serve another bundle; it does when this returns. A reload that runs already is waited for.
+
+        Args:
+            limit_s: for loading it; also what the other reload may take.
+
+        Raises:
+            ResourceInsufficient: memory does not hold both bundles, and `drain` is off; nothing was touched.
+            ModelLoadError: refused, or not loaded; the bundle before serves.
+        """
+        body = {"bundle": str(bundle), "version": version, "drain": drain}
+        until = time.monotonic() + limit_s
+        while (response := self._send("POST", RELOAD, body, limit_s)).status_code == 409 and time.monotonic() < until:
+            time.sleep(float(response.headers.get("Retry-After", "1")))
+        return self._json(response)
+
     def _classify(self, calls: Sequence[Call]) -> list[Answer]:
         """A batch that is too much for the service is halved after the wait it asks for."""
         body = {"calls": [call.model_dump(mode="json", exclude_none=True) for call in calls]}
@@ -90,11 +123,13 @@ class Client:
                 return self._classify(calls[:half]) + self._classify(calls[half:])
         return list(self._json(response)["results"])
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> "httpx.Response":
+    def _send(
+        self, method: str, path: str, body: dict[str, Any] | None = None, timeout_s: float | None = None
+    ) -> "httpx.Response":
         import httpx
 
         try:
-            return self._http.request(method, path, json=body)
+            return self._http.request(method, path, json=body, timeout=timeout_s or self.timeout_s)
         except httpx.TransportError as error:
             raise EngineUnavailable(
                 f"{self.url}{path} does not answer ({type(error).__name__}); is the service up? ./tingsu status"
@@ -114,8 +149,9 @@ class Client:
         said = f"{response.url} answered {response.status_code}: {detail}"
         if response.status_code in (401, 403):
             raise ConfigurationError(f"{said}. Put a key into {VARIABLE}")
-        kind = EngineUnavailable if response.status_code >= 500 or response.status_code == 429 else ContractViolation
-        raise kind(said)
+        busy = response.status_code >= 500 or response.status_code in (409, 429)
+        code = body.get("code", "") if isinstance(body, dict) else ""
+        raise RAISED.get(code, EngineUnavailable if busy else ContractViolation)(said)
 
 
 def _batches(calls: Sequence[Call], size: int) -> Iterator[Sequence[Call]]:

@@ -111,6 +111,17 @@ def serves(home: Path, command: Command, timeout_s: float = 10.0) -> Process | N
     return known if not command.url or answers(command.url, timeout_s) else None
 
 
+def becomes(home: Path, process: Process, command: Command) -> Process:
+    """Record that a running process has become what this command would start; unchanged if it is another one by now."""
+    with lock.held(home / "run/.lock"):
+        known = _read(_record(home, process.name))
+        if known is None or known.pid != process.pid or known.started != process.started:
+            return process
+        now = known.model_copy(update={"argv": command.argv, "fingerprint": command.fingerprint})
+        write_atomically(_record(home, process.name), now.model_dump_json().encode())
+        return now
+
+
 def find(home: Path, name: str) -> Process | None:
     """The process of this name if it runs."""
     process = _read(_record(home, name))

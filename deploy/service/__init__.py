@@ -3,11 +3,18 @@
 app (HTTP) → classifier (text to answers) → batcher (queue, batches) → worker (the child's keeper) → child (the engine)
 """
 
+import hashlib
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 from configs.settings import ServeSettings
+
+ROOT = Path(__file__).parent.parent.parent
+LAYERS = ("deploy", "configs", "data_contracts")
+ABOUT_BUNDLE = ("--bundle=", "--version=")
+"""What of the command a reload changes."""
 
 
 def command(
@@ -29,3 +36,15 @@ def command(
         *settings,
     ]
     return argv + ["--evaluation"] * evaluation + ([f"--version={version}"] if version is not None else [])
+
+
+def settles(argv: tuple[str, ...]) -> list[str]:
+    """What of a command line stays when the service is given another bundle."""
+    return [word for word in argv if not word.startswith(ABOUT_BUNDLE)]
+
+
+@cache
+def code() -> str:
+    """Digest of the code a service runs: one started from other code is replaced, not given a bundle."""
+    files = sorted(file for layer in LAYERS for file in (ROOT / layer).rglob("*.py"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]

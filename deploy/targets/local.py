@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from configs.settings import Settings
-from data_contracts.errors import EngineUnavailable
+from data_contracts.errors import EngineUnavailable, ResourceInsufficient
 from deploy import keys, service
 from deploy.client import Client
 from deploy.operate import ports, processes, verify
@@ -13,10 +13,16 @@ from deploy.targets import Placed, Status
 
 SERVICE = "service"
 STAGED = "service-next"
+ANSWERS_S = 10.0
+TRIES = 3
+"""A service's own, at loading a bundle."""
 
 
 class Local:
-    """Stages on a spare engine port; a switch stops the old process, then starts the candidate on the public port."""
+    """Stages on a spare engine port; a switch gives the running service the candidate, without losing a request.
+
+    Only where none runs, or one with other settings or other code, a process is started on the public port.
+    """
 
     name = "local"
 
@@ -37,7 +43,8 @@ class Local:
     def switch(self, candidate: Placed) -> str:
         port = self.settings.ports.service
         processes.stop(self.home, STAGED)
-        self._wait(self._ensure(SERVICE, candidate, port))
+        if not self._reloaded(candidate, port):
+            self._wait(self._ensure(SERVICE, candidate, port))
         self._check(port, candidate)
         return self._url(port)
 
@@ -67,6 +74,22 @@ class Local:
         port = known.port if known else ports.spare(self.settings.ports.engines_from, taken)
         return self._ensure(STAGED, candidate, port)
 
+    def _reloaded(self, placed: Placed, port: int) -> bool:
+        """Whether a running service took the bundle. It is asked what it serves: its record may be older than a reload."""
+        command, known = self._command(SERVICE, placed, port), processes.find(self.home, SERVICE)
+        if known is None or not _only_bundle_differs(known, command) or not processes.answers(command.url, ANSWERS_S):
+            return False
+        limit_s = TRIES * self.settings.serve.start_timeout_s
+        with Client(self._url(port), key=keys.machine(self.home)) as client:
+            if not _serves(client, placed):
+                folder = Path(placed.folder)
+                try:
+                    client.reload(folder, placed.version, limit_s)
+                except ResourceInsufficient:  # a moment of 503 with a time to come back, and no room for both
+                    client.reload(folder, placed.version, limit_s, drain=True)
+        processes.becomes(self.home, known, command)
+        return True
+
     def _ensure(self, name: str, placed: Placed, port: int) -> Process:
         """The process of this name serving this bundle on this port: the running one, or a new one."""
         command = self._command(name, placed, port)
@@ -80,7 +103,8 @@ class Local:
         argv = self.command(Path(placed.folder), port, self.home, self.settings.serve, version=placed.version)
         setting = "ports.service" if name == SERVICE else "ports.engines_from"
         url = f"{self._url(port)}/ready"
-        return Command(name=name, argv=tuple(argv), port=port, url=url, setting=setting)
+        env = {"TINGSU_CODE": service.code()}
+        return Command(name=name, argv=tuple(argv), port=port, url=url, setting=setting, env=env)
 
     def _wait(self, process: Process) -> None:
         processes.wait(process, self.settings.serve.start_timeout_s)
@@ -96,3 +120,15 @@ class Local:
     def _url(self, port: int) -> str:
         host = self.settings.serve.host
         return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::', 'localhost') else host}:{port}"
+
+
+def _only_bundle_differs(known: Process, command: Command) -> bool:
+    """Whether a reload makes the process what the command would start."""
+    same = command.model_copy(update={"argv": known.argv}).fingerprint == known.fingerprint  # environment and code
+    return same and service.settles(known.argv) == service.settles(command.argv)
+
+
+def _serves(client: Client, placed: Placed) -> bool:
+    info = client.model_info()
+    version = str(info["model_version"]).partition("+")[0]
+    return not info["reloading"] and (info["bundle_digest"], version) == (placed.bundle_digest, str(placed.version))

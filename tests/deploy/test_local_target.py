@@ -4,7 +4,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from configs.settings import ServeSettings, Settings
 from configs.sources import load
 from data_contracts.errors import ConfigurationError, EngineUnavailable, GateRefused, ResourceInsufficient
+from data_contracts.schema import Call
 from deploy import keys, service
 from deploy.client import Client
 from deploy.operate import ports, processes
@@ -54,17 +58,108 @@ def placed(home: Path, version: int, decision: str = "PROMOTE", **behaviour: flo
 def test_a_candidate_is_staged_beside_what_serves_then_takes_its_port(target: Local, settings: Settings) -> None:
     old, new = placed(target.home, 1), placed(target.home, 2)
     endpoint = target.switch(old)
+    process = service_of(target)
 
     target.stage(new)
     target.verify(new)
     during = target.status()
     target.switch(new)
 
+    assert service_of(target).pid == process.pid
+    assert f"--bundle={new.folder}" in service_of(target).argv and "--version=2" in service_of(target).argv
     assert endpoint == f"http://127.0.0.1:{settings.ports.service}"
     assert (during.serving, target.status().serving) == (old.bundle_digest, new.bundle_digest)
     assert processes.find(target.home, STAGED) is None
     with Client(endpoint) as client:
         assert client.model_info()["model_version"].startswith("2+")
+
+
+def service_of(target: Local) -> processes.Process:
+    process = processes.find(target.home, SERVICE)
+    assert process is not None
+    return process
+
+
+def test_a_switch_loses_no_request(target: Local) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2)
+    url = target.switch(old)
+    stop, versions = threading.Event(), []
+
+    def ask() -> None:
+        with Client(url, patience_s=0) as client:
+            while not stop.is_set():
+                versions.append(client.classify([Call(text="客户：宽带断了。")])[0]["model_version"].partition("+")[0])
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        target.stage(new)
+        target.switch(new)
+        target.undo(old)
+        stop.set()
+        asking.result()
+
+    assert [version for version, _ in groupby(versions)] == ["1", "2", "1"]
+
+
+def test_a_rollout_with_another_setting_starts_the_service_anew(target: Local, settings: Settings) -> None:
+    bundle = placed(target.home, 1)
+    target.switch(bundle)
+    before = service_of(target)
+    serve = settings.serve.model_copy(update={"max_turns": 9})
+
+    Local(target.home, settings.model_copy(update={"serve": serve}), command).switch(bundle)
+
+    assert service_of(target).pid != before.pid and not processes.alive(before)
+
+
+def test_a_service_started_from_other_code_is_replaced(target: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = placed(target.home, 1)
+    with monkeypatch.context() as older:
+        older.setattr(service, "code", lambda: "older")
+        target.switch(bundle)
+    before = service_of(target)
+
+    target.switch(bundle)
+
+    assert service_of(target).pid != before.pid
+
+
+def test_a_switch_killed_before_its_record_is_written_is_seen_by_the_next(target: Local) -> None:
+    """The service serves the second bundle, its record says the first: as after kill -9 between the two."""
+    old, new = placed(target.home, 1), placed(target.home, 2)
+    target.switch(old)
+    before = service_of(target)
+    with Client(target.status().endpoint) as client:
+        client.reload(Path(new.folder), 2, 60)
+    assert f"--bundle={old.folder}" in service_of(target).argv
+
+    target.switch(old)
+    assert target.status().serving == old.bundle_digest
+    target.switch(new)
+
+    assert target.status().serving == new.bundle_digest and service_of(target).pid == before.pid
+
+
+def test_a_switch_that_was_cut_off_while_the_bundle_loads_is_waited_for(target: Local) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2, load_s=2.0)
+    target.switch(old)
+    with Client(target.status().endpoint, timeout_s=0.5) as client, pytest.raises(EngineUnavailable):
+        client.reload(Path(new.folder), 2, limit_s=0.5)
+
+    target.switch(old)
+
+    assert target.status().serving == old.bundle_digest
+    assert f"--bundle={old.folder}" in service_of(target).argv
+
+
+def test_where_memory_cannot_hold_both_the_service_is_drained(target: Local) -> None:
+    old, new = placed(target.home, 1, memory_mb=10**8), placed(target.home, 2)
+    target.switch(old)
+    before = service_of(target)
+
+    target.switch(new)
+
+    assert target.status().serving == new.bundle_digest and service_of(target).pid == before.pid
 
 
 def test_switching_to_what_serves_already_keeps_the_process(target: Local) -> None:
