@@ -1,6 +1,6 @@
-"""One interface for every engine: category log-probabilities from one prefill a call, no decoding."""
+"""One interface for every engine: category log-probabilities from one prefill a call, and text, token by token."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -34,6 +34,21 @@ class Capabilities:
     generation: bool
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn. `temperature` 0 takes the likeliest and knows no chance; above, the same `seed` draws the same tokens.
+
+    `top_p`: only from the likeliest tokens that together have this probability. `stop_ids`: the first of these ends the text and is
+    no part of it; the model's own end has to be among them.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop_ids: tuple[int, ...] = ()
+
+
 class Engine(Protocol):
     """N calls, C categories."""
 
@@ -50,6 +65,17 @@ class Engine(Protocol):
         Raises:
             ConfigurationError: a prompt is longer, or the categories are more, than its capabilities allow.
             EngineUnavailable: it died, or does not answer.
+        """
+        ...
+
+    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Generator[int]:
+        """Token ids that continue a prompt, as they come. Closing the generator ends the work. For any thread, as many at once as
+        the engine has slots; one more waits for the first that ends. Fewer than `max_new_tokens` come only where the text ended.
+
+        Raises:
+            ConfigurationError: it cannot generate, or prompt and answer are longer than its capabilities allow.
+            EngineUnavailable: it died, or does not answer.
+            ResourceInsufficient: memory does not suffice.
         """
         ...
 
@@ -82,4 +108,20 @@ def require_within(name: str, can: Capabilities, prompts: Sequence[Sequence[int]
         raise ConfigurationError(
             f"a prompt of {longest} tokens is longer than the {can.max_prompt_tokens} that engine {name} takes with this "
             "model; lower prompt.max_call_tokens, or train a base with a longer context"
+        )
+
+
+def require_room(name: str, can: Capabilities, prompt: Sequence[int], max_new_tokens: int) -> None:
+    """Return if an engine of these capabilities may be asked to continue this prompt.
+
+    Raises:
+        ConfigurationError: names the number and the limit.
+    """
+    if not can.generation:
+        raise ConfigurationError(f"engine {name} only scores; let serve.generate be served by transformers or llamacpp")
+    total = len(prompt) + max_new_tokens
+    if not prompt or total > can.max_prompt_tokens:
+        raise ConfigurationError(
+            f"a prompt of {len(prompt)} tokens and {max_new_tokens} new ones is not within 1 and the "
+            f"{can.max_prompt_tokens} that engine {name} holds with this model; send less, or ask for fewer"
         )

@@ -1,17 +1,17 @@
-"""The llama.cpp engine: a GGUF model in a llama-server of our own, one prefill a call, as many at a time as it has slots."""
+"""The llama.cpp engine: a GGUF model in a llama-server of our own, as many prompts at a time as it has slots."""
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from data_contracts.errors import EngineUnavailable, ModelLoadError
 from deploy import cores
-from deploy.engines import Capabilities, Scores, llama_server, require_within
+from deploy.engines import Capabilities, Sampling, Scores, llama_server, require_room, require_within
 from deploy.engines.server import EngineServer
+from deploy.engines.slots import Slots
 from deploy.engines.weights import GGUF_FILE
 
 ALIAS = "tingsu"
@@ -21,6 +21,9 @@ WIDER = 16
 SURELY = 1000.0
 NO_PROBABILITY = -1e30
 """llama-server writes the lowest float for a token whose probability rounds to 0."""
+A_FEW = 4
+"""Tokens a request when generating: a millisecond of its own each, and what a caller who left may still cost."""
+BROKEN_TEXT = "Content-only format"
 TRIED = "tried was build 10434 of llama.cpp; let serve.llama_server name one like it"
 
 
@@ -36,11 +39,9 @@ class LlamaCppEngine:
         self._capabilities = capabilities
         self._letter = letter
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="llama-slot")
-        self._free: SimpleQueue[int] = SimpleQueue()
+        self._slots = Slots(slots)
         self._top = FIRST_TOP
         self._lock = threading.Lock()
-        for slot in range(slots):
-            self._free.put(slot)
 
     @classmethod
     def load(
@@ -99,6 +100,66 @@ class LlamaCppEngine:
         logprobs = np.array(rows, dtype=np.float32).reshape(len(prompts), len(category_ids))
         return Scores(logprobs, np.exp(logprobs).sum(axis=1))
 
+    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Generator[int]:
+        """Continue a prompt, a few tokens a request: a stream of the server leaves out the ids of tokens that end within a character.
+
+        Raises:
+            ConfigurationError: prompt and answer are longer than a slot.
+            EngineUnavailable: the server died, or does not answer as llama.cpp's does.
+        """
+        require_room(self.name, self._capabilities, prompt, sampling.max_new_tokens)
+        end = len(prompt) + sampling.max_new_tokens
+        read = list(prompt)
+        with self._slots.held(prompt) as slot:
+            while len(read) < end:
+                count = min(A_FEW if len(read) > len(prompt) else 1, end - len(read))
+                found, is_ended = self._next(read, count, slot, sampling, len(read) - len(prompt))
+                for token in found:
+                    if token in sampling.stop_ids:
+                        return
+                    read.append(token)
+                    self._slots.note(slot, read)
+                    yield token
+                if is_ended:
+                    return
+
+    def _next(
+        self, read: Sequence[int], count: int, slot: int, sampling: Sampling, drawn: int
+    ) -> tuple[list[int], bool]:
+        """The next `count` tokens, and whether the text ended there.
+
+        The server fails where its answer is not whole UTF-8 (llama.cpp issue 25072), as one that begins within a Chinese character
+        is not. Then the next token alone is drawn from its probabilities, by the sampler of the other engine.
+        """
+        body = {
+            **{"prompt": list(read), "n_predict": count, "id_slot": slot, "cache_prompt": True, "return_tokens": True},
+            **{"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": (sampling.seed + drawn) % 2**32},
+            **{"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "samplers": ["temperature", "top_p"]},
+        }
+        try:
+            answer = self._server.ask("/completion", body)
+        except EngineUnavailable as error:
+            if BROKEN_TEXT not in str(error):
+                raise
+            return [self._draw(read, slot, sampling, drawn)], False
+        try:
+            found = [int(token) for token in answer["tokens"]]
+            return found, answer["stop_type"] != "limit" or len(found) < count
+        except (KeyError, TypeError, ValueError) as error:
+            raise EngineUnavailable(f"llama-server's answer lacks {error}; {TRIED}") from error
+
+    def _draw(self, read: Sequence[int], slot: int, sampling: Sampling, drawn: int) -> int:
+        likeliest = self._likeliest(read, FIRST_TOP if sampling.temperature else 1, slot)
+        if not sampling.temperature:
+            return next(iter(likeliest))
+        import torch
+
+        from deploy.engines.sampler import Sampler
+
+        logits = torch.full((self._capabilities.max_categories,), -float("inf"))
+        logits[list(likeliest)] = torch.tensor(list(likeliest.values()))
+        return Sampler(sampling, at=drawn).choose(logits)
+
     def healthy(self) -> bool:
         return self._server.is_running
 
@@ -112,14 +173,12 @@ class LlamaCppEngine:
 
     def _row(self, prompt: Sequence[int], category_ids: Sequence[int]) -> list[float]:
         """One call's log-probabilities. A category beyond the likeliest tokens is asked for again, in the same slot, among more."""
-        slot, top = self._free.get(), self._top
-        try:
+        top = self._top
+        with self._slots.held(prompt) as slot:
             while not (found := self._likeliest(prompt, top, slot)).keys() >= set(category_ids):
                 if top >= self._capabilities.max_categories:
                     raise EngineUnavailable(f"llama-server gave {len(found)} of {top} tokens; {TRIED}")
                 top = min(top * WIDER, self._capabilities.max_categories)
-        finally:
-            self._free.put(slot)
         self._learn(found, category_ids)
         return [found[i] for i in category_ids]
 
@@ -163,9 +222,8 @@ class LlamaCppEngine:
         import numpy as np
 
         size = self._capabilities.max_categories
-        slot = self._free.get()
-        found = self._likeliest([0], size, slot)
-        self._free.put(slot)
+        with self._slots.held([0]) as slot:
+            found = self._likeliest([0], size, slot)
         total = float(np.exp(list(found.values())).sum())
         if found.keys() != set(range(size)) or not abs(total - 1) < 1e-3:
             raise EngineUnavailable(
@@ -211,7 +269,7 @@ def _asserted(server: EngineServer, folder: Path, file: Path, slots: int) -> Cap
         max_prompt_tokens=context - 2,  # a slot that its answer fills to the last counts as cut off
         raw_logprobs=True,
         adapters=False,
-        generation=False,
+        generation=True,
     )
 
 

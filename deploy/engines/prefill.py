@@ -91,6 +91,15 @@ def answer_logits(model: Any, hidden: "Tensor") -> "Tensor":
     return logits if cap is None else (logits / cap).tanh() * cap
 
 
+def next_logits(model: Any, ids: Sequence[int], cache: Any) -> "Tensor":
+    """Logits (V,) after `ids`, which continue what the cache holds, and are in it afterwards."""
+    import torch
+
+    block = torch.tensor([list(ids)], device=model.device)
+    hidden = decoder_of(model)(input_ids=block, past_key_values=cache, use_cache=True).last_hidden_state
+    return answer_logits(model, hidden[:, -1])[0]
+
+
 def _widen(model: Any, head: Sequence[tuple["Tensor", "Tensor"]], rows: int) -> Any:
     from transformers import DynamicCache
 

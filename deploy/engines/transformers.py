@@ -1,22 +1,37 @@
-"""The default engine: transformers in this process, on CPU or GPU, one prefill a call."""
+"""The default engine: transformers in this process, on CPU or GPU: one prefill a call, or one step a token."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.engines import Capabilities, Scores, prefill, require_within, weights
+from data_contracts.errors import ResourceInsufficient
+from deploy.engines import Capabilities, Sampling, Scores, prefill, require_room, require_within, weights
+from deploy.engines.sampler import Sampler
+from deploy.engines.slots import Slots, common
 
 NO_LIMIT = 2**31
 """For a model that names no longest context."""
+STEP_TOKENS = 1024
+"""Of a long prompt so many are read at once; then texts that are being written have a turn."""
+
+
+@dataclass
+class _Past:
+    """What a slot has read, and its keys and values."""
+
+    ids: list[int]
+    cache: Any
 
 
 class TransformersEngine:
-    """Category log-probabilities over the whole vocabulary at the answer position; one batch at a time."""
+    """Category log-probabilities over the whole vocabulary at the answer position, one batch at a time. Texts that are generated at
+    once take turns, token by token."""
 
     name = "transformers"
 
-    def __init__(self, model: Any, *, threads: int = 0, batch_tokens: int = 8192) -> None:
+    def __init__(self, model: Any, *, threads: int = 0, batch_tokens: int = 8192, slots: int = 1) -> None:
         import torch
 
         if threads:
@@ -26,10 +41,18 @@ class TransformersEngine:
         self._head_ids: tuple[int, ...] = ()
         self._head: list[Any] = []
         self._lock = threading.Lock()
+        self._slots = Slots(slots)
+        self._past: dict[int, _Past] = {}
 
     @classmethod
     def load(
-        cls, folder: Path, *, precision: weights.Precision = "auto", threads: int = 0, batch_tokens: int = 8192
+        cls,
+        folder: Path,
+        *,
+        precision: weights.Precision = "auto",
+        threads: int = 0,
+        batch_tokens: int = 8192,
+        slots: int = 1,
     ) -> "TransformersEngine":
         """Load a model folder; its form (safetensors, int8, GGUF) is known by its files.
 
@@ -37,10 +60,13 @@ class TransformersEngine:
             threads: 0 leaves torch's own choice.
             batch_tokens: bound of one prefill, padding counted; halved for good when memory does not suffice.
 
+            slots: texts that may be generated at once.
+
         Raises:
             ModelLoadError: the folder is not a whole, loadable model.
         """
-        return cls(weights.load_model(folder, precision), threads=threads, batch_tokens=batch_tokens)
+        model = weights.load_model(folder, precision)
+        return cls(model, threads=threads, batch_tokens=batch_tokens, slots=slots)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -51,7 +77,7 @@ class TransformersEngine:
             max_prompt_tokens=getattr(config, "max_position_embeddings", None) or NO_LIMIT,
             raw_logprobs=True,
             adapters=True,
-            generation=False,
+            generation=True,
         )
 
     def score(self, prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
@@ -83,6 +109,56 @@ class TransformersEngine:
                     logprobs[batch] = rows
         return Scores(logprobs, np.exp(logprobs).sum(axis=1))
 
+    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Generator[int]:
+        """Continue a prompt; what a slot has read before is not read again.
+
+        Raises:
+            ConfigurationError: prompt and answer are longer than the model's context.
+            ResourceInsufficient: memory does not suffice.
+        """
+        require_room(self.name, self.capabilities, prompt, sampling.max_new_tokens)
+        sampler = Sampler(sampling)
+        with self._slots.held(prompt) as slot:
+            past = self._remember(slot, prompt)
+            todo = list(prompt[len(past.ids) :])
+            for _ in range(sampling.max_new_tokens):
+                token = sampler.choose(self._read(past, todo))
+                if token in sampling.stop_ids:
+                    break
+                todo = [token]
+                self._slots.note(slot, past.ids)
+                yield token
+            self._past[slot] = past
+
+    def _remember(self, slot: int, prompt: Sequence[int]) -> _Past:
+        """What the slot knows of this prompt; never all of it, for the last token has to be read to go on."""
+        from transformers import DynamicCache
+
+        past = self._past.pop(slot, None)
+        if past is None or not prefill.shares_head(self._model, prefill.SHARE_FROM_TOKENS):
+            return _Past([], DynamicCache(config=self._model.config))
+        keep = min(common(past.ids, prompt), len(prompt) - 1)
+        past.cache.crop(keep)
+        return _Past(past.ids[:keep], past.cache)
+
+    def _read(self, past: _Past, ids: Sequence[int]) -> Any:
+        """Logits (V,) after these ids."""
+        import torch
+
+        logits = None
+        for at in range(0, len(ids), STEP_TOKENS):
+            part = ids[at : at + STEP_TOKENS]
+            try:
+                with self._lock, torch.inference_mode():
+                    logits = prefill.next_logits(self._model, part, past.cache)
+            except torch.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                raise ResourceInsufficient(
+                    f"{len(past.ids) + len(part)} tokens do not fit into memory; lower serve.generate.context_tokens"
+                ) from error
+            past.ids += part
+        return logits
+
     def healthy(self) -> bool:
         return self._model is not None
 
@@ -99,6 +175,7 @@ class TransformersEngine:
         import torch
 
         self._model, self._head, self._head_ids = None, [], ()
+        self._past.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -116,8 +193,6 @@ class TransformersEngine:
     def _within_memory(self, prompts: list[Sequence[int]], category_ids: Any, skip: int) -> Any:
         """Log-probabilities (N, C), or None if the batch has to be halved first."""
         import torch
-
-        from data_contracts.errors import ResourceInsufficient
 
         try:
             return self._batch(prompts, category_ids, skip)
