@@ -176,6 +176,29 @@ class GateSettings(Section):
     seed: int = Field(default=11, ge=0, lt=2**31)
 
 
+class GenerateSettings(Section):
+    """Slot `generate` of the service. `path`: its bundle's folder; null for none.
+
+    `slots`: texts written at once; `queue`: requests that may wait for one, each at most `wait_s`; `limit_s`: a text that takes
+    longer is cut off there. `context_tokens`: prompt and answer together, and never more than the model's own context.
+    `thinking_tokens`: the budget of `thinking_depth` 1, 2, …; `answer_tokens`: of what follows it, and where nobody says how long.
+
+    `min_tokens_s`, `max_first_token_s`, `max_memory_mb`: the bounds of the smoke and speed check on the machine that imports a model.
+    """
+
+    path: Annotated[str | None, PLACE] = None
+    slots: int = Field(default=2, ge=1, le=64)
+    queue: int = Field(default=32, ge=0)
+    wait_s: float = Field(default=30.0, gt=0)
+    limit_s: float = Field(default=600.0, gt=0)
+    context_tokens: int = Field(default=8192, ge=64)
+    answer_tokens: int = Field(default=1024, ge=1)
+    thinking_tokens: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(256, 512, 1024, 2048, 4096), min_length=1)
+    min_tokens_s: float = Field(default=1.0, ge=0)
+    max_first_token_s: float = Field(default=10.0, gt=0)
+    max_memory_mb: float | None = Field(default=None, gt=0)
+
+
 class ServeSettings(Section):
     """The service. Times in seconds; `batch_tokens` bounds one prefill; `model_path`: the bundle to serve where none is named.
 
@@ -203,6 +226,7 @@ class ServeSettings(Section):
     threads: int = Field(default=0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     start_timeout_s: float = Field(default=180.0, gt=0)
+    generate: GenerateSettings = GenerateSettings()
     parity_tolerance: float = Field(default=0.05, gt=0)
 
 

@@ -61,7 +61,11 @@ def _transformers(folder: Path, serve: ServeSettings, longest_tokens: int) -> En
     from deploy.engines.transformers import TransformersEngine
 
     return TransformersEngine.load(
-        folder, precision=serve.precision, threads=serve.threads, batch_tokens=serve.batch_tokens
+        folder,
+        precision=serve.precision,
+        threads=serve.threads,
+        batch_tokens=serve.batch_tokens,
+        slots=serve.generate.slots,
     )
 
 

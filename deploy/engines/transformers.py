@@ -138,7 +138,7 @@ class TransformersEngine:
         if past is None or not prefill.shares_head(self._model, prefill.SHARE_FROM_TOKENS):
             return _Past([], DynamicCache(config=self._model.config))
         keep = min(common(past.ids, prompt), len(prompt) - 1)
-        past.cache.crop(keep)
+        past.cache.crop(keep - len(past.ids))
         return _Past(past.ids[:keep], past.cache)
 
     def _read(self, past: _Past, ids: Sequence[int]) -> Any:

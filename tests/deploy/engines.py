@@ -38,7 +38,7 @@ def require(engine: str) -> None:
             pytest.skip(str(error))
 
 
-def write_forms(folder: Path, **base: int) -> dict[Form, Path]:
+def write_forms(folder: Path, **base: float) -> dict[Form, Path]:
     """A random model as safetensors, int8 and GGUF."""
     shape = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32, "initializer_range": 0.05}
     made: dict[Form, Path] = {"merged": tiny.write_base(folder / "merged", **{**shape, **base})}
