@@ -110,6 +110,8 @@ class Http:
         """`what` gives the content anew for every try."""
         import httpx
 
+        if self._http.is_closed:
+            raise EngineUnavailable(f"{self.name} was stopped")
         wait_s = FIRST_WAIT_S
         for left in reversed(range(TRIES)):
             try:
