@@ -6,6 +6,7 @@ from pathlib import Path
 
 GROUPS = Path("/proc/self/cgroup")
 MOUNT = Path("/sys/fs/cgroup")
+COUNTERS = Path("/proc/vmstat")
 MB = 2**20
 
 
@@ -25,6 +26,15 @@ def memory(groups: Path = GROUPS, mount: Path = MOUNT) -> Memory:
     found = [Memory(machine.total / MB, machine.available / MB)]
     found += [left for folder in _folders(groups, mount) if (left := _left(folder)) is not None]
     return min(found, key=lambda each: each.free_mb)
+
+
+def oom_kills(counters: Path = COUNTERS) -> int | None:
+    """How many processes the kernel has killed for memory since it runs; None where it does not say."""
+    try:
+        found = dict(line.split() for line in counters.read_text().splitlines())
+    except OSError:
+        return None
+    return int(found["oom_kill"]) if "oom_kill" in found else None
 
 
 def _folders(groups: Path, mount: Path) -> Iterator[Path]:

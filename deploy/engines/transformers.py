@@ -15,6 +15,9 @@ NO_LIMIT = 2**31
 """For a model that names no longest context."""
 STEP_TOKENS = 1024
 """Of a long prompt so many are read at once; then texts that are being written have a turn."""
+LEAST_TOKENS = 256
+SAID = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a memory")
+"""By which torch's allocator on CPU and oneDNN are known: they raise plain RuntimeErrors."""
 
 
 @dataclass
@@ -27,7 +30,10 @@ class _Past:
 
 class TransformersEngine:
     """Category log-probabilities over the whole vocabulary at the answer position, one batch at a time. Texts that are generated at
-    once take turns, token by token."""
+    once take turns, token by token.
+
+    `fits_tokens`: the most tokens of a batch, padding counted, once memory did not suffice for more; None while it did.
+    """
 
     name = "transformers"
 
@@ -37,6 +43,7 @@ class TransformersEngine:
         if threads:
             torch.set_num_threads(threads)
         self._model = model.eval()
+        self.fits_tokens: int | None = None
         self._batch_tokens = batch_tokens
         self._head_ids: tuple[int, ...] = ()
         self._head: list[Any] = []
@@ -196,12 +203,15 @@ class TransformersEngine:
 
         try:
             return self._batch(prompts, category_ids, skip)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
             if len(prompts) == 1:
                 raise ResourceInsufficient(
                     f"one call of {len(prompts[0])} tokens does not fit into memory; lower prompt.max_call_tokens"
                 ) from error
-            self._batch_tokens = max(self._batch_tokens // 2, 256)
+            tokens = len(prompts) * (max(map(len, prompts)) - skip)
+            self._batch_tokens = self.fits_tokens = max(min(self._batch_tokens, tokens) // 2, LEAST_TOKENS)
             torch.cuda.empty_cache()
             return None
 
@@ -212,3 +222,9 @@ class TransformersEngine:
         hidden = prefill.answer_hidden(self._model, block, self._head if skip else ())
         logits = prefill.answer_logits(self._model, hidden)
         return (logits[:, category_ids] - logits.logsumexp(dim=-1, keepdim=True)).cpu().numpy()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in SAID)

@@ -4,6 +4,7 @@ Two lanes take turns, so that a request of 1,000 calls does not delay single one
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 from data_contracts.errors import EngineUnavailable
 from deploy.engines import Scores
 
+log = logging.getLogger(__name__)
 Prompt = tuple[int, ...]
 SMALL_CALLS = 8  # a request of at most so many calls goes into the quick lane
 BATCH_S = 0.25  # about how long one prefill may hold up the calls behind it
+LEAST_TOKENS = 256  # however scarce memory is
 FIRST_TOKENS = 1024  # the first batch, before the engine's speed is known
 
 
@@ -107,12 +110,24 @@ class Batcher:
     meter: Meter
     waiting_calls: int = 0
     waiting_tokens: int = 0
+    _fits_tokens: int | None = None
     _lanes: tuple[deque[_Item], deque[_Item]] = field(default_factory=lambda: (deque(), deque()))
     _turn: int = 0
     _last_calls: int = 1
     _flying_tokens: int = 0
     _speed: _Speed = field(default_factory=_Speed)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def batch_tokens(self) -> int:
+        """The most tokens of a batch: as set, or fewer since memory did not suffice."""
+        return min(self.limits.batch_tokens, self._fits_tokens or self.limits.batch_tokens)
+
+    def shrink(self, tokens: int) -> None:
+        """Batches of at most so many tokens from now on, whatever is set: memory did not suffice for more."""
+        if tokens < self.batch_tokens:
+            self._fits_tokens = max(tokens, LEAST_TOKENS)
+            log.warning("batches shrunk for memory", extra={"batch_tokens": self._fits_tokens})
 
     async def submit(self, prompts: Sequence[Prompt]) -> Scores:
         """Scores of one request, in order.
@@ -205,7 +220,7 @@ class Batcher:
     def _room(self) -> int:
         """Tokens of the next batch: what takes about BATCH_S, within the limit."""
         wanted = FIRST_TOKENS if self._speed.tokens_s is None else int(self._speed.tokens_s * BATCH_S)
-        return min(wanted, self.limits.batch_tokens)
+        return min(wanted, self.batch_tokens)
 
     async def _serve(self, batch: Sequence[_Item]) -> None:
         loop = asyncio.get_running_loop()

@@ -62,10 +62,11 @@ class Failed:
 
 @dataclass(frozen=True)
 class Scored:
-    """The answer to one batch."""
+    """The answer to one batch. `fits_tokens`: no larger batch may come, if memory did not suffice for one."""
 
     scores: Scores
     usage: Usage
+    fits_tokens: int | None
 
 
 Message = Ready | Failed | Scored
@@ -119,7 +120,9 @@ def _answer(pipe: Connection, plan: Plan, engine: Engine) -> None:
     while engine.healthy():
         if pipe.poll(HEALTH_S):
             prompts: list[tuple[int, ...]] = pipe.recv()
-            pipe.send(Scored(engine.score(prompts, plan.category_ids, plan.head_tokens), _usage(engine)))
+            scores = engine.score(prompts, plan.category_ids, plan.head_tokens)
+            # Engines that are servers of their own find room by themselves, or die.
+            pipe.send(Scored(scores, _usage(engine), getattr(engine, "fits_tokens", None)))
 
 
 def _usage(engine: Engine) -> Usage:

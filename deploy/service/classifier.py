@@ -45,6 +45,7 @@ class Classifier:
         limits = Limits(settings.batch_tokens, settings.max_wait_ms / 1000, settings.queue_calls, settings.deadline_s)
         self.worker = Worker(plan, loader, settings.start_timeout_s, batch_timeout_s=2 * settings.deadline_s)
         self.batcher = Batcher(self.worker.score, limits, metrics)
+        self.worker.on_scarce = self.batcher.shrink
 
     @property
     def is_ready(self) -> bool:

@@ -54,7 +54,8 @@ class VerdictInfo(Frozen):
 
 
 class ModelInfo(Frozen):
-    """What is served. `verdict` is null under evaluation only; `reloading`: another bundle is being loaded to replace it."""
+    """What is served. `verdict` is null under evaluation only; `reloading`: another bundle is being loaded to replace it;
+    `batch_tokens`: the most of one prefill, fewer than set once memory did not suffice."""
 
     slot: Literal["classify"] = "classify"
     model_version: str
@@ -74,6 +75,7 @@ class ModelInfo(Frozen):
     load_time_s: float
     memory_mb: float
     engine_restarts: int
+    batch_tokens: int
     reloading: bool
 
 
@@ -128,6 +130,7 @@ def model_info(slot: Slot) -> ModelInfo:
         load_time_s=round(worker.load_s, 3),
         memory_mb=round(worker.usage.memory_mb, 1),
         engine_restarts=worker.restarts,
+        batch_tokens=classifier.batcher.batch_tokens,
         reloading=slot.is_reloading,
     )
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import multiprocessing
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -11,6 +12,7 @@ from typing import Literal
 from data_contracts import errors
 from data_contracts.errors import EngineUnavailable, ModelLoadError, TingsuError
 from deploy.engines import Scores
+from deploy.memory import oom_kills
 from deploy.service.child import Failed, Loader, Message, Plan, Ready, Scored, Usage, main
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,10 @@ class ParityFailed(ModelLoadError):
 
 
 class Worker:
-    """One engine. `score` has one caller at a time (the batcher), so at most one batch is in the pipe."""
+    """One engine. `score` has one caller at a time (the batcher), so at most one batch is in the pipe.
+
+    `on_scarce` hears how many tokens a batch may have, when memory did not suffice for more.
+    """
 
     def __init__(self, plan: Plan, loader: Loader, start_timeout_s: float, batch_timeout_s: float) -> None:
         self.plan = plan
@@ -34,6 +39,9 @@ class Worker:
         self.restarts = 0
         self.load_s = 0.0
         self.usage = Usage(0.0, 0.0)
+        self.on_scarce: Callable[[int], None] = lambda _: None
+        self._flying_tokens = 0
+        self._oom_kills: int | None = None
         self._loader = loader
         self._start_timeout_s = start_timeout_s
         self._batch_timeout_s = batch_timeout_s
@@ -94,6 +102,7 @@ class Worker:
         """
         if self._pipe is None:
             raise EngineUnavailable(f"the engine is {self.state}; try again in {self.retry_after_s:.0f} s")
+        self._flying_tokens = sum(map(len, prompts))
         try:
             self._pipe.send(list(prompts))
         except OSError:
@@ -106,12 +115,14 @@ class Worker:
             raise EngineUnavailable(
                 f"the engine answered {type(message).__name__} instead of scores; it is being restarted"
             )
-        self.usage = message.usage
+        self._flying_tokens, self.usage = 0, message.usage
+        if message.fits_tokens is not None:
+            self.on_scarce(message.fits_tokens)
         return message.scores
 
     async def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self._dead = asyncio.Event()
+        self._dead, self._oom_kills = asyncio.Event(), oom_kills()
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
             target=main, args=(theirs, self.plan, self._loader), daemon=True, name="tingsu-engine"
@@ -170,9 +181,18 @@ class Worker:
         if process is None or process.pid is None:
             return
         await asyncio.to_thread(process.join, 2.0)
+        tokens, self._flying_tokens = self._flying_tokens, 0
+        if tokens and process.exitcode == -signal.SIGKILL and _killed_for_memory(self._oom_kills):
+            self.on_scarce(tokens // 2)
         if process.exitcode is None:
             process.kill()
             await asyncio.to_thread(process.join, 5.0)
+
+
+def _killed_for_memory(before: int | None) -> bool:
+    """Whether the kernel may have done it; somebody else's kill -9 says nothing about memory."""
+    now = oom_kills()
+    return now is None or now != before
 
 
 def _raised(message: Failed) -> TingsuError:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 
 from data_contracts import taxonomy
 from data_contracts.artifacts import BundleRef, Calibration, Model, Verdict
 from data_contracts.prompt import Prompt, instruct
 from deploy import bundle, calibration
 from deploy.bundle import Golden, Parts
-from deploy.engines import Capabilities, Engine, Scores
+from deploy.engines import Capabilities, Engine, Scores, choose
 from deploy.service.child import Plan
 from deploy.store import FolderStore
 from deploy.tokenizer import Tokens
@@ -45,20 +47,25 @@ sys.exit(main(sys.argv[1:], load))
 class FakeEngine:
     """Scores that depend on the ids and on `shift` alone.
 
-    `fake.json` in the model folder: `delay_s` a batch takes, `load_s` to load, `shift`, and `memory_mb` it says it holds.
+    `fake.json` in the model folder: `delay_s` a batch takes, `load_s` to load, `shift`, `memory_mb` it says it holds, and
+    `token_mb` it really takes for each token of a batch.
     """
 
     name = "fake"
     capabilities = Capabilities(True, 1000, 100_000, True, False, False)
 
-    def __init__(self, delay_s: float = 0.0, shift: float = 0.0, memory_mb: float = 12.5) -> None:
-        self.delay_s, self.shift, self.held_mb = delay_s, shift, memory_mb
+    def __init__(
+        self, delay_s: float = 0.0, shift: float = 0.0, memory_mb: float = 12.5, token_mb: float = 0.0
+    ) -> None:
+        self.delay_s, self.shift, self.held_mb, self.token_mb = delay_s, shift, memory_mb, token_mb
 
     def healthy(self) -> bool:
         return True
 
     def score(self, prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
         time.sleep(self.delay_s)
+        held = b"1" * int(self.token_mb * 2**20 * sum(map(len, prompts)))
+        del held
         rows = [[((sum(p) * (i + 3) + self.shift) % 17) / 4.0 for i in range(len(category_ids))] for p in prompts]
         raw = np.array(rows, np.float32)
         logprobs = (raw - np.logaddexp.reduce(raw, axis=1, keepdims=True) - 0.01).astype(np.float32)
@@ -76,6 +83,15 @@ def load(plan: Plan) -> Engine:
     behaviour = json.loads((plan.model / "fake.json").read_text())
     time.sleep(behaviour.pop("load_s", 0.0))
     return FakeEngine(**behaviour)
+
+
+def load_scarce(plan: Plan) -> Engine:
+    """The real engine, with `TEST_ROOM_MB` of address space left to its process."""
+    engine = choose.load(plan.engine, plan.model, plan.serve, plan.longest_tokens)
+    engine.score([(1, 2, 3)], plan.category_ids, 0)
+    limit = psutil.Process().memory_info().vms + int(os.environ["TEST_ROOM_MB"]) * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    return engine
 
 
 def fake_model(store: FolderStore, **behaviour: float) -> Model:
@@ -118,12 +134,12 @@ def fake_bundle(store: FolderStore, **behaviour: float) -> BundleRef:
     return bundle.assemble(parts(model, expected), store)
 
 
-def real_bundle(store: FolderStore) -> BundleRef:
+def real_bundle(store: FolderStore, seed: int = 0, **config: int) -> BundleRef:
     """A random Qwen3 of thirty thousand parameters and what the real engine answers with it."""
     from deploy.engines.transformers import TransformersEngine
 
-    key = "stages/merge/real/model"
-    path = tiny.write_base(store.root / key)
+    key = f"stages/merge/real-{seed}/model"
+    path = tiny.write_base(store.root / key, seed=seed, **config)
     engine = TransformersEngine.load(path, precision="fp32", threads=1)
     model = Model(key=key, form="merged", digest="1" * 64, size_mb=0.1)
     return bundle.assemble(parts(model, golden(path, engine)), store)
@@ -174,8 +190,9 @@ class Served:
         raise AssertionError(f"not ready: {self.log.read_text()[-3000:]}")
 
 
-def argv(folder: Path, home: Path, port: int, *more: str, fake: bool = True) -> list[str]:
-    start = ["-c", WITH_FAKE] if fake else ["-m", "deploy.service"]
+def argv(folder: Path, home: Path, port: int, *more: str, fake: bool = True, loader: str = "load") -> list[str]:
+    program = WITH_FAKE.replace("import load", f"import {loader} as load")
+    start = ["-c", program] if fake else ["-m", "deploy.service"]
     return [sys.executable, "-P", *start, f"--bundle={folder}", f"--home={home}", f"--port={port}", *more]
 
 
@@ -191,14 +208,14 @@ def refused(folder: Path, home: Path, *more: str) -> "subprocess.CompletedProces
 
 
 @contextlib.contextmanager
-def serving(folder: Path, home: Path, *more: str, fake: bool = True) -> Iterator[Served]:
-    """Start, wait until HTTP answers at all, and stop at the end."""
+def serving(folder: Path, home: Path, *more: str, fake: bool = True, loader: str = "load") -> Iterator[Served]:
+    """Start, wait until HTTP answers at all, and stop at the end. `loader`: of this module, makes the engine in its process."""
     port = free_port()
     log = home / f"service-{port}.log"
     before = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen(
-            argv(folder, home, port, *more, fake=fake), env=environment(), stderr=out, stdout=out
+            argv(folder, home, port, *more, fake=fake, loader=loader), env=environment(), stderr=out, stdout=out
         )
     served = Served(f"http://127.0.0.1:{port}", process, log, 0.0)
     try:

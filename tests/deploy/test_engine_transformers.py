@@ -74,23 +74,34 @@ def test_no_calls_give_no_rows(tmp_path: Path) -> None:
     assert scores.logprobs.shape == (0, 3)
 
 
-def test_out_of_memory_halves_the_batch_and_then_names_the_setting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["cuda", "cpu", "numpy"])
+def test_out_of_memory_halves_the_batch_and_then_names_the_setting(tmp_path: Path, kind: str) -> None:
     import torch
+
+    errors = {
+        "cuda": torch.OutOfMemoryError("CUDA out of memory"),
+        "cpu": RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+        "numpy": MemoryError("Unable to allocate 1.00 GiB"),
+    }
 
     class Scarce(TransformersEngine):
         rows = 2
 
         def _batch(self, prompts, category_ids, skip):  # type: ignore[no-untyped-def]
             if len(prompts) > self.rows:
-                raise torch.OutOfMemoryError("no more")
+                raise errors[kind]
             return super()._batch(prompts, category_ids, skip)
 
     folder = write_base(tmp_path)
     engine = Scarce.load(folder, precision="fp32", threads=1)
+    assert engine.fits_tokens is None
 
     scores = engine.score(PROMPTS, CODES, len(HEAD))
 
     np.testing.assert_allclose(scores.logprobs, reference(folder, PROMPTS), atol=1e-4)
+    assert engine.fits_tokens == 256
     engine.rows = 0
     with pytest.raises(ResourceInsufficient, match="max_call_tokens"):
         engine.score(PROMPTS, CODES, len(HEAD))
