@@ -10,6 +10,8 @@ heads at a time so that they stay in the cache.
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from deploy.engines import decoder
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -37,7 +39,10 @@ def attend(
     The mask is taken from the first row: calls are padded on the right, where no earlier position sees it.
     """
     t, s = query.shape[2], key.shape[2]
-    bias = causal_bias(t, s, query) if attention_mask is None else _bias(attention_mask[0, 0, :, :s], query)
+    if attention_mask is None:
+        bias = decoder.causal_bias(t, s, query)
+    else:
+        bias = decoder.bias_of(attention_mask[0, 0, :, :s], query)
     scaled = query * (options.get("scaling") or query.shape[3] ** -0.5)
     return causal(scaled, key, value, bias).transpose(1, 2), None
 
@@ -49,19 +54,6 @@ def causal(query: "Tensor", key: "Tensor", value: "Tensor", bias: "Tensor") -> "
     flat = query.reshape(n * keys, heads // keys * t, d)
     out = _function().apply(flat, key.reshape(n * keys, s, d), value.reshape(n * keys, s, -1), bias)
     return out.view(n, heads, t, -1)
-
-
-def causal_bias(t: int, s: int, like: "Tensor") -> "Tensor":
-    """For queries that are the last `t` of `s` positions: 0 where one sees a key, else minus infinity; (T, S)."""
-    import torch
-
-    return _bias(torch.ones(t, s, dtype=torch.bool, device=like.device).tril(s - t), like)
-
-
-def _bias(seen: "Tensor", like: "Tensor") -> "Tensor":
-    import torch
-
-    return torch.zeros(seen.shape, dtype=like.dtype, device=like.device).masked_fill(~seen, -torch.inf)
 
 
 @cache

@@ -10,10 +10,9 @@ its low-rank values behind its own, the frozen weight has the scaled high sides 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from tasks import memory
+from deploy.engines import decoder, linears, prefill
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +31,13 @@ def is_plain(layer: Any) -> bool:
         and type(layer.lora_dropout["default"]) is nn.Identity
         and not layer.use_dora.get("default")
     )
+
+
+def suits(model: Any) -> bool:
+    """Whether our own pass trains this model: it runs it, and every layer has plain LoRA."""
+    layers = prefill.decoder_of(model).layers
+    every = (module for layer in layers for together in decoder.products(layer) for module in together)
+    return decoder.suits(model) and all(map(is_plain, every))
 
 
 @dataclass(frozen=True)
@@ -84,26 +90,12 @@ def join(layers: Sequence[Any]) -> Joined:
     if known is not None and known.layers == tuple(layers):
         return known
     frozen = [layer.base_layer for layer in layers]
-    inputs, like = frozen[0].in_features, frozen[0].weight
-    rows = _slices([module.out_features for module in frozen])
-    ranks = _slices([layer.lora_A["default"].out_features for layer in layers])
+    ranks = linears.slices([layer.lora_A["default"].out_features for layer in layers])
     room = -(-ranks[-1].stop // ALIGNED) * ALIGNED
-    weight = like.new_zeros(rows[-1].stop, inputs + room)
-    bias = None if all(module.bias is None for module in frozen) else like.new_zeros(rows[-1].stop)
-    made = Joined(tuple(layers), weight, bias, inputs, rows, ranks)
-    for layer, module, at in zip(layers, frozen, rows, strict=True):
-        weight[at, :inputs] = module.weight.detach()
-        if weight.dtype.itemsize == 2:  # as they lie in the file; fp32 ones may be a copy, which is dropped anyway
-            memory.page_out(module.weight.data_ptr(), module.weight.nbytes)
-        module.weight.data = weight[at, :inputs]  # the only copy from here on
-        if bias is not None and module.bias is not None:
-            bias[at] = module.bias.detach()
-        layer.__dict__["joined"] = made
+    weight, bias, rows = linears.lay(frozen, room)
+    made = Joined(tuple(layers), weight, bias, frozen[0].in_features, rows, ranks)
+    layers[0].__dict__["joined"] = made
     return made
-
-
-def _slices(sizes: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(a, b) for a, b in pairwise(accumulate(sizes, initial=0)))
 
 
 @cache

@@ -16,16 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.settings import TrainSettings
-from deploy.engines import prefill
+from deploy.engines import decoder, prefill
 from deploy.engines.transformers import TransformersEngine
 from deploy.store import LISTING, listing, write_atomically
-from tasks import decoder
+from tasks import attention, lora
 from tasks.batches import Batches, collate
 from tasks.progress import Line, Meter
 from tasks.ranks import Group
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+WAYS = decoder.Ways(lora.join, attention.causal)
+"""How a base with plain LoRA multiplies and attends where gradients are asked for."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,8 @@ def answer_loss(base: Any, inputs: dict[str, Any], lesson: Lesson, skip: int, ro
 def _answer_hidden(base: Any, block: prefill.Padded, head: Sequence[int]) -> "Tensor":
     import torch
 
-    if decoder.suits(base):
-        return decoder.answer_hidden(base, block, head)
+    if lora.suits(base):
+        return decoder.answer_hidden(base, block, head, ways=WAYS)
     past = prefill.run_head(base, torch.tensor([head], device=base.device)) if head else ()
     return prefill.answer_hidden(base, block, past)
 
@@ -131,7 +134,7 @@ def validate(base: Any, lesson: Lesson, batch_tokens: int, group: Group) -> floa
     """Macro-F1 on the validation side, by the engine that serves; each process of the group scores its share."""
     table = lesson.validation
     with autocast(base):
-        engine = TransformersEngine(base, batch_tokens=batch_tokens)
+        engine = TransformersEngine(base, batch_tokens=batch_tokens, ways=WAYS if lora.suits(base) else decoder.SERVING)
         scores = engine.score(table["ids"][group.rank :: group.size], lesson.code_ids, len(lesson.head))
     return macro_f1(table["category"][:], group.interleave(scores.logprobs.argmax(axis=1).tolist()))
 

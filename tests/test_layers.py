@@ -60,12 +60,9 @@ OWNERS = {
             for name in (
                 "attention",
                 "batches",
-                "decoder",
                 "gguf_file",
-                "heads",
                 "lora",
                 "merge",
-                "passes",
                 "pretrain",
                 "quantize",
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import ResourceInsufficient
-from deploy.engines import Capabilities, Sampling, Scores, prefill, require_room, require_within, weights
+from deploy.engines import Capabilities, Sampling, Scores, decoder, prefill, require_room, require_within, weights
 from deploy.engines.sampler import Sampler
 from deploy.engines.slots import Slots, common
 
@@ -37,12 +37,22 @@ class TransformersEngine:
 
     name = "transformers"
 
-    def __init__(self, model: Any, *, threads: int = 0, batch_tokens: int = 8192, slots: int = 1) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        threads: int = 0,
+        batch_tokens: int = 8192,
+        slots: int = 1,
+        ways: decoder.Ways = decoder.SERVING,
+    ) -> None:
+        """`ways`: how our own pass multiplies and attends, where it runs the model."""
         import torch
 
         if threads:
             torch.set_num_threads(threads)
         self._model = model.eval()
+        self._ways = ways if decoder.suits(self._model) else None
         self.fits_tokens: int | None = None
         self._batch_tokens = batch_tokens
         self._head_ids: tuple[int, ...] = ()
@@ -193,7 +203,10 @@ class TransformersEngine:
         if not prompts or not prefill.shares_head(self._model, head_tokens):
             return 0
         if self._head_ids != (head_ids := tuple(prompts[0][:head_tokens])):
-            self._head = prefill.run_head(self._model, torch.tensor([head_ids], device=self._model.device))
+            if self._ways:
+                self._head = decoder.run_head(self._model, head_ids, self._ways)
+            else:
+                self._head = prefill.run_head(self._model, torch.tensor([head_ids], device=self._model.device))
             self._head_ids = head_ids
         return head_tokens
 
@@ -219,7 +232,11 @@ class TransformersEngine:
         """One prefill → (N, C)."""
         block = prefill.pad(prompts, skip)
         block = prefill.Padded(block.ids.to(self._model.device), block.answer_at)
-        hidden = prefill.answer_hidden(self._model, block, self._head if skip else ())
+        head = self._head if skip else []
+        if self._ways:
+            hidden = decoder.answer_hidden(self._model, block, ways=self._ways, kept=head)
+        else:
+            hidden = prefill.answer_hidden(self._model, block, head)
         logits = prefill.answer_logits(self._model, hidden)
         return (logits[:, category_ids] - logits.logsumexp(dim=-1, keepdim=True)).cpu().numpy()
 

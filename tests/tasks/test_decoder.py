@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from deploy.engines import prefill
-from tasks import decoder, passes
+from deploy.engines import decoder, passes, prefill
+from tasks import lora
+from tasks.trainer import WAYS
 from tests.tasks.test_attention import HEAD, PROMPTS, gradients, load
 from tests.tiny import write_base
 
@@ -16,8 +17,8 @@ KINDS = ["Qwen3", "Qwen2", "Llama"]
 
 def ours(model: Any, skip: int) -> dict[str, torch.Tensor]:
     base = model.get_base_model()
-    assert decoder.suits(base)
-    hidden = decoder.answer_hidden(base, prefill.pad(PROMPTS, skip), PROMPTS[0][:skip])
+    assert lora.suits(base)
+    hidden = decoder.answer_hidden(base, prefill.pad(PROMPTS, skip), PROMPTS[0][:skip], ways=WAYS)
     prefill.answer_logits(base, hidden).square().mean().backward()
     return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
 
@@ -80,7 +81,7 @@ def test_a_model_that_was_trained_here_answers_as_before_when_called_as_usual(tm
 def test_what_it_would_not_compute_alike_is_left_to_transformers(tmp_path: Path, changes: dict[str, Any]) -> None:
     model = load(write_base(tmp_path, **changes))
 
-    assert not decoder.suits(model.get_base_model())
+    assert not lora.suits(model.get_base_model())
 
 
 def test_dropout_and_recomputed_activations_are_left_to_transformers(tmp_path: Path) -> None:
@@ -88,5 +89,5 @@ def test_dropout_and_recomputed_activations_are_left_to_transformers(tmp_path: P
     dropping, recomputing = load(folder, dropout=0.1), load(folder)
     recomputing.gradient_checkpointing_enable()
 
-    assert not decoder.suits(dropping.get_base_model())
-    assert not decoder.suits(recomputing.get_base_model())
+    assert not lora.suits(dropping.get_base_model())
+    assert not lora.suits(recomputing.get_base_model())

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasks.passes import blocks, fp32, inverse_size, norm_back, turn, turn_back
+from deploy.engines.passes import blocks, fp32, inverse_size, norm_back, turn, turn_back
 
 if TYPE_CHECKING:
     from torch import Tensor
