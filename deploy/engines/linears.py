@@ -69,6 +69,13 @@ def lay(layers: Sequence[Any], room: int = 0) -> tuple["Tensor", "Tensor | None"
 
     The layers' own weights become views of it, so that there is one copy. The room is zero.
     """
+    import torch
+
+    with torch.inference_mode(False), torch.no_grad():  # a base that answers first may still be trained
+        return _lay(layers, room)
+
+
+def _lay(layers: Sequence[Any], room: int) -> tuple["Tensor", "Tensor | None", tuple[slice, ...]]:
     like = layers[0].weight
     rows = slices([layer.out_features for layer in layers])
     weight = like.new_zeros(rows[-1].stop, like.shape[1] + room)

@@ -76,7 +76,6 @@ class TransformersEngine:
         Args:
             threads: 0 leaves torch's own choice.
             batch_tokens: bound of one prefill, padding counted; halved for good when memory does not suffice.
-
             slots: texts that may be generated at once.
 
         Raises:

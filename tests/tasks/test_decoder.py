@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from deploy.engines import decoder, passes, prefill
+from deploy.engines.transformers import TransformersEngine
 from tasks import lora
 from tasks.trainer import WAYS
 from tests.tasks.test_attention import HEAD, PROMPTS, gradients, load
@@ -35,6 +36,20 @@ def test_gradients_equal_those_of_transformers_and_peft(
 
     for name, grad in ours(load(folder), skip).items():
         torch.testing.assert_close(grad, theirs[name], atol=1e-5, rtol=1e-3)
+
+
+def test_a_base_that_answered_first_is_trained_alike(tmp_path: Path) -> None:
+    folder = write_base(tmp_path)
+    model = load(folder)
+    base = model.get_base_model()
+    block, codes = PROMPTS, (70, 71, 72)
+    first = TransformersEngine(base, ways=WAYS).score(block, codes, HEAD)
+    again = TransformersEngine(base).score(block, codes, HEAD)
+    grads = ours(model, HEAD)
+
+    torch.testing.assert_close(torch.tensor(first.logprobs), torch.tensor(again.logprobs), atol=1e-4, rtol=1e-4)
+    for name, grad in ours(load(folder), HEAD).items():
+        torch.testing.assert_close(grads[name], grad, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
