@@ -207,11 +207,20 @@ class ServeSettings(Section):
 
     `engine` scores the form of `quantize.serve` and serves it; a bundle is served by the engine it was measured on, whatever stands
     here. `llama_server`: the program of engine llamacpp (empty: the one on PATH); `llama_slots`: prompts it works on at once.
+
+    Engine lmdeploy runs `lmdeploy_backend` (TurboMind names at most 1024 tokens a call) in the environment of the interpreter
+    `lmdeploy_python`, with `lmdeploy_slots` prompts at once and `lmdeploy_memory_share` of the free GPU memory for their keys and
+    values; or it serves a bundle by a server kept elsewhere, at `lmdeploy_url`, whose key is in TINGSU_LMDEPLOY_KEY.
     """
 
     engine: EngineName = "transformers"
     llama_server: Annotated[str, PLACE] = ""
     llama_slots: int = Field(default=4, ge=1, le=64)
+    lmdeploy_python: Annotated[str, PLACE] = ""
+    lmdeploy_url: Annotated[str, PLACE] = ""
+    lmdeploy_backend: Literal["pytorch", "turbomind"] = "pytorch"
+    lmdeploy_slots: int = Field(default=64, ge=1, le=1024)
+    lmdeploy_memory_share: float = Field(default=0.5, gt=0, lt=1)
     host: str = "127.0.0.1"
     model_path: str | None = None
     batch_tokens: int = Field(default=8192, ge=256)

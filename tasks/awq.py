@@ -17,11 +17,11 @@ from data_contracts.artifacts import Model, Splits
 from data_contracts.errors import ConfigurationError, EngineUnavailable
 from data_contracts.prompt import Prompt
 from deploy.lmdeploy import awq as script
+from deploy.lmdeploy import environment
 from deploy.tokenizer import Tokens
 from tasks.merge import carry, described
 from tasks.stages import Work
 
-REQUIREMENTS = Path(script.__file__).with_name("requirements.txt")
 ARCHITECTURES = ("Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM")
 CALLS = 128
 """Calls to calibrate with: LMDeploy's own number of samples."""
@@ -48,7 +48,9 @@ def check(settings: QuantizeSettings, base: Path) -> None:
             raise ConfigurationError(
                 f"AWQ needs layers with a multiple of {script.GROUP} inputs, and {base.name} has {name} {size}; {without}"
             )
-    _check_environment(Path(settings.lmdeploy_python).expanduser())
+    environment.require(
+        settings.lmdeploy_python, "quantize.lmdeploy_python", "quantize.forms has 'awq', which LMDeploy makes"
+    )
 
 
 def _inputs(config: dict[str, int]) -> dict[str, int]:
@@ -57,28 +59,6 @@ def _inputs(config: dict[str, int]) -> dict[str, int]:
     size = config.get("head_dim") or config["hidden_size"] // heads
     names = ("hidden_size", "intermediate_size")
     return {**{name: config[name] for name in names}, "num_attention_heads x head_dim": heads * size}
-
-
-def _check_environment(python: Path) -> None:
-    make = f"python3 -m venv ENV && ENV/bin/pip install --no-deps -r {REQUIREMENTS}"
-    wanted = next(line for line in REQUIREMENTS.read_text().splitlines() if line.startswith("lmdeploy==")).split("==")[
-        1
-    ]
-    if python == Path():
-        raise ConfigurationError(
-            "quantize.forms has 'awq', which LMDeploy makes in an environment of its own, and quantize.lmdeploy_python is "
-            f"not set. Make one: {make}; then --set quantize.lmdeploy_python=ENV/bin/python"
-        )
-    question = "import importlib.metadata as m; print(m.version('lmdeploy'))"
-    try:
-        asked = subprocess.run([python, "-I", "-c", question], capture_output=True, text=True, timeout=60)
-        found = asked.stdout.strip() or "no lmdeploy"
-    except (OSError, subprocess.TimeoutExpired):
-        found = "no Python"
-    if found != wanted:
-        raise ConfigurationError(
-            f"quantize.lmdeploy_python {str(python)!r} has {found}, and lmdeploy {wanted} is needed. Make one: {make}"
-        )
 
 
 def quantize(model: Model, splits: Splits, prompt: Prompt, python: Path, work: Work) -> Model:

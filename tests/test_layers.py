@@ -36,7 +36,7 @@ OWNERS = {
     "gguf": ["deploy/engines/weights.py", "tasks/gguf_file.py"],
     "great_expectations": ["tasks/validate.py"],
     "httpx": ["deploy/client.py", "deploy/engines/http.py"],
-    "lmdeploy": ["deploy/lmdeploy/awq.py"],  # run by an interpreter of its own
+    "lmdeploy": ["deploy/lmdeploy/awq.py", "deploy/lmdeploy/serve.py"],  # run by an interpreter of its own
     "locust": ["deploy/operate/load.py"],
     "matplotlib": ["tasks/figures.py"],
     "mlflow": [f"tasks/{name}.py" for name in ("tracking", "registry", "pyfunc", "logged", "versions")],

@@ -7,10 +7,12 @@ from configs.settings import ServeSettings
 from data_contracts.artifacts import EngineName, Form
 from data_contracts.errors import ConfigurationError, ModelLoadError
 from deploy.engines import Engine, llama_server
+from deploy.lmdeploy import environment
 
 SERVED: dict[EngineName, tuple[Form, ...]] = {
     "transformers": ("merged", "int8", "awq"),
     "llamacpp": ("gguf-q8_0",),
+    "lmdeploy": ("merged", "awq"),
 }
 START_SHARE = 0.9
 """Of the time for a start: who waits for us wants our reason, not a timeout of their own."""
@@ -27,7 +29,22 @@ def check(serve: ServeSettings, form: Form) -> None:
         raise ConfigurationError(
             f"serve.engine {serve.engine!r} does not serve quantize.serve {form!r}; allowed: {pairs}"
         )
+    if serve.engine == "lmdeploy":
+        _require_measurable(serve)
     require_installed(serve.engine, serve)
+
+
+def _require_measurable(serve: ServeSettings) -> None:
+    """A bundle is measured on a server of ours, started on its weights, and LMDeploy computes in 16 bits."""
+    if serve.lmdeploy_url:
+        raise ConfigurationError(
+            f"serve.lmdeploy_url {serve.lmdeploy_url!r} is for serving a finished bundle, and this one is still to be measured, on "
+            "a server started on its weights; leave it out here and set serve.lmdeploy_python"
+        )
+    if serve.precision == "fp32":
+        raise ConfigurationError(
+            "LMDeploy does not compute in fp32; leave serve.precision out, or set it to auto or bf16"
+        )
 
 
 def require_installed(engine: str, serve: ServeSettings) -> None:
@@ -38,6 +55,8 @@ def require_installed(engine: str, serve: ServeSettings) -> None:
     """
     if engine == "llamacpp":
         llama_server.find(serve.llama_server)
+    if engine == "lmdeploy" and not serve.lmdeploy_url:
+        environment.require(serve.lmdeploy_python, "serve.lmdeploy_python", "Engine lmdeploy runs")
 
 
 def load(engine: str, folder: Path, serve: ServeSettings, longest_tokens: int) -> Engine:
@@ -82,7 +101,26 @@ def _llamacpp(folder: Path, serve: ServeSettings, longest_tokens: int) -> Engine
     )
 
 
+def _lmdeploy(folder: Path, serve: ServeSettings, longest_tokens: int) -> Engine:
+    from deploy.engines.lmdeploy import LMDeployEngine
+    from deploy.engines.lmdeploy_server import Started
+
+    backend, slots = serve.lmdeploy_backend, serve.lmdeploy_slots
+    if serve.lmdeploy_url:
+        return LMDeployEngine.at(serve.lmdeploy_url, backend, folder, longest_tokens, slots)
+    how = Started(
+        python=environment.require(serve.lmdeploy_python, "serve.lmdeploy_python", "Engine lmdeploy runs"),
+        backend=backend,
+        slots=slots,
+        memory_share=serve.lmdeploy_memory_share,
+        dtype="bfloat16" if serve.precision == "bf16" else "auto",
+        timeout_s=START_SHARE * serve.start_timeout_s,
+    )
+    return LMDeployEngine.start(folder, how, longest_tokens)
+
+
 _LOADERS: dict[str, Callable[[Path, ServeSettings, int], Engine]] = {
     "transformers": _transformers,
     "llamacpp": _llamacpp,
+    "lmdeploy": _lmdeploy,
 }

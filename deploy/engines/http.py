@@ -123,6 +123,10 @@ class Http:
                     raise EngineUnavailable(
                         f"{self.name} does not answer ({type(error).__name__}): {self._said()}"
                     ) from error
+            except RuntimeError as error:
+                if not self._http.is_closed:
+                    raise
+                raise EngineUnavailable(f"{self.name} was closed in the middle of a request") from error
             time.sleep(wait_s)
             wait_s *= 2
         raise AssertionError("the last try returns or raises")

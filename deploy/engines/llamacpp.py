@@ -3,13 +3,13 @@
 import json
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import EngineUnavailable, ModelLoadError
 from deploy import cores
-from deploy.engines import Capabilities, Sampling, Scores, llama_server, require_room, require_within
+from deploy.engines import Capabilities, Sampling, Scores, likeliest, llama_server, require_room, require_within
+from deploy.engines.askers import Askers
 from deploy.engines.server import EngineServer
 from deploy.engines.slots import Slots
 from deploy.engines.weights import GGUF_FILE
@@ -38,7 +38,7 @@ class LlamaCppEngine:
         self._server = server
         self._capabilities = capabilities
         self._letter = letter
-        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="llama-slot")
+        self._askers = Askers(self.name, slots)
         self._slots = Slots(slots)
         self._top = FIRST_TOP
         self._lock = threading.Lock()
@@ -96,7 +96,7 @@ class LlamaCppEngine:
         import numpy as np
 
         require_within(self.name, self._capabilities, prompts, category_ids)
-        rows = list(self._pool.map(lambda prompt: self._row(prompt, category_ids), prompts))
+        rows = self._askers.each(lambda prompt: self._row(prompt, category_ids), prompts)
         logprobs = np.array(rows, dtype=np.float32).reshape(len(prompts), len(category_ids))
         return Scores(logprobs, np.exp(logprobs).sum(axis=1))
 
@@ -149,15 +149,15 @@ class LlamaCppEngine:
             raise EngineUnavailable(f"llama-server's answer lacks {error}; {TRIED}") from error
 
     def _draw(self, read: Sequence[int], slot: int, sampling: Sampling, drawn: int) -> int:
-        likeliest = self._likeliest(read, FIRST_TOP if sampling.temperature else 1, slot)
+        found = self._likeliest(read, FIRST_TOP if sampling.temperature else 1, slot)
         if not sampling.temperature:
-            return next(iter(likeliest))
+            return next(iter(found))
         import torch
 
         from deploy.engines.sampler import Sampler
 
         logits = torch.full((self._capabilities.max_categories,), -float("inf"))
-        logits[list(likeliest)] = torch.tensor(list(likeliest.values()))
+        logits[list(found)] = torch.tensor(list(found.values()))
         return Sampler(sampling, at=drawn).choose(logits)
 
     def healthy(self) -> bool:
@@ -168,8 +168,8 @@ class LlamaCppEngine:
 
     def close(self) -> None:
         """Kill the server; whoever waits for an answer is told."""
+        self._askers.close()
         self._server.close()
-        self._pool.shutdown(cancel_futures=True)
 
     def _row(self, prompt: Sequence[int], category_ids: Sequence[int]) -> list[float]:
         """One call's log-probabilities. A category beyond the likeliest tokens is asked for again, in the same slot, among more."""
@@ -183,11 +183,9 @@ class LlamaCppEngine:
         return [found[i] for i in category_ids]
 
     def _learn(self, found: Mapping[int, float], category_ids: Sequence[int]) -> None:
-        """Next time ask at once for twice as many as were needed."""
-        lowest = min((found[i] for i in category_ids), default=0.0)
-        needed = sum(1 for logprob in found.values() if logprob >= lowest)
+        """Ask for enough at once the next time."""
         with self._lock:
-            self._top = min(max(self._top, 2 * needed), self._capabilities.max_categories)
+            self._top = min(max(self._top, likeliest.enough(found, category_ids)), self._capabilities.max_categories)
 
     def _likeliest(self, prompt: Sequence[int], top: int, slot: int) -> dict[int, float]:
         """Token id → log-probability of the `top` likeliest."""

@@ -43,7 +43,7 @@ class EngineServer:
         """Start it. Its output is kept in memory, the last lines only."""
         self.name = program.name
         self._program = program
-        self._key = secrets.token_urlsafe(24)
+        self._key = secrets.token_hex(24)  # no first letter that a command line would take for an option
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._process: subprocess.Popen[bytes] | None = None
         self._http: Http | None = None
@@ -139,7 +139,8 @@ class EngineServer:
         assert self._process.stderr is not None
         with self._process.stderr as said:
             for line in said:
-                self._lines.append(line.decode(errors="replace").strip())
+                if line.strip() and not line.startswith(b" "):  # the frames of a traceback would push its reason out
+                    self._lines.append(line.decode(errors="replace").strip())
         self._process.wait()
 
     def _answering(self) -> str:
@@ -165,8 +166,7 @@ class EngineServer:
         return f"it ended with exit code {code}{self._said()}"
 
     def _said(self) -> str:
-        lines = [line for line in self._lines if line]
-        return f". Its last lines: {' | '.join(lines)}" if lines else ""
+        return f". Its last lines: {' | '.join(self._lines)}" if self._lines else ""
 
 
 def _is_healthy(url: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_contracts.errors import ResourceInsufficient
+from data_contracts.errors import EngineUnavailable, ResourceInsufficient
 from deploy.engines import Capabilities, Sampling, Scores, decoder, prefill, require_room, require_within, weights
 from deploy.engines.sampler import Sampler
 from deploy.engines.slots import Slots, common
@@ -102,9 +102,11 @@ class TransformersEngine:
         Raises:
             ConfigurationError: a prompt or the categories are more than the capabilities allow.
             ResourceInsufficient: not even one call fits into memory.
+            EngineUnavailable: it was closed.
         """
-        require_within(self.name, self.capabilities, prompts, category_ids)
         with self._lock:
+            self._require_open()
+            require_within(self.name, self.capabilities, prompts, category_ids)
             return self._score(prompts, category_ids, head_tokens)
 
     def _score(self, prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
@@ -166,6 +168,7 @@ class TransformersEngine:
             part = ids[at : at + STEP_TOKENS]
             try:
                 with self._lock, torch.inference_mode():
+                    self._require_open()
                     logits = prefill.next_logits(self._model, part, past.cache)
             except torch.OutOfMemoryError as error:
                 torch.cuda.empty_cache()
@@ -174,6 +177,10 @@ class TransformersEngine:
                 ) from error
             past.ids += part
         return logits
+
+    def _require_open(self) -> None:
+        if self._model is None:
+            raise EngineUnavailable(f"engine {self.name} is closed")
 
     def healthy(self) -> bool:
         return self._model is not None
@@ -187,11 +194,12 @@ class TransformersEngine:
         return float(psutil.Process().memory_info().rss + gpu) / 2**20
 
     def close(self) -> None:
-        """Free the weights."""
+        """Free the weights, once the batch that is being scored is done."""
         import torch
 
-        self._model, self._head, self._head_ids = None, [], ()
-        self._past.clear()
+        with self._lock:
+            self._model, self._head, self._head_ids = None, [], ()
+            self._past.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

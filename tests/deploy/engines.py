@@ -1,6 +1,11 @@
 """Small models in every form an engine serves, and the engines over them."""
 
+import atexit
+import os
 import shutil
+import subprocess
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,23 +24,66 @@ PROMPT = Prompt(template="qwen3", instruction="判断这通电话的投诉类别
 SERVE = ServeSettings(threads=1, precision="fp32", llama_slots=3, start_timeout_s=60)
 
 
+LMDEPLOY = os.environ.get("TINGSU_LMDEPLOY_PYTHON", "")
+
+
 class Case(NamedTuple):
-    """An engine and a form it serves."""
+    """An engine, a form it serves, and a backend where it has several."""
 
     engine: EngineName
     form: Form
+    backend: str = ""
+
+    @property
+    def name(self) -> str:
+        return "-".join(filter(None, self))
+
+    @property
+    def serve(self) -> ServeSettings:
+        if self.engine != "lmdeploy":
+            return SERVE
+        sets = {
+            "lmdeploy_python": str(stub()),
+            "lmdeploy_backend": self.backend,
+            "lmdeploy_slots": 4,
+            "precision": "auto",
+        }
+        return SERVE.model_copy(update=sets)
 
 
-CASES = [Case(engine, form) for engine, forms in choose.SERVED.items() for form in forms if form != "awq"]
+BACKENDS = {"lmdeploy": ("pytorch", "turbomind")}
+CASES = [
+    Case(engine, form, backend)
+    for engine, forms in choose.SERVED.items()
+    for form in forms
+    for backend in BACKENDS.get(engine, ("",))
+    if form != "awq"  # what its weights are is read in tests/tasks/test_awq.py
+]
 
 
 def require(engine: str) -> None:
     """Skip, with the reason, where the engine's program is not installed."""
+    if engine == "lmdeploy" and not LMDEPLOY:
+        pytest.skip("TINGSU_LMDEPLOY_PYTHON names no interpreter with LMDeploy")
     if engine == "llamacpp":
         try:
             llama_server.find("")
         except ConfigurationError as error:
             pytest.skip(str(error))
+
+
+@cache
+def stub() -> Path:
+    """The interpreter of an environment laid over LMDeploy's, whose engines need no GPU."""
+    folder, python = Path(tempfile.mkdtemp(prefix="tingsu-lmdeploy-")), LMDEPLOY
+    atexit.register(shutil.rmtree, folder)
+    subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    real = subprocess.run([python, "-I", "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
+    site = next(folder.glob("lib/python*/site-packages"))
+    (site / "real.pth").write_text(real)
+    shutil.copy(Path(__file__).with_name("lmdeploy_stub.py"), site / "sitecustomize.py")
+    return folder / "bin/python"
 
 
 def write_forms(folder: Path, **base: float) -> dict[Form, Path]:
@@ -51,7 +99,7 @@ def write_forms(folder: Path, **base: float) -> dict[Form, Path]:
     return made
 
 
-def start(case: Case, folder: Path, serve: ServeSettings = SERVE) -> Engine:
+def start(case: Case, folder: Path) -> Engine:
     """The engine, as scoring and the service start it."""
     require(case.engine)
-    return choose.load(case.engine, folder, serve, PROMPT.longest(Tokens.load(folder)))
+    return choose.load(case.engine, folder, case.serve, PROMPT.longest(Tokens.load(folder)))

@@ -1,8 +1,11 @@
-"""The promises of an engine, kept by every one of them: transformers, and a real llama-server."""
+"""The promises of an engine, kept by every one of them: transformers, a real llama-server, and, where TINGSU_LMDEPLOY_PYTHON names
+its environment, LMDeploy's real api_server over engines that need no GPU."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +19,16 @@ from deploy.service.child import Plan, load
 from deploy.service.worker import Worker
 from deploy.tokenizer import Tokens
 from tests.deploy import engines
-from tests.deploy.engines import CASES, PROMPT, SERVE, Case
+from tests.deploy.engines import CASES, PROMPT, Case
 
 TOLERANCE = {  # of a log-probability, against transformers in fp32 on the weights before quantization
     Case("transformers", "merged"): 1e-4,
     Case("transformers", "int8"): 0.1,
     Case("llamacpp", "gguf-q8_0"): 0.1,
+    Case(
+        "lmdeploy", "merged", "pytorch"
+    ): 1e-4,  # its HTTP and what we make of it, over an engine that computes in fp32
+    Case("lmdeploy", "merged", "turbomind"): 1e-4,
 }
 TWO, MANY = (70, 71), tuple(range(70, 134))
 CALLS = (
@@ -42,7 +49,7 @@ def reference(forms: dict[Form, Path]) -> Engine:
     return engines.start(Case("transformers", "merged"), forms["merged"])
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> Case:
     engines.require(request.param.engine)
     return request.param
@@ -130,11 +137,28 @@ def test_closed_it_has_freed_the_weights(case: Case, forms: dict[Form, Path]) ->
     assert children() == before
 
 
+def test_closed_in_mid_request_whoever_waits_is_told_and_nobody_is_answered_after(
+    case: Case, forms: dict[Form, Path]
+) -> None:
+    engine = engines.start(case, forms[case.form])
+    prompts = [[7] * 200 for _ in range(300)]
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(engine.score, prompts, TWO, 0)
+        time.sleep(0.1)
+        engine.close()
+        with suppress(EngineUnavailable):  # or it was done
+            assert len(waiting.result(timeout=20).logprobs) == len(prompts)
+
+    with pytest.raises(EngineUnavailable):
+        engine.score([[7]], TWO, 0)
+
+
 def test_killed_in_mid_request_it_is_unavailable_and_a_fresh_one_answers(
     case: Case, forms: dict[Form, Path], tokens: Tokens
 ) -> None:
     longest = PROMPT.longest(tokens)
-    plan = Plan(case.engine, forms[case.form], TWO, 0, longest, SERVE)
+    plan = Plan(case.engine, forms[case.form], TWO, 0, longest, case.serve)
     before, prompts = children(), [tuple(PROMPT.encode(call, tokens).ids) for call in CALLS]
 
     async def story() -> tuple[Scores, Scores, int]:
@@ -180,4 +204,5 @@ def children() -> set[int]:
 def weights_process(before: set[int], engine: str) -> psutil.Process:
     """The engine's process that has the weights in its memory."""
     new = [psutil.Process(pid) for pid in children() - before]
-    return next(p for p in new if ("--model" in p.cmdline()) == (engine == "llamacpp"))
+    option = {"llamacpp": "--model", "lmdeploy": "--model-name"}.get(engine, "spawn_main")
+    return next(p for p in new if option in " ".join(p.cmdline()))
