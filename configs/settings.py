@@ -8,6 +8,7 @@ from data_contracts.artifacts import EngineName, Form
 from data_contracts.schema import PLACE
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Tokens = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -181,7 +182,7 @@ class GenerateSettings(Section):
 
     `slots`: texts written at once; `queue`: requests that may wait for one, each at most `wait_s`; `limit_s`: a text that takes
     longer is cut off there. `context_tokens`: prompt and answer together, and never more than the model's own context.
-    `thinking_tokens`: the budget of `thinking_depth` 1, 2, …; `answer_tokens`: of what follows it, and where nobody says how long.
+    `thinking_tokens`: the budgets of `thinking_depth` 1 to 5; `answer_tokens`: of what follows it, and where nobody says how long.
 
     `min_tokens_s`, `max_first_token_s`, `max_memory_mb`: the bounds of the smoke and speed check on the machine that imports a model.
     """
@@ -193,7 +194,7 @@ class GenerateSettings(Section):
     limit_s: float = Field(default=600.0, gt=0)
     context_tokens: int = Field(default=8192, ge=64)
     answer_tokens: int = Field(default=1024, ge=1)
-    thinking_tokens: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(256, 512, 1024, 2048, 4096), min_length=1)
+    thinking_tokens: tuple[Tokens, Tokens, Tokens, Tokens, Tokens] = (256, 512, 1024, 2048, 4096)
     min_tokens_s: float = Field(default=1.0, ge=0)
     max_first_token_s: float = Field(default=10.0, gt=0)
     max_memory_mb: float | None = Field(default=None, gt=0)

@@ -11,6 +11,7 @@ Form = Literal["merged", "int8", "gguf-q8_0", "awq"]
 EngineName = Literal["transformers", "llamacpp", "lmdeploy"]
 Side = Literal["train", "validation", "calibration", "gold"]
 Decision = Literal["PROMOTE", "HOLD", "REJECT"]
+Thinks = Literal["always", "if asked", "no"]
 SIDES: tuple[Side, ...] = ("train", "validation", "calibration", "gold")
 
 
@@ -204,6 +205,52 @@ class Verdict(Frozen):
     bounds: tuple[BoundResult, ...]
     created_at: str
     calls_to_decide: int | None = None
+    sentence_en: str = ""
+    sentence_zh: str = ""
+    public_key: str = ""
+    signature: str = ""
+
+
+class GenerationSpeed(Frozen):
+    """What the smoke check of a model of slot `generate` measured, alone on this machine; `memory_mb` of the engine."""
+
+    load_s: float
+    first_token_s: float
+    tokens_s: float
+    memory_mb: float
+    prompt_tokens: int
+    new_tokens: int
+    machine: dict[str, str]
+
+
+class SpeedBound(Frozen):
+    """One bound of the smoke and speed check, judged."""
+
+    metric: str
+    kind: Literal["at_least", "at_most"]
+    bound: float
+    value: float
+    holds: bool
+    sentence_en: str
+    sentence_zh: str
+
+
+class GenerationVerdict(Frozen):
+    """The answer of the smoke and speed check, signed like the gate's and bound to the same things. It says that a model works and
+    how fast it is here; nothing of how good its texts are. `name`: the folder or file it was imported from."""
+
+    kind: Literal["generation"] = "generation"
+    decision: Literal["PROMOTE", "REJECT"]
+    bundle_digest: str
+    name: str
+    engine: str
+    quantization: str
+    thinks: Thinks
+    speed: GenerationSpeed
+    bounds: tuple[SpeedBound, ...]
+    thresholds_digest: str
+    profile: str
+    created_at: str
     sentence_en: str = ""
     sentence_zh: str = ""
     public_key: str = ""

@@ -195,6 +195,25 @@ TABLE: dict[str, tuple[str, str]] = {
         "something unexpected happened; the service's log has it under this request id",
         "发生意外错误，服务日志中可按此请求编号查到",
     ),
+    # service: generation
+    "slot_empty": (
+        "this service has no model in slot '{slot}'; the operator loads one: ./tingsu serve --bundle FOLDER (classify), "
+        "--generate FOLDER (generate)",
+        "本服务的“{slot}”槽位没有模型；请管理员加载：./tingsu serve --bundle 目录（分类）、--generate 目录（生成）",
+    ),
+    "cannot_think": (
+        "model {version} does not think: its chat template opens no <think> block; ask /generate, or have a thinking model loaded",
+        "模型 {version} 不会思考：其对话模板没有 <think> 段；请改用 /generate，或加载会思考的模型",
+    ),
+    "too_long": (
+        "the text has {tokens} tokens as the model reads it, and {more} more are asked for; together they may be {limit}. "
+        "Send less, or ask for fewer",
+        "文本按模型计有 {tokens} 个词元，另要求生成 {more} 个，合计不得超过 {limit} 个；请缩短文本或减少生成长度",
+    ),
+    "bad_messages": (
+        "the model's chat template does not take these messages: {reason}",
+        "模型的对话模板不接受这些消息：{reason}",
+    ),
     # service: administration
     "reload_running": (
         "another bundle is being loaded; try again in {seconds} s",

@@ -2,31 +2,38 @@
 
 bundles/<digest>/          model/  prompt.json  taxonomy.json  codes.json  calibration.json  golden.json  bundle.json
 bundles/<digest>.attest/   verdict.json and reports: they cite the digest, so they lie beside it
+
+Bundles of slot `generate` are in deploy/generation.py.
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from data_contracts.artifacts import BundleRef, Calibration, Form, Model, Verdict
-from data_contracts.errors import BundleCorrupt, GateRefused, ModelLoadError
+from data_contracts.artifacts import (
+    BundleRef,
+    Calibration,
+    Form,
+    Model,
+    Verdict,
+)
+from data_contracts.errors import BundleCorrupt
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
-from deploy import signing
+from deploy import sealed
+from deploy.sealed import VERDICT
 from deploy.signing import keypair, public_key, sign, verdict_id, verify
-from deploy.store import LISTING, Store, folder_digest, sha256_file, write_atomically
+from deploy.store import LISTING, Store, folder_digest, write_atomically
 
 __all__ = ["Bundle", "Golden", "Parts", "assemble", "attest", "keypair", "open", "permit", "place", "public_key"]
-__all__ += ["sign", "verdict_id", "verify"]
+__all__ += ["VERDICT", "sign", "verdict_id", "verify"]
 WEIGHTS = (".safetensors", ".gguf")
-PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-VERDICT = "verdict.json"
 
 
 class Golden(Frozen):
@@ -97,7 +104,7 @@ def assemble(parts: Parts, store: Store) -> BundleRef:
     for name, text in _documents(parts, content / "model").items():
         (content / name).write_text(text, encoding="utf-8")
     ref = BundleRef(digest=(digest := folder_digest(content)), key=f"bundles/{digest}", synthetic=parts.synthetic)
-    _drop_if_damaged(store, ref.key)
+    sealed.drop_if_damaged(store, ref.key, open)
     store.commit(content, ref.key)
     return ref
 
@@ -108,13 +115,7 @@ def open(folder: Path) -> Bundle:
     Raises:
         BundleCorrupt: names the first file that is missing, changed or not part of the bundle.
     """
-    expected = _listed(folder)
-    _compare(folder, expected)
-    digest = hashlib.sha256(json.dumps(expected, sort_keys=True).encode()).hexdigest()
-    if len(folder.name) == len(digest) and folder.name != digest:
-        raise BundleCorrupt(
-            f"{folder / LISTING} was changed: its digest is {digest[:12]}, the folder's name says {folder.name[:12]}"
-        )
+    digest = sealed.digest(folder)
     codes = json.loads((folder / "codes.json").read_text(encoding="utf-8"))
     golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
     try:
@@ -143,7 +144,7 @@ def place(store: Store, ref: BundleRef) -> Path:
     """The bundle's folder on this machine, with its verdict, if it has one, beside it: what a service is started on."""
     folder = store.local(ref.key)
     verdict = store.read(f"{ref.key}.attest/{VERDICT}")
-    beside = _beside(folder) / VERDICT
+    beside = sealed.beside(folder) / VERDICT
     if verdict is not None and (not beside.exists() or beside.read_bytes() != verdict):
         write_atomically(beside, verdict)
     return folder
@@ -155,38 +156,11 @@ def permit(bundle: Bundle, trusted_key: str) -> Verdict:
     Raises:
         GateRefused: there is none, or it does not hold.
     """
-    path = _beside(bundle.folder) / VERDICT
-    try:
-        verdict = Verdict.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise GateRefused(
-            f"bundle {bundle.digest[:12]} has no verdict at {path}; gate it first, or serve --evaluation on loopback"
-        ) from error
-    except ValidationError as error:
-        raise GateRefused(f"{path} is no verdict; run the gate again") from error
-    signing.verify(verdict, bundle.digest, trusted_key)
-    return verdict
-
-
-def _drop_if_damaged(store: Store, key: str) -> None:
-    try:
-        if store.has(key):
-            open(store.local(key))
-    except BundleCorrupt:
-        store.delete(key)
-
-
-def _beside(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".attest")
+    return sealed.permitted(bundle.folder, bundle.digest, Verdict, trusted_key, "gate it first")
 
 
 def _copy_model(source: Path, target: Path) -> None:
-    pickled = sorted(p.name for p in source.rglob("*") if p.suffix in PICKLED)
-    if pickled:
-        raise ModelLoadError(
-            f"{source / pickled[0]} may be a pickle, which can run code when loaded; "
-            "only safetensors and GGUF are bundled"
-        )
+    sealed.refuse_pickles(source)
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(LISTING, "record.json"))
 
 
@@ -217,34 +191,3 @@ def _documents(parts: Parts, model: Path) -> dict[str, str]:
 
 def _json(value: dict[str, object] | Sequence[object]) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1)
-
-
-def _listed(folder: Path) -> dict[str, dict[str, object]]:
-    try:
-        return {str(k): dict(v) for k, v in json.loads((folder / LISTING).read_bytes()).items()}
-    except FileNotFoundError as error:
-        raise BundleCorrupt(
-            f"{folder} is no bundle, or its copying was cut off: {LISTING} is missing. Copy it again"
-        ) from error
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise BundleCorrupt(f"{folder / LISTING} is damaged; copy the bundle again") from error
-
-
-def _compare(folder: Path, expected: dict[str, dict[str, object]]) -> None:
-    """Sizes and names first: they cost nothing, and a cut-off copy shows there."""
-    there = {p.relative_to(folder).as_posix(): p for p in _files(folder)}
-    strange = sorted(there.keys() - expected.keys())
-    if strange:
-        raise BundleCorrupt(f"{folder / strange[0]} is not part of the bundle; remove it, or copy the bundle again")
-    for name, entry in sorted(expected.items()):
-        if name not in there or there[name].stat().st_size != entry.get("size"):
-            raise BundleCorrupt(
-                f"{folder / name} is missing or has another size than when the bundle was made; copy the bundle again"
-            )
-    for name, entry in sorted(expected.items()):
-        if sha256_file(there[name]) != entry.get("sha256"):
-            raise BundleCorrupt(f"{folder / name} does not match its digest; copy the bundle again")
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    return (p for p in folder.rglob("*") if p.is_file() and p.name != LISTING)

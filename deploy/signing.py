@@ -7,14 +7,17 @@ import base64
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from data_contracts.artifacts import Verdict
+from data_contracts.artifacts import GenerationVerdict, Verdict
 from data_contracts.errors import ConfigurationError, GateRefused
 from deploy.store import create_once, write_atomically
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+AnyVerdict = Verdict | GenerationVerdict
+Signed = TypeVar("Signed", Verdict, GenerationVerdict)
 
 
 def keypair(home: Path) -> "Ed25519PrivateKey":
@@ -58,13 +61,13 @@ def public_key(home: Path) -> str:
         ) from error
 
 
-def sign(verdict: Verdict, key: "Ed25519PrivateKey") -> Verdict:
+def sign(verdict: Signed, key: "Ed25519PrivateKey") -> Signed:
     """The verdict with the public key and the signature over everything in it."""
-    full = Verdict.model_validate_json(verdict.model_copy(update={"public_key": _public(key)}).model_dump_json())
+    full = type(verdict).model_validate_json(verdict.model_copy(update={"public_key": _public(key)}).model_dump_json())
     return full.model_copy(update={"signature": base64.b64encode(key.sign(_payload(full))).decode()})
 
 
-def verify(verdict: Verdict, bundle_digest: str, public_key: str) -> None:
+def verify(verdict: AnyVerdict, bundle_digest: str, public_key: str) -> None:
     """Return if this verdict says PROMOTE of this bundle and was signed by this key.
 
     Raises:
@@ -78,7 +81,7 @@ def verify(verdict: Verdict, bundle_digest: str, public_key: str) -> None:
         )
 
 
-def authenticate(verdict: Verdict, bundle_digest: str, public_key: str) -> None:
+def authenticate(verdict: AnyVerdict, bundle_digest: str, public_key: str) -> None:
     """Return if this verdict, whatever it says, is of this bundle and was signed by this key.
 
     Raises:
@@ -96,12 +99,12 @@ def authenticate(verdict: Verdict, bundle_digest: str, public_key: str) -> None:
         raise GateRefused(f"{what} does not cover bundle {bundle_digest[:12]}; each bundle needs a verdict of its own")
 
 
-def verdict_id(verdict: Verdict) -> str:
+def verdict_id(verdict: AnyVerdict) -> str:
     """A short name of one signed verdict, for answers and logs."""
     return hashlib.sha256(verdict.signature.encode()).hexdigest()[:16]
 
 
-def _is_signed(verdict: Verdict, public_key: str) -> bool:
+def _is_signed(verdict: AnyVerdict, public_key: str) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -113,7 +116,7 @@ def _is_signed(verdict: Verdict, public_key: str) -> bool:
     return True
 
 
-def _payload(verdict: Verdict) -> bytes:
+def _payload(verdict: AnyVerdict) -> bytes:
     """What is signed. Fields that a later release adds with a default are absent from older verdicts and from this."""
     fields = verdict.model_dump(mode="json", exclude={"signature"}, exclude_unset=True)
     return json.dumps(fields, sort_keys=True, ensure_ascii=False).encode()

@@ -1,6 +1,7 @@
 """A model folder's tokenizer, read by the `tokenizers` library alone, as the prompt's Encoder."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 FILE = "tokenizer.json"
+BREAK = "\ufdd0"
+"""No character: set into a control token that stands in a text, it keeps it a text while a template is rendered around it."""
+LOST = "\ufffd"
+WINDOW = 64
+"""Tokens that may wait for the rest of a character; more of them are no text at all."""
 PART = 250
 """Texts a thread encodes at a time."""
 
@@ -24,6 +30,8 @@ class Tokens:
         self._plain = plain
         self._control = control
         self._control_ids = frozenset(control.values())
+        longest_first = sorted(control, key=len, reverse=True)
+        self._any_control = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
         self._cached = lru_cache(maxsize=64)(self._encode)  # the prompt asks for its own parts again with every call
 
     @classmethod
@@ -71,6 +79,20 @@ class Tokens:
         """The plain text of ids; control tokens are left out."""
         return str(self._plain.decode([i for i in ids if i not in self._control_ids], skip_special_tokens=False))
 
+    def guard(self, text: str) -> str:
+        """A text that may stand in a template: what it holds of control tokens stays text in `rendered_ids`."""
+        text = text.replace(BREAK, "")
+        return self._any_control.sub(lambda found: found[0][0] + BREAK + found[0][1:], text) if self._control else text
+
+    def rendered_ids(self, text: str) -> list[int]:
+        """Ids of a rendered template: its control tokens are themselves, guarded text is text."""
+        pieces = self._any_control.split(text) if self._control else [text]
+        ids: list[int] = []
+        for piece in pieces:
+            known = self._control.get(piece)
+            ids += [known] if known is not None else self.text_ids(piece.replace(BREAK, ""))
+        return ids
+
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self._guarded(text, self._plain.encode(text, add_special_tokens=False).ids))
 
@@ -84,6 +106,34 @@ class Tokens:
         for token in self._control:
             text = text.replace(token, f"{token[0]}\0{token[1:]}")
         return [i for piece in text.split("\0") for i in self._plain.encode(piece, add_special_tokens=False).ids]
+
+
+class TextStream:
+    """The text of ids as they come. A piece never ends within a character, and the pieces together are the whole text."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._before: list[int] = []
+        self._ids: list[int] = []
+        self._given = 0
+
+    def push(self, token: int) -> str:
+        """What is new and whole; empty within a character."""
+        self._ids.append(token)
+        text = self._text()
+        whole = text[:-1] if text.endswith(LOST) and len(self._ids) < WINDOW else text
+        piece, self._given = whole[self._given :], len(whole)
+        if whole == text:
+            self._before, self._ids, self._given = self._ids, [], 0
+        return piece
+
+    def end(self) -> str:
+        """What was kept back."""
+        return self._text()[self._given :]
+
+    def _text(self) -> str:
+        """Of the ids since the last whole piece, which decides how a decoder treats a space at the front."""
+        return self._tokens.text([*self._before, *self._ids])[len(self._tokens.text(self._before)) :]
 
 
 def conversion(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""`python -P -m deploy.service --bundle DIR --port N --home H [--evaluation]`: serve one bundle until SIGTERM.
+"""`python -P -m deploy.service [--bundle DIR] [--generate DIR] --port N --home H [--evaluation]`: serve until SIGTERM.
 
 Imported again by the engine's child process, so everything else is imported in `main`.
 """
@@ -32,8 +32,11 @@ def main(argv: Sequence[str], loader: "Loader | None" = None) -> int:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="deploy.service", description="Serve one bundle.")
+    parser = argparse.ArgumentParser(
+        prog="deploy.service", description="Serve a bundle that classifies, one that generates, or both."
+    )
     parser.add_argument("--bundle", type=Path, help="the bundle's folder; its verdict lies in FOLDER.attest/")
+    parser.add_argument("--generate", type=Path, help="a generation bundle's folder, alone or beside --bundle")
     parser.add_argument("--home", type=Path, required=True, help="where keys/gate.pub is")
     parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
     parser.add_argument("--host", help="overrides serve.host")

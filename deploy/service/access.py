@@ -15,12 +15,15 @@ from deploy.service.problems import Refused
 log = logging.getLogger(__name__)
 OPEN = frozenset({"/health", "/ready"})
 """Asked by load balancers and orchestrators, which hold no key."""
-SCOPE_OF: Mapping[str, Scope] = {
-    "/api/v1/classify": "classify",
-    "/v1/chat/completions": "classify",
-    "/admin/reload": "admin",
+SCOPES_OF: Mapping[str, tuple[Scope, ...]] = {
+    "/api/v1/classify": ("classify",),
+    "/api/v1/inference": ("generate",),
+    "/generate": ("generate",),
+    "/thinking": ("generate",),
+    "/v1/chat/completions": ("classify", "generate"),
+    "/admin/reload": ("admin",),
 }
-"""Any other path, known or not, needs a key of any scope."""
+"""One of these is needed; which of two is known when the request is read. Any other path needs a key of any scope."""
 
 
 @dataclass
@@ -59,20 +62,20 @@ class Access:
         self._look()
         return self._kept is None and not self.is_public
 
-    def admit(self, path: str, headers: Mapping[bytes, str]) -> str:
-        """Return the name of the caller's key, empty where none is needed.
+    def admit(self, path: str, headers: Mapping[bytes, str]) -> ApiKey | None:
+        """Return the caller's key, None where none is needed.
 
         Raises:
             Refused: no key, an unknown one, one without the scope, or too many requests with it.
         """
         if path in OPEN or self.is_open:
-            return ""
+            return None
         key = self._known(_shown(headers))
-        needed = SCOPE_OF.get(path)
-        if needed is not None and needed not in key.scopes:
-            raise Refused(403, "scope_missing", path=path, scope=needed, scopes=", ".join(key.scopes))
+        needed = SCOPES_OF.get(path)
+        if needed is not None and not set(needed) & set(key.scopes):
+            raise Refused(403, "scope_missing", path=path, scope=needed[0], scopes=", ".join(key.scopes))
         self._count(key)
-        return key.name
+        return key
 
     def _known(self, shown: str) -> ApiKey:
         if not shown:

@@ -14,6 +14,7 @@ from data_contracts.schema import Frozen
 from deploy.service.answers import Served
 from deploy.service.problems import Refused
 from deploy.service.slot import How, NotLoaded, ReloadRuns, Slot, TooLittleMemory
+from deploy.service.slots import Slots
 
 RELOAD = "/admin/reload"
 Opener = Callable[[Path, int | None], Served]
@@ -47,7 +48,7 @@ class Reloaded(Frozen):
     memory_mb: float
 
 
-def add_admin(app: FastAPI, slot: Slot, opener: Opener) -> None:
+def add_admin(app: FastAPI, slots: Slots, opener: Opener) -> None:
     """Add the routes below /admin."""
 
     @app.post(RELOAD, response_model=Reloaded)
@@ -56,6 +57,7 @@ def add_admin(app: FastAPI, slot: Slot, opener: Opener) -> None:
 
         Answers when it is done. Every request is answered whole by one bundle, and none is lost.
         """
+        slot = slots.classifier_slot
         how = await _reload(slot, lambda: opener(Path(asked.bundle), asked.version), asked.drain)
         worker = slot.current.worker
         return Reloaded(

@@ -22,37 +22,38 @@ from deploy.service.answers import RAW_FIELDS, Answer, Answers, Asked, Calls
 from deploy.service.attend import while_connected
 from deploy.service.boundary import DOCS, Boundary
 from deploy.service.chat import add_chat
-from deploy.service.metrics import Metrics
+from deploy.service.generation import add_generation
 from deploy.service.problems import Refused
-from deploy.service.slot import Slot
+from deploy.service.slots import Slots
 
 RAW: dict[type, Any] = {Call: RAW_FIELDS, Calls: {"results": {"__all__": RAW_FIELDS}}}
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(
-    slot: Slot,
+    slots: Slots,
     settings: ServeSettings,
     access: Access,
     opener: Opener,
     on_fatal: Callable[[TingsuError], None],
 ) -> FastAPI:
-    """The application over one slot; `on_fatal` hears when its engine can never serve."""
-    started, metrics = time.monotonic(), slot.current.metrics
+    """The application over its slots; `on_fatal` hears when an engine can never serve."""
+    started, metrics = time.monotonic(), slots.metrics
     has_docs = access.is_open if settings.docs is None else settings.docs
     app = _with_page(has_docs)(
         title="Tingsu",
-        description="投诉分类服务 · complaint classification",
-        lifespan=_lifespan(slot, on_fatal),
+        description="投诉分类与文本生成服务 · complaint classification and text generation",
+        lifespan=_lifespan(slots, on_fatal),
     )
     app.add_middleware(Boundary, metrics=metrics, access=access, max_body_bytes=int(settings.max_body_mb * 2**20))
     app.add_exception_handler(EngineUnavailable, problems.on_engine)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.add_exception_handler(HTTPException, problems.on_http)
-    _add_state(app, slot, metrics, started)
-    _add_classify(app, slot, settings)
-    add_chat(app, slot)
-    add_admin(app, slot, opener)
+    _add_state(app, slots, started)
+    _add_classify(app, slots, settings)
+    add_generation(app, slots, settings.generate)
+    add_chat(app, slots)
+    add_admin(app, slots, opener)
     document.write(app, access)
     return app
 
@@ -66,10 +67,10 @@ def _with_page(has_docs: bool) -> Callable[..., FastAPI]:
     return partial(FastAPIOffline, docs_url=DOCS, redoc_url=None)
 
 
-def _lifespan(slot: Slot, on_fatal: Callable[[TingsuError], None]) -> Lifespan:
+def _lifespan(slots: Slots, on_fatal: Callable[[TingsuError], None]) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = asyncio.create_task(_run(slot, on_fatal))
+        running = asyncio.create_task(_run(slots, on_fatal))
         yield
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -78,47 +79,48 @@ def _lifespan(slot: Slot, on_fatal: Callable[[TingsuError], None]) -> Lifespan:
     return lifespan
 
 
-async def _run(slot: Slot, on_fatal: Callable[[TingsuError], None]) -> None:
+async def _run(slots: Slots, on_fatal: Callable[[TingsuError], None]) -> None:
     try:
-        await slot.run()
+        await slots.run()
     except TingsuError as error:
         on_fatal(error)
 
 
-def _add_state(app: FastAPI, slot: Slot, metrics: Metrics, started: float) -> None:
+def _add_state(app: FastAPI, slots: Slots, started: float) -> None:
     @app.get("/health", response_model=state.Health)
     async def health() -> state.Health:
         """Always 200 while the process lives; `status` says what is wrong."""
-        return state.health(slot.current, started)
+        return state.health(slots, started)
 
     @app.get("/ready", response_model=state.Readiness)
     async def ready(request: Request) -> Response:
-        """200 once the engine is loaded and its parity probe passed; 503 before, and while it restarts."""
-        if slot.current.is_ready:
+        """200 once every engine is loaded and its probe passed; 503 before, and while one restarts."""
+        if slots.is_ready:
             return JSONResponse(state.Readiness().model_dump())
-        wait_s = slot.current.worker.retry_after_s
+        wait_s = max(worker.retry_after_s for worker in slots.workers)
         return problems.problem(request, 503, "not_ready", retry_after_s=wait_s, seconds=round(wait_s))
 
-    @app.get("/model_info", response_model=state.ModelInfo)
-    async def model_info() -> state.ModelInfo:
-        return state.model_info(slot)
+    @app.get("/model_info", response_model=state.ModelInfo | state.GenerationInfo)
+    async def model_info() -> state.ModelInfo | state.GenerationInfo:
+        """The classifier, and in `generate` what generates; that alone where it is alone."""
+        return state.model_info(slots)
 
     @app.get("/stats", response_model=state.Stats)
     async def stats() -> state.Stats:
-        return state.stats(metrics, slot.current, started)
+        return state.stats(slots, started)
 
     @app.get("/metrics", response_class=Response)
     async def scrape() -> Response:
-        return Response(state.scrape(metrics, slot.current), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(state.scrape(slots), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_classify(app: FastAPI, slot: Slot, settings: ServeSettings) -> None:
+def _add_classify(app: FastAPI, slots: Slots, settings: ServeSettings) -> None:
     @app.post("/api/v1/classify", response_model=Answer | Answers, responses=document.CLASSIFIED)
     async def classify(request: Request, asked: Asked) -> Response:
         """One call (`text` or `turns`) or a batch (`calls`); the answers keep the order."""
         calls = asked.calls if isinstance(asked, Calls) else (asked,)
         _require_within_limits(calls, settings)
-        found = await while_connected(request, slot.classify(calls))
+        found = await while_connected(request, slots.classifier_slot.classify(calls))
         version, evaluation = found[0].model_version, found[0].evaluation
         answer = (
             Answers(results=tuple(found), model_version=version, evaluation=evaluation)

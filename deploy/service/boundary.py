@@ -15,7 +15,7 @@ from deploy.service.problems import Refused, on_http, problem
 
 log = logging.getLogger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-INFERENCE = ("/api/v1/classify", "/v1/chat/completions")
+INFERENCE = ("/api/v1/classify", "/v1/chat/completions", "/api/v1/inference", "/generate", "/thinking")
 DOCS = "/docs"
 SECURITY = (
     (b"x-content-type-options", b"nosniff"),
@@ -56,7 +56,9 @@ class Boundary:
     async def _answer(self, exchange: "_Exchange") -> None:
         request = Request(exchange.scope)
         try:
-            exchange.key = self.access.admit(exchange.scope["path"], exchange.headers)
+            key = self.access.admit(exchange.scope["path"], exchange.headers)
+            exchange.key = key.name if key else ""
+            exchange.scope["state"]["scopes"] = None if key is None else key.scopes
             if exchange.announced_bytes > self.max_body_bytes:
                 raise exchange.too_large(exchange.announced_bytes)
             await self.app(exchange.scope, exchange.receive, exchange.send)

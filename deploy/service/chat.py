@@ -12,14 +12,14 @@ from deploy.service.chat_answer import Completion, ModelCard, ModelCards
 from deploy.service.chat_asked import MODEL, Chat
 from deploy.service.classifier import Classifier
 from deploy.service.problems import Refused
-from deploy.service.slot import Slot
+from deploy.service.slots import Slots
 
 
-def add_chat(app: FastAPI, slot: Slot) -> None:
+def add_chat(app: FastAPI, slots: Slots) -> None:
     """Add the routes below /v1."""
 
     def card() -> ModelCard:
-        return ModelCard(id=MODEL, created=_made(slot.current))
+        return ModelCard(id=MODEL, created=_made(slots.classifier_slot.current))
 
     @app.get("/v1/models", response_model=ModelCards)
     async def models() -> ModelCards:
@@ -39,7 +39,7 @@ def add_chat(app: FastAPI, slot: Slot) -> None:
         `classification` holds what /api/v1/classify answers: the decision (`auto` or `review`) and its reasons too.
         """
         _require(asked.model)
-        found = await while_connected(request, slot.classify((asked.call(),)))
+        found = await while_connected(request, slots.classifier_slot.classify((asked.call(),)))
         id = request.scope["state"]["request_id"]
         made = chat_answer.completion(found[0], asked.shares, id, int(time.time()))
         if not asked.stream:

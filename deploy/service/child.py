@@ -5,6 +5,7 @@ It dies on anything unexpected; its keeper (`worker.py`) starts a fresh one.
 
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from configs.settings import ServeSettings
 from data_contracts.errors import TingsuError
 from deploy.engines import Engine, Scores, choose
+from deploy.service.texts import Begin, Cancel, Piece, Writers
 
 if TYPE_CHECKING:
     from deploy.bundle import Bundle
@@ -69,7 +71,7 @@ class Scored:
     fits_tokens: int | None
 
 
-Message = Ready | Failed | Scored
+Message = Ready | Failed | Scored | Piece
 Loader = Callable[[Plan], Engine]
 
 
@@ -116,13 +118,23 @@ def main(pipe: Connection, plan: Plan, loader: Loader) -> None:
 
 
 def _answer(pipe: Connection, plan: Plan, engine: Engine) -> None:
-    """Score what comes; return when the engine is gone."""
+    """Score or continue what comes; return when the engine is gone."""
+    lock = threading.Lock()
+
+    def send(message: object) -> None:
+        with lock:
+            pipe.send(message)
+
+    writers = Writers(engine, send)
     while engine.healthy():
         if pipe.poll(HEALTH_S):
-            prompts: list[tuple[int, ...]] = pipe.recv()
-            scores = engine.score(prompts, plan.category_ids, plan.head_tokens)
+            asked: list[tuple[int, ...]] | Begin | Cancel = pipe.recv()
+            if isinstance(asked, Begin | Cancel):
+                writers.take(asked)
+                continue
+            scores = engine.score(asked, plan.category_ids, plan.head_tokens)
             # Engines that are servers of their own find room by themselves, or die.
-            pipe.send(Scored(scores, _usage(engine), getattr(engine, "fits_tokens", None)))
+            send(Scored(scores, _usage(engine), getattr(engine, "fits_tokens", None)))
 
 
 def _usage(engine: Engine) -> Usage:

@@ -5,12 +5,19 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from deploy.service.access import OPEN, SCOPE_OF, Access
+from deploy.service.access import OPEN, SCOPES_OF, Access
 from deploy.service.problems import MEDIA, OPENAI, OpenAIProblem, Problem
 
 SHAPES: tuple[type[Problem] | type[OpenAIProblem], ...] = (Problem, OpenAIProblem)
 REFERENCE = "#/components/schemas/{model}"
 BUSY = "排队已满、超时或模型未就绪，请按 Retry-After 重试"
+TEXT_FAILS: Mapping[int, str] = {
+    400: "请求体不是 UTF-8 的 JSON",
+    404: "本服务没有加载生成模型",
+    413: "请求体超过上限",
+    422: "请求格式不对，或文本与所要的长度超过模型上下文",
+    503: BUSY,
+}
 FAILS: Mapping[str, Mapping[int, str]] = {
     "/ready": {503: "模型正在加载或重启"},
     "/api/v1/classify": {
@@ -19,6 +26,9 @@ FAILS: Mapping[str, Mapping[int, str]] = {
         422: "请求不是一通或一批通话",
         503: BUSY,
     },
+    "/api/v1/inference": TEXT_FAILS,
+    "/generate": TEXT_FAILS,
+    "/thinking": {**TEXT_FAILS, 409: "该模型不会思考"},
     "/v1/models/{model}": {404: "没有这个模型"},
     "/v1/chat/completions": {
         400: "请求不是本模型可以回答的对话补全",
@@ -54,6 +64,15 @@ ANSWER = {
     "tokens": 187,
     "truncated": 0,
     "evaluation": False,
+}
+INFERENCE: dict[str, Any] = {
+    "摘要": {"value": {"text": "用一句话概括：客户反映宽带断了三天，要求赔偿。", "max_tokens": 128, "temperature": 0.7}}
+}
+GENERATE: dict[str, Any] = {
+    "回复": {"value": {"prompt": "给投诉多扣费的客户写一条致歉短信。", "max_length": 200, "temperature": 0.7}}
+}
+THINKING: dict[str, Any] = {
+    "分析": {"value": {"question": "客户三个月内投诉了五次信号差，应该先查什么？", "thinking_depth": 3}}
 }
 CLASSIFIED: dict[int | str, dict[str, Any]] = {
     200: {
@@ -139,7 +158,7 @@ def _complete(tree: dict[str, Any], is_open: bool) -> dict[str, Any]:
 
 
 def _fails(path: str, is_open: bool) -> list[tuple[int, str]]:
-    keyed = {} if is_open or path in OPEN else {**KEYED, **(SCOPED if path in SCOPE_OF else {})}
+    keyed = {} if is_open or path in OPEN else {**KEYED, **(SCOPED if path in SCOPES_OF else {})}
     return sorted({**FAILS.get(path, {}), **keyed}.items())
 
 

@@ -34,6 +34,11 @@ class Metrics:
             "tingsu_label_mass_share", "Probability the model gave to categories at all", buckets=SHARES, registry=r
         )
         self.answers = Counter("tingsu_answers_total", "Answered calls", ["category", "decision"], registry=r)
+        self.texts_waiting = Gauge("tingsu_queue_texts", "Texts waiting for a slot", registry=r)
+        self.generated = Counter("tingsu_generated_tokens_total", "Tokens generated", registry=r)
+        self.first_token = Histogram(
+            "tingsu_first_token_seconds", "Time from a free slot to the first token", buckets=MS, registry=r
+        )
         self.total, self.succeeded, self.seconds = 0, 0, 0.0
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:

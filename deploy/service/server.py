@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from configs.settings import ServeSettings
 from configs.sources import load
 from data_contracts.errors import ConfigurationError, ResourceInsufficient, TingsuError
-from deploy import bundle, keys
+from deploy import bundle, generation, keys
 from deploy.memory import memory
 from deploy.service import logs
 from deploy.service.access import Access
@@ -23,9 +23,11 @@ from deploy.service.answers import Served
 from deploy.service.app import create_app
 from deploy.service.child import Loader
 from deploy.service.classifier import Classifier
+from deploy.service.generator import Generator, ServedText
 from deploy.service.metrics import Metrics
 from deploy.service.protocol import patient
 from deploy.service.slot import Slot
+from deploy.service.slots import Slots
 
 log = logging.getLogger(__name__)
 BACKLOG = 2048
@@ -41,12 +43,44 @@ def serve(options: Namespace, loader: Loader) -> None:
     logs.to_stderr(settings.log.level)
     host = options.host or settings.serve.host
     access = _door(host, options)
-    opener, metrics = _opener(options), Metrics()
-    first = opener(_folder(options.bundle, settings.serve), options.version)
+    opener = _opener(options)
+    first, text = _first(options, settings.serve, opener), _first_text(options, settings.serve)
     with _bind(host, options.port) as listener:
-        slot = Slot(first, lambda served: Classifier(served, settings.serve, loader, metrics), memory)
-        app = partial(create_app, slot, settings.serve, access, opener)
-        _run(app, slot, settings.serve, access, listener)
+        slots = _slots(first, text, settings.serve, loader)
+        app = partial(create_app, slots, settings.serve, access, opener)
+        _run(app, slots, settings.serve, access, listener)
+
+
+def _slots(first: Served | None, text: ServedText | None, settings: ServeSettings, loader: Loader) -> Slots:
+    metrics = Metrics()
+    slot = None if first is None else Slot(first, lambda served: Classifier(served, settings, loader, metrics), memory)
+    return Slots(slot, None if text is None else Generator(text, settings, loader, metrics), metrics)
+
+
+def _first(options: Namespace, settings: ServeSettings, opener: Opener) -> Served | None:
+    """What classifies: the bundle given, else that of `serve.model_path` (MODEL_PATH); none where there is one that generates."""
+    chosen = options.bundle or settings.model_path
+    if chosen is None and (options.generate or settings.generate.path):
+        return None
+    if chosen is None:
+        raise ConfigurationError(
+            "there is nothing to serve; give --bundle FOLDER or set serve.model_path, give --generate FOLDER or set "
+            "serve.generate.path, or both"
+        )
+    return opener(Path(chosen), options.version)
+
+
+def _first_text(options: Namespace, settings: ServeSettings) -> ServedText | None:
+    """What generates, if anything does."""
+    chosen = options.generate or settings.generate.path
+    if chosen is None:
+        return None
+    folder = Path(chosen).absolute()
+    if not folder.is_dir():
+        raise ConfigurationError(f"generation bundle {str(chosen)!r} is not a folder; ./tingsu import PATH makes one")
+    found = generation.open(folder)
+    verdict = None if options.evaluation else generation.permit(found, bundle.public_key(options.home))
+    return ServedText(found, verdict)
 
 
 def _opener(options: Namespace) -> Opener:
@@ -82,17 +116,17 @@ def _door(host: str, options: Namespace) -> Access:
 class _Server(uvicorn.Server):
     """Gives a reload up when it has to stop, instead of waiting for its answer."""
 
-    def __init__(self, config: uvicorn.Config, slot: Slot) -> None:
+    def __init__(self, config: uvicorn.Config, slots: Slots) -> None:
         super().__init__(config)
-        self._slot = slot
+        self._slots = slots
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._slot.abandon()
+        self._slots.abandon()
         await super().shutdown(sockets)
 
 
 def _run(
-    made: Callable[..., FastAPI], slot: Slot, settings: ServeSettings, access: Access, listener: socket.socket
+    made: Callable[..., FastAPI], slots: Slots, settings: ServeSettings, access: Access, listener: socket.socket
 ) -> None:
     fatal: list[TingsuError] = []
 
@@ -111,7 +145,7 @@ def _run(
         backlog=BACKLOG,
         timeout_graceful_shutdown=drain_s,
     )
-    server = _Server(config, slot)
+    server = _Server(config, slots)
     # uvicorn raises the signal it stopped for once more when it is done; these let that end in exit code 0.
     signal.signal(signal.SIGTERM, _done)
     signal.signal(signal.SIGINT, _done)
@@ -120,24 +154,14 @@ def _run(
         "listening",
         extra={
             "url": f"http://{host}:{port}",
-            "model_version": slot.current.served.model_version,
-            "evaluation": slot.current.served.is_evaluation,
+            "model_version": slots.version,
+            "evaluation": slots.is_evaluation,
             "keys": not access.is_open,
         },
     )
     server.run(sockets=[listener])
     if fatal:
         raise fatal[0]
-
-
-def _folder(given: Path | None, settings: ServeSettings) -> Path:
-    """The bundle given, else that of `serve.model_path` (MODEL_PATH)."""
-    chosen = given or (Path(settings.model_path) if settings.model_path else None)
-    if chosen is None or not chosen.is_dir():
-        raise ConfigurationError(
-            f"bundle {str(chosen or '')!r} is not a folder; give --bundle FOLDER, or set serve.model_path"
-        )
-    return chosen.absolute()
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -6,9 +6,9 @@ from typing import Literal
 from data_contracts.schema import Frozen
 from deploy.bundle import verdict_id
 from deploy.service.answers import CategoryName
-from deploy.service.classifier import Classifier
-from deploy.service.metrics import Metrics
-from deploy.service.slot import Slot
+from deploy.service.generator import Generator
+from deploy.service.slots import Slots
+from deploy.signing import AnyVerdict
 
 
 class MemoryUsage(Frozen):
@@ -53,6 +53,24 @@ class VerdictInfo(Frozen):
     profile: str
 
 
+class GenerationInfo(Frozen):
+    """What generates. `verdict` and `name` are null under evaluation only; `can_think`: whether /thinking answers."""
+
+    slot: Literal["generate"] = "generate"
+    model_version: str
+    name: str | None
+    bundle_digest: str
+    engine: str
+    quantization: str
+    can_think: bool
+    context_tokens: int
+    evaluation: bool
+    verdict: VerdictInfo | None
+    load_time_s: float
+    memory_mb: float
+    engine_restarts: int
+
+
 class ModelInfo(Frozen):
     """What is served. `verdict` is null under evaluation only; `reloading`: another bundle is being loaded to replace it;
     `batch_tokens`: the most of one prefill, fewer than set once memory did not suffice."""
@@ -77,36 +95,42 @@ class ModelInfo(Frozen):
     engine_restarts: int
     batch_tokens: int
     reloading: bool
+    generate: GenerationInfo | None
 
 
-def health(classifier: Classifier, started: float) -> Health:
+def health(slots: Slots, started: float) -> Health:
     """`started` is the monotonic time of the start."""
     import psutil
 
-    worker = classifier.worker
+    wrong = [worker.state for worker in slots.workers if not worker.is_ready]
+    gpu_gb = max(worker.usage.gpu_gb for worker in slots.workers)
     return Health(
-        status="healthy" if classifier.is_ready else f"engine {worker.state}",
-        model_loaded=worker.is_ready,
+        status="healthy" if slots.is_ready else f"engine {wrong[0] if wrong else 'closing'}",
+        model_loaded=not wrong,
         uptime_seconds=round(time.monotonic() - started, 3),
-        memory_usage=MemoryUsage(percent=psutil.virtual_memory().percent, gpu_used_gb=round(worker.usage.gpu_gb, 3)),
+        memory_usage=MemoryUsage(percent=psutil.virtual_memory().percent, gpu_used_gb=round(gpu_gb, 3)),
     )
 
 
-def stats(metrics: Metrics, classifier: Classifier, started: float) -> Stats:
+def stats(slots: Slots, started: float) -> Stats:
     """Inference requests only; a request failed if its status is 400 or more."""
+    metrics = slots.metrics
     return Stats(
         total_requests=metrics.total,
         successful_requests=metrics.succeeded,
         failed_requests=metrics.total - metrics.succeeded,
         average_response_time=metrics.seconds / metrics.total if metrics.total else 0.0,
         uptime_hours=(time.monotonic() - started) / 3600,
-        model_memory_usage=round(classifier.worker.usage.memory_mb, 1),
+        model_memory_usage=round(_memory_mb(slots), 1),
     )
 
 
-def model_info(slot: Slot) -> ModelInfo:
-    """Names and numbers of the bundle and of its engine."""
-    classifier = slot.current
+def model_info(slots: Slots) -> ModelInfo | GenerationInfo:
+    """Names and numbers of the bundles and of their engines."""
+    generate = None if slots.generate is None else _generation(slots.generate)
+    if slots.classify is None:
+        return _generation(slots.generator)
+    classifier = slots.classify.current
     bundle, verdict, worker = classifier.served.bundle, classifier.served.verdict, classifier.worker
     return ModelInfo(
         model_version=classifier.served.model_version,
@@ -121,25 +145,53 @@ def model_info(slot: Slot) -> ModelInfo:
         max_call_tokens=bundle.prompt.max_call_tokens,
         categories=tuple(CategoryName(key=c.key, code=c.code, name_zh=c.name_zh) for c in bundle.taxonomy.categories),
         threshold=bundle.calibration.threshold,
-        verdict=None
-        if verdict is None
-        else VerdictInfo(
-            id=verdict_id(verdict), decision=verdict.decision, created_at=verdict.created_at, profile=verdict.profile
-        ),
+        verdict=None if verdict is None else _verdict(verdict),
         golden_calls=len(bundle.golden),
         load_time_s=round(worker.load_s, 3),
         memory_mb=round(worker.usage.memory_mb, 1),
         engine_restarts=worker.restarts,
         batch_tokens=classifier.batcher.batch_tokens,
-        reloading=slot.is_reloading,
+        reloading=slots.classify.is_reloading,
+        generate=generate,
     )
 
 
-def scrape(metrics: Metrics, classifier: Classifier) -> bytes:
+def _generation(generator: Generator) -> GenerationInfo:
+    bundle, verdict, worker = generator.served.bundle, generator.served.verdict, generator.worker
+    return GenerationInfo(
+        model_version=generator.served.model_version,
+        name=None if verdict is None else verdict.name,
+        bundle_digest=bundle.digest,
+        engine=bundle.facts.engine,
+        quantization=bundle.facts.quantization,
+        can_think=generator.dialogue.can_think,
+        context_tokens=generator.context_tokens,
+        evaluation=verdict is None,
+        verdict=None if verdict is None else _verdict(verdict),
+        load_time_s=round(worker.load_s, 3),
+        memory_mb=round(worker.usage.memory_mb, 1),
+        engine_restarts=worker.restarts,
+    )
+
+
+def _verdict(verdict: AnyVerdict) -> VerdictInfo:
+    return VerdictInfo(
+        id=verdict_id(verdict), decision=verdict.decision, created_at=verdict.created_at, profile=verdict.profile
+    )
+
+
+def _memory_mb(slots: Slots) -> float:
+    return sum(worker.usage.memory_mb for worker in slots.workers)
+
+
+def scrape(slots: Slots) -> bytes:
     """Prometheus' view, the gauges set to this moment."""
-    worker = classifier.worker
-    metrics.memory.set(worker.usage.memory_mb * 2**20)
-    metrics.ready.set(classifier.is_ready)
-    metrics.restarts.set(worker.restarts)
-    metrics.queued.set(classifier.batcher.waiting_calls)
+    metrics = slots.metrics
+    metrics.memory.set(_memory_mb(slots) * 2**20)
+    metrics.ready.set(slots.is_ready)
+    metrics.restarts.set(sum(worker.restarts for worker in slots.workers))
+    if slots.classify is not None:
+        metrics.queued.set(slots.classify.current.batcher.waiting_calls)
+    if slots.generate is not None:
+        metrics.texts_waiting.set(slots.generate.waiting)
     return metrics.text()

@@ -4,16 +4,17 @@ import asyncio
 import logging
 import multiprocessing
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Literal
 
 from data_contracts import errors
 from data_contracts.errors import EngineUnavailable, ModelLoadError, TingsuError
-from deploy.engines import Scores
+from deploy.engines import Sampling, Scores
 from deploy.memory import oom_kills
 from deploy.service.child import Failed, Loader, Message, Plan, Ready, Scored, Usage, main
+from deploy.service.texts import Piece, Texts
 
 log = logging.getLogger(__name__)
 State = Literal["loading", "ready", "restarting", "stopped"]
@@ -28,7 +29,7 @@ class ParityFailed(ModelLoadError):
 
 
 class Worker:
-    """One engine. `score` has one caller at a time (the batcher), so at most one batch is in the pipe.
+    """One engine. `score` has one caller at a time (the batcher), so at most one batch is in the pipe; texts are many at once.
 
     `on_scarce` hears how many tokens a batch may have, when memory did not suffice for more.
     """
@@ -50,6 +51,7 @@ class Worker:
         self._reply: asyncio.Future[Message] | None = None
         self._dead = asyncio.Event()
         self.first_ready = asyncio.Event()
+        self._texts = Texts()
 
     @property
     def is_ready(self) -> bool:
@@ -120,6 +122,23 @@ class Worker:
             self.on_scarce(message.fits_tokens)
         return message.scores
 
+    def generate(self, prompt: Sequence[int], sampling: Sampling) -> AsyncGenerator[int, None]:
+        """Token ids that continue a prompt, as they come; closing it ends the work.
+
+        Raises:
+            EngineUnavailable: the engine is not there, died meanwhile, or cannot.
+        """
+        return self._texts.tokens(self._send, prompt, sampling)
+
+    def _send(self, message: object) -> None:
+        try:
+            if self._pipe is not None:
+                self._pipe.send(message)
+                return
+        except OSError:
+            self._bury()
+        self._texts.fail(f"the engine is {self.state}; it is being restarted")
+
     async def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._dead, self._oom_kills = asyncio.Event(), oom_kills()
@@ -158,7 +177,9 @@ class Worker:
         except (EOFError, OSError):
             self._bury()
             return
-        if self._reply is not None and not self._reply.done():
+        if isinstance(message, Piece):
+            self._texts.take(message)
+        elif self._reply is not None and not self._reply.done():
             self._reply.set_result(message)
 
     def _bury(self) -> None:
@@ -172,6 +193,7 @@ class Worker:
             log.error("engine died", extra={"exitcode": self._process.exitcode if self._process else None})
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(EngineUnavailable("the engine process ended; it is being restarted"))
+        self._texts.fail("the engine process ended; it is being restarted")
         self._dead.set()
 
     async def _reap(self) -> None:

@@ -190,17 +190,18 @@ class Served:
         raise AssertionError(f"not ready: {self.log.read_text()[-3000:]}")
 
 
-def argv(folder: Path, home: Path, port: int, *more: str, fake: bool = True, loader: str = "load") -> list[str]:
+def argv(folder: Path | None, home: Path, port: int, *more: str, fake: bool = True, loader: str = "load") -> list[str]:
     program = WITH_FAKE.replace("import load", f"import {loader} as load")
     start = ["-c", program] if fake else ["-m", "deploy.service"]
-    return [sys.executable, "-P", *start, f"--bundle={folder}", f"--home={home}", f"--port={port}", *more]
+    bundle = [] if folder is None else [f"--bundle={folder}"]
+    return [sys.executable, "-P", *start, *bundle, f"--home={home}", f"--port={port}", *more]
 
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def refused(folder: Path, home: Path, *more: str) -> "subprocess.CompletedProcess[str]":
+def refused(folder: Path | None, home: Path, *more: str) -> "subprocess.CompletedProcess[str]":
     """A start that is expected to fail."""
     return subprocess.run(
         argv(folder, home, free_port(), *more), env=environment(), capture_output=True, text=True, timeout=60
@@ -208,7 +209,7 @@ def refused(folder: Path, home: Path, *more: str) -> "subprocess.CompletedProces
 
 
 @contextlib.contextmanager
-def serving(folder: Path, home: Path, *more: str, fake: bool = True, loader: str = "load") -> Iterator[Served]:
+def serving(folder: Path | None, home: Path, *more: str, fake: bool = True, loader: str = "load") -> Iterator[Served]:
     """Start, wait until HTTP answers at all, and stop at the end. `loader`: of this module, makes the engine in its process."""
     port = free_port()
     log = home / f"service-{port}.log"

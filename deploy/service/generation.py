@@ -1,0 +1,142 @@
+"""The endpoints of slot `generate`: a text, a continuation, an answer that was thought about. Field names are promised (S2, S3)."""
+
+from typing import Annotated, Literal
+
+from fastapi import Body, FastAPI, Request
+from pydantic import AfterValidator, Field
+
+from configs.settings import GenerateSettings
+from data_contracts.schema import Frozen
+from deploy.service import document
+from deploy.service.answers import whole
+from deploy.service.attend import while_connected
+from deploy.service.generator import Ask, Ending, Generator
+from deploy.service.problems import Refused
+from deploy.service.slots import Slots
+
+WHOLE = AfterValidator(whole)
+INFERENCE = Body(openapi_examples=document.INFERENCE)
+GENERATE = Body(openapi_examples=document.GENERATE)
+THINKING = Body(openapi_examples=document.THINKING)
+MOST_TOKENS = 131_072
+Question = Annotated[str, Field(min_length=1)]
+MaxTokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+Temperature = Annotated[float, Field(ge=0, le=2)]
+
+
+class InferenceAsked(Frozen):
+    """`max_tokens` of the answer; `temperature` 0 gives the same answer every time."""
+
+    text: Question
+    max_tokens: MaxTokens | None = None
+    temperature: Temperature = 0.7
+
+
+class Inference(Frozen):
+    """`tokens_used`: tokens of the answer; `response_time` in seconds."""
+
+    result: str
+    tokens_used: int
+    response_time: float
+
+
+class GenerateAsked(Frozen):
+    """`max_length` counts new tokens."""
+
+    prompt: Question
+    max_length: MaxTokens | None = None
+    temperature: Temperature = 0.7
+
+
+class Generated(Frozen):
+    """`finish_reason`: `stop`: it ended by itself; `length`: at `max_length`; `time`: at serve.generate.limit_s."""
+
+    generated_text: str
+    finish_reason: Literal["stop", "length", "time"]
+    prompt_tokens: int
+    tokens_used: int
+    response_time: float
+    model_version: str
+
+
+class ThinkingAsked(Frozen):
+    """`thinking_depth`: from 1, a short thought, to 5; it sets how many tokens the thinking may have."""
+
+    question: Question
+    thinking_depth: int = Field(default=3, ge=1, le=5)
+
+
+class Thought(Frozen):
+    """`thinking_cut`: the budget was spent, and the answer follows what was thought until then."""
+
+    thinking: str
+    final_answer: str
+    thinking_depth: int
+    thinking_tokens: int
+    thinking_cut: bool
+    finish_reason: Literal["stop", "length", "time"]
+    tokens_used: int
+    response_time: float
+    model_version: str
+
+
+def add_generation(app: FastAPI, slots: Slots, limits: GenerateSettings) -> None:
+    """Add the routes; where nothing generates they say so."""
+
+    @app.post("/api/v1/inference", response_model=Inference)
+    async def inference(request: Request, asked: Annotated[InferenceAsked, WHOLE, INFERENCE]) -> Inference:
+        """Answer a text, without thinking."""
+        ask = _ask(asked.text, asked.max_tokens, asked.temperature)
+        _, text, ending = await _written(request, slots.generator, ask)
+        return Inference(result=text, tokens_used=ending.new_tokens, response_time=round(ending.seconds, 4))
+
+    @app.post("/generate", response_model=Generated)
+    async def generate(request: Request, asked: Annotated[GenerateAsked, WHOLE, GENERATE]) -> Generated:
+        """Answer a prompt, without thinking."""
+        generator = slots.generator
+        _, text, ending = await _written(request, generator, _ask(asked.prompt, asked.max_length, asked.temperature))
+        return Generated(
+            generated_text=text,
+            finish_reason=ending.finish,
+            prompt_tokens=ending.prompt_tokens,
+            tokens_used=ending.new_tokens,
+            response_time=round(ending.seconds, 4),
+            model_version=generator.served.model_version,
+        )
+
+    @app.post("/thinking", response_model=Thought)
+    async def thinking(request: Request, asked: Annotated[ThinkingAsked, WHOLE, THINKING]) -> Thought:
+        """Think about a question, then answer it; the thinking and the answer apart. 409 where the model cannot think."""
+        generator = slots.generator
+        if not generator.dialogue.can_think:
+            raise Refused(409, "cannot_think", version=generator.served.model_version)
+        budget = limits.thinking_tokens[asked.thinking_depth - 1]
+        ask = Ask(({"role": "user", "content": asked.question},), thinking_tokens=budget, temperature=0.6, top_p=0.95)
+        thought, text, ending = await _written(request, generator, ask)
+        return Thought(
+            thinking=thought.strip(),
+            final_answer=text,
+            thinking_depth=asked.thinking_depth,
+            thinking_tokens=ending.thinking_tokens,
+            thinking_cut=ending.is_cut,
+            finish_reason=ending.finish,
+            tokens_used=ending.new_tokens,
+            response_time=round(ending.seconds, 4),
+            model_version=generator.served.model_version,
+        )
+
+
+def _ask(text: str, max_tokens: int | None, temperature: float) -> Ask:
+    return Ask(({"role": "user", "content": text},), max_tokens=max_tokens, temperature=temperature, top_p=0.95)
+
+
+async def _written(request: Request, generator: Generator, ask: Ask) -> tuple[str, str, Ending]:
+    """Thinking, text and account of a text, whole."""
+    return await while_connected(request, collect(generator, ask))
+
+
+async def collect(generator: Generator, ask: Ask) -> tuple[str, str, Ending]:
+    """All of a text at once."""
+    ending, pieces = await generator.begin(ask)
+    said = [piece async for piece in pieces]
+    return "".join(s.thinking for s in said), "".join(s.text for s in said), ending

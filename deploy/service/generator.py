@@ -1,0 +1,247 @@
+"""What fills slot `generate`: a bundle, its template, its engine and a queue; messages in, thinking and text out, piece by piece."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from configs.settings import ServeSettings
+from data_contracts.artifacts import GenerationVerdict
+from deploy.dialogue import Dialogue
+from deploy.engines import Sampling
+from deploy.generation import GenerationBundle
+from deploy.service.batcher import DeadlineExceeded, NotReady, Overloaded
+from deploy.service.child import Loader, Plan
+from deploy.service.metrics import Metrics
+from deploy.service.problems import Refused
+from deploy.service.stopwords import StopWords
+from deploy.service.worker import Worker
+from deploy.tokenizer import TextStream
+
+Finish = Literal["stop", "length", "time"]
+"""Why a text ended: by itself, at its limit of tokens, or at the service's limit of time."""
+COLD = 0.01
+"""A temperature below this takes the likeliest token: dividing by it would overflow."""
+INLINE_CHARS = 2000
+PROBE_TOKENS = 4
+
+
+@dataclass(frozen=True)
+class ServedText:
+    """What generates: a bundle and the verdict that lets it (None: evaluation)."""
+
+    bundle: GenerationBundle
+    verdict: GenerationVerdict | None
+
+    @property
+    def model_version(self) -> str:
+        return self.bundle.digest[:12]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One text. `thinking_tokens` of 0: without thinking; None: the thinking counts among `max_tokens`, as OpenAI's clients expect.
+
+    `max_tokens` None: `serve.generate.answer_tokens`, or what is left of the context.
+    """
+
+    messages: Sequence[Mapping[str, str]]
+    max_tokens: int | None = None
+    thinking_tokens: int | None = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = field(default_factory=lambda: secrets.randbelow(2**31))
+    stop: tuple[str, ...] = ()
+
+
+class Said(NamedTuple):
+    """A piece of the thinking, or of the text."""
+
+    thinking: str = ""
+    text: str = ""
+
+
+@dataclass
+class Ending:
+    """What a text cost and why it ended; complete when the last piece was given. `is_cut`: the thinking was, at its budget."""
+
+    prompt_tokens: int
+    thinking_tokens: int = 0
+    text_tokens: int = 0
+    finish: Finish = "stop"
+    is_cut: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def new_tokens(self) -> int:
+        return self.thinking_tokens + self.text_tokens
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+class Budget(NamedTuple):
+    """How many tokens at most, for the thinking and for the text; `shared`: the text has what the thinking leaves of `text`."""
+
+    thinking: int
+    text: int
+    shared: bool
+
+
+class Generator:
+    """One bundle of slot `generate` being served."""
+
+    def __init__(self, served: ServedText, settings: ServeSettings, loader: Loader, metrics: Metrics) -> None:
+        facts, limits = served.bundle.facts, settings.generate
+        self.served = served
+        self.metrics = metrics
+        self.limits = limits
+        self.dialogue = Dialogue.load(served.bundle.model)
+        self.context_tokens = min(limits.context_tokens, facts.context_tokens)
+        own = settings.model_copy(update={"llama_slots": limits.slots})
+        plan = Plan(facts.engine, served.bundle.model, (), 0, self.context_tokens, own)
+        self.worker = Worker(plan, loader, settings.start_timeout_s, batch_timeout_s=limits.limit_s)
+        self.waiting = 0
+        self._places = asyncio.Semaphore(limits.slots)
+
+    @property
+    def is_ready(self) -> bool:
+        return self.worker.is_ready
+
+    async def run(self) -> None:
+        """Keep the engine going until cancelled.
+
+        Raises:
+            TingsuError: it can never serve.
+        """
+        await self.worker.keep(self._probe)
+
+    async def begin(self, ask: Ask) -> tuple[Ending, AsyncGenerator[Said, None]]:
+        """The account of a text, and its pieces as they come; closing them ends the work.
+
+        Raises:
+            Refused: the messages are not the model's, or too long.
+            EngineUnavailable: not ready, overloaded, waited too long, or the engine died.
+        """
+        try:
+            prompt = await self._ids(ask)
+        except ValueError as error:
+            raise Refused(422, "bad_messages", reason=str(error)[:200], param="messages") from error
+        ending = Ending(prompt_tokens=len(prompt))
+        return ending, self._write(ask, prompt, self._budget(ask, len(prompt)), ending)
+
+    async def _ids(self, ask: Ask) -> list[int]:
+        """Long messages are encoded in a thread, so that others are answered meanwhile."""
+        thinking = ask.thinking_tokens != 0
+        if sum(len(message["content"]) for message in ask.messages) < INLINE_CHARS:
+            return self.dialogue.ids(ask.messages, thinking)
+        return await asyncio.to_thread(self.dialogue.ids, ask.messages, thinking)
+
+    def _budget(self, ask: Ask, prompt_tokens: int) -> Budget:
+        """Raises: Refused: what is asked for does not fit into the context."""
+        room = self.context_tokens - prompt_tokens - len(self.dialogue.end_think) - 1
+        least = ask.max_tokens or 1
+        if room < least:
+            raise Refused(422, "too_long", tokens=prompt_tokens, more=least, limit=self.context_tokens)
+        if not ask.thinking_tokens:
+            text = ask.max_tokens or min(self.limits.answer_tokens, room)
+            return Budget(text if ask.thinking_tokens is None else 0, text, shared=True)
+        text = ask.max_tokens or min(self.limits.answer_tokens, max(1, room // 2))
+        return Budget(min(ask.thinking_tokens, room - text), text, shared=False)
+
+    async def _write(self, ask: Ask, prompt: list[int], budget: Budget, ending: Ending) -> AsyncGenerator[Said, None]:
+        async with self._place():
+            until = time.monotonic() + self.limits.limit_s
+            if budget.thinking and self.dialogue.can_think:
+                async with aclosing(self._think(ask, prompt, budget, ending, until)) as pieces:
+                    async for piece in pieces:
+                        yield Said(thinking=piece)
+            left = budget.text - ending.thinking_tokens if budget.shared else budget.text
+            if left > 0 and ending.finish != "time":
+                async with aclosing(self._answer(ask, prompt, left, ending, until)) as pieces:
+                    async for piece in pieces:
+                        yield Said(text=piece)
+        self.metrics.generated.inc(ending.new_tokens)
+
+    async def _think(
+        self, ask: Ask, prompt: list[int], budget: Budget, ending: Ending, until: float
+    ) -> AsyncGenerator[str, None]:
+        """Pieces of the thinking; the prompt has all of it afterwards, closed, whether the model closed it or not."""
+        end = self.dialogue.end_think
+        stream = TextStream(self.dialogue.tokens)
+        stops = (end[0], *self.dialogue.stop_ids)
+        async with aclosing(self._tokens(ask, prompt, budget.thinking, stops, ending, until)) as tokens:
+            async for token in tokens:
+                ending.thinking_tokens += 1
+                prompt.append(token)
+                yield stream.push(token)
+        yield stream.end()
+        ending.is_cut = ending.finish == "length"
+        if not ending.is_cut:
+            ending.thinking_tokens += ending.finish == "stop"  # the token that closed it
+        prompt += end
+
+    async def _answer(
+        self, ask: Ask, prompt: list[int], most: int, ending: Ending, until: float
+    ) -> AsyncGenerator[str, None]:
+        stream, words = TextStream(self.dialogue.tokens), StopWords(ask.stop)
+        async with aclosing(self._tokens(ask, prompt, most, self.dialogue.stop_ids, ending, until)) as tokens:
+            async for token in tokens:
+                ending.text_tokens += 1
+                yield words.push(stream.push(token))
+                if words.is_found:
+                    ending.finish = "stop"
+                    return
+        yield words.push(stream.end()) + words.end()
+
+    async def _tokens(
+        self, ask: Ask, prompt: Sequence[int], most: int, stops: tuple[int, ...], ending: Ending, until: float
+    ) -> AsyncGenerator[int, None]:
+        """Tokens of one go, and in `ending` why it ended."""
+        temperature = ask.temperature if ask.temperature >= COLD else 0.0
+        seed = (ask.seed + ending.new_tokens) % 2**31
+        sampling = Sampling(most, temperature, ask.top_p, seed, stops)
+        tokens = self.worker.generate(tuple(prompt), sampling)
+        count, begun = 0, time.monotonic()
+        try:
+            while True:
+                token = await asyncio.wait_for(anext(tokens), max(until - time.monotonic(), 0.001))
+                if not count:
+                    self.metrics.first_token.observe(time.monotonic() - begun)
+                count += 1
+                yield token
+        except StopAsyncIteration:
+            ending.finish = "stop" if count < most else "length"
+        except TimeoutError:
+            ending.finish = "time"
+        finally:
+            await tokens.aclose()
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the engine's slots, waited for in order."""
+        if not self.is_ready:
+            raise NotReady(f"the engine is {self.worker.state}", self.worker.retry_after_s)
+        if self._places.locked() and self.waiting >= self.limits.queue:
+            raise Overloaded(f"{self.waiting} texts wait and {self.limits.queue} may", self.limits.wait_s)
+        self.waiting += 1
+        try:
+            await asyncio.wait_for(self._places.acquire(), self.limits.wait_s)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"no slot became free within {self.limits.wait_s:g} s; ask again later") from error
+        finally:
+            self.waiting -= 1
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    async def _probe(self) -> None:
+        """A few tokens, before anybody is let in."""
+        prompt = self.dialogue.ids([{"role": "user", "content": "你好"}], thinking=False)
+        async for _ in self.worker.generate(prompt, Sampling(PROBE_TOKENS, stop_ids=self.dialogue.stop_ids)):
+            pass

@@ -1,0 +1,83 @@
+"""The two slots of a service: `classify` and `generate`, one of them or both."""
+
+import asyncio
+from dataclasses import dataclass
+
+from deploy.service.answers import Served
+from deploy.service.classifier import Classifier
+from deploy.service.generator import Generator, ServedText
+from deploy.service.metrics import Metrics
+from deploy.service.problems import Refused
+from deploy.service.slot import Slot
+from deploy.service.worker import Worker
+
+
+@dataclass(frozen=True)
+class Slots:
+    """At least one of them is filled."""
+
+    classify: Slot | None
+    generate: Generator | None
+    metrics: Metrics
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model that is here answers."""
+        return all(each.is_ready for each in self._filled)
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """The keepers of the engines."""
+        return tuple(each.worker for each in self._filled)
+
+    @property
+    def version(self) -> str:
+        """What serves, for the log."""
+        return " ".join(each.model_version for each in self._served)
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether it serves without verdicts."""
+        return any(each.verdict is None for each in self._served)
+
+    @property
+    def classifier_slot(self) -> Slot:
+        """Raises: Refused: there is no classifier here."""
+        if self.classify is None:
+            raise Refused(404, "slot_empty", slot="classify")
+        return self.classify
+
+    @property
+    def generator(self) -> Generator:
+        """Raises: Refused: there is no model that generates here."""
+        if self.generate is None:
+            raise Refused(404, "slot_empty", slot="generate")
+        return self.generate
+
+    async def run(self) -> None:
+        """Keep the engines going until cancelled.
+
+        Raises:
+            TingsuError: one can never serve.
+        """
+        running = [asyncio.ensure_future(each.run()) for each in (self.classify, self.generate) if each is not None]
+        try:
+            await asyncio.gather(*running)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def abandon(self) -> None:
+        """Give up what the service need not wait for when it stops."""
+        if self.classify is not None:
+            self.classify.abandon()
+
+    @property
+    def _served(self) -> list[Served | ServedText]:
+        return [each.served for each in self._filled]
+
+    @property
+    def _filled(self) -> list[Classifier | Generator]:
+        classifier = None if self.classify is None else self.classify.current
+        return [each for each in (classifier, self.generate) if each is not None]
