@@ -170,7 +170,9 @@ class TransformersEngine:
                 with self._lock, torch.inference_mode():
                     self._require_open()
                     logits = prefill.next_logits(self._model, part, past.cache)
-            except torch.OutOfMemoryError as error:
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
                 torch.cuda.empty_cache()
                 raise ResourceInsufficient(
                     f"{len(past.ids) + len(part)} tokens do not fit into memory; lower serve.generate.context_tokens"
