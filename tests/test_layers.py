@@ -36,7 +36,7 @@ OWNERS = {
     "gguf": ["deploy/engines/weights.py", "tasks/gguf_file.py"],
     "great_expectations": ["tasks/validate.py"],
     "httpx": ["deploy/client.py", "deploy/engines/http.py"],
-    "jinja2": ["deploy/chat_template.py"],
+    "jinja2": ["deploy/chat_template.py", "tasks/answer.py"],
     "lmdeploy": ["deploy/lmdeploy/awq.py", "deploy/lmdeploy/serve.py"],  # run by an interpreter of its own
     "locust": ["deploy/operate/load.py"],
     "matplotlib": ["tasks/figures.py"],

@@ -82,7 +82,11 @@ class Thought(Frozen):
 
 def add_generation(app: FastAPI, slots: Slots, limits: GenerateSettings) -> None:
     """Add the routes; where nothing generates they say so."""
+    _add_generate(app, slots)
+    _add_thinking(app, slots, limits)
 
+
+def _add_generate(app: FastAPI, slots: Slots) -> None:
     @app.post("/api/v1/inference", response_model=Inference)
     async def inference(request: Request, asked: Annotated[InferenceAsked, WHOLE, INFERENCE]) -> Inference:
         """Answer a text, without thinking."""
@@ -104,6 +108,8 @@ def add_generation(app: FastAPI, slots: Slots, limits: GenerateSettings) -> None
             model_version=generator.served.model_version,
         )
 
+
+def _add_thinking(app: FastAPI, slots: Slots, limits: GenerateSettings) -> None:
     @app.post("/thinking", response_model=Thought)
     async def thinking(request: Request, asked: Annotated[ThinkingAsked, WHOLE, THINKING]) -> Thought:
         """Think about a question, then answer it; the thinking and the answer apart. 409 where the model cannot think."""
