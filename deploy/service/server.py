@@ -1,6 +1,7 @@
 """Start-up and shutdown of the service process: what may be served, on which socket, until which signal."""
 
 import logging
+import os
 import signal
 import socket
 from argparse import Namespace
@@ -87,7 +88,7 @@ def _opener(options: Namespace) -> Opener:
     """What may be served, at the start and by a reload: a permitted bundle, or any under evaluation."""
 
     def opened(folder: Path, version: int | None) -> Served:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # also of a name longer than a name may be
             raise ConfigurationError(f"bundle {str(folder)!r} is not a folder on this machine")
         found = bundle.open(folder.absolute())
         verdict = None if options.evaluation else bundle.permit(found, bundle.public_key(options.home))
