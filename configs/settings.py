@@ -203,6 +203,8 @@ class GenerateSettings(Section):
 class ServeSettings(Section):
     """The service. Times in seconds; `batch_tokens` bounds one prefill; `model_path`: the bundle to serve where none is named.
 
+    `review_below`: a person looks at calls below this confidence; where the bundle's own threshold is higher, that holds.
+
     `client_timeout_s`: what a caller may take to send a request, or to take its answer off the wire. `docs`: the page /docs;
     null has it where only this machine reaches the service and no key was made.
 
@@ -233,6 +235,7 @@ class ServeSettings(Section):
     client_timeout_s: float = Field(default=30.0, gt=0)
     docs: bool | None = None
     deadline_s: float = Field(default=30.0, gt=0)
+    review_below: Share | None = None
     threads: int = Field(default=0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     start_timeout_s: float = Field(default=180.0, gt=0)
@@ -249,9 +252,11 @@ class RolloutSettings(Section):
 
 
 class LogSettings(Section):
-    """Logging of our own processes."""
+    """The service's log. In the background it is a file: at `max_mb` it is put aside as .1, and `kept` such files are kept."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    max_mb: float = Field(default=16.0, gt=0)
+    kept: int = Field(default=3, ge=1, le=100)
 
 
 class Settings(Section):

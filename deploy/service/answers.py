@@ -9,7 +9,7 @@ from fastapi import Body
 from pydantic import AfterValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticSerializationError
 
-from data_contracts.artifacts import Verdict
+from data_contracts.artifacts import Calibration, Verdict
 from data_contracts.messages import say
 from data_contracts.prompt import Encoded
 from data_contracts.schema import Call, Frozen
@@ -125,11 +125,13 @@ class Served:
         return digest if self.version is None else f"{self.version}+{digest}"
 
 
-def compose(calls: Sequence[Call], encoded: Sequence[Encoded], scores: Scores, served: Served) -> list[Answer]:
+def compose(
+    calls: Sequence[Call], encoded: Sequence[Encoded], scores: Scores, served: Served, calibrated: Calibration
+) -> list[Answer]:
     """Calibrated answers; under evaluation they are marked and carry the raw numbers."""
     bundle = served.bundle
-    probabilities = calibration.apply(bundle.calibration, scores.logprobs)
-    decided = calibration.decide(bundle.calibration, probabilities, scores.label_mass)
+    probabilities = calibration.apply(calibrated, scores.logprobs)
+    decided = calibration.decide(calibrated, probabilities, scores.label_mass)
     answers = []
     for i, (call, prompt) in enumerate(zip(calls, encoded, strict=True)):
         reasons = [*decided.reasons[i], *(["empty_call"] if not call.flat().strip() else [])]

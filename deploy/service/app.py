@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from deploy.service.attend import while_connected
 from deploy.service.boundary import DOCS, Boundary
 from deploy.service.chat import add_chat
 from deploy.service.generation import add_generation
+from deploy.service.live import Live
 from deploy.service.problems import Refused
 from deploy.service.slots import Slots
 
@@ -32,26 +33,28 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 def create_app(
     slots: Slots,
-    settings: ServeSettings,
+    live: Live,
     access: Access,
     opener: Opener,
     on_fatal: Callable[[TingsuError], None],
 ) -> FastAPI:
     """The application over its slots; `on_fatal` hears when an engine can never serve."""
-    started, metrics = time.monotonic(), slots.metrics
-    has_docs = access.is_open if settings.docs is None else settings.docs
+    started = time.monotonic()
+    has_docs = access.is_open if live.serve.docs is None else live.serve.docs
     app = _with_page(has_docs)(
         title="Tingsu",
         description="投诉分类与文本生成服务 · complaint classification and text generation",
-        lifespan=_lifespan(slots, on_fatal),
+        lifespan=_lifespan(slots, live, on_fatal),
     )
-    app.add_middleware(Boundary, metrics=metrics, access=access, max_body_bytes=int(settings.max_body_mb * 2**20))
+    app.add_middleware(
+        Boundary, metrics=slots.metrics, access=access, max_body_bytes=lambda: int(live.serve.max_body_mb * 2**20)
+    )
     app.add_exception_handler(EngineUnavailable, problems.on_engine)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.add_exception_handler(HTTPException, problems.on_http)
-    _add_state(app, slots, started)
-    _add_classify(app, slots, settings)
-    add_generation(app, slots, settings.generate)
+    _add_state(app, slots, live, started)
+    _add_classify(app, slots, live)
+    add_generation(app, slots, live.serve.generate)
     add_chat(app, slots)
     add_admin(app, slots, opener)
     document.write(app, access)
@@ -67,14 +70,14 @@ def _with_page(has_docs: bool) -> Callable[..., FastAPI]:
     return partial(FastAPIOffline, docs_url=DOCS, redoc_url=None)
 
 
-def _lifespan(slots: Slots, on_fatal: Callable[[TingsuError], None]) -> Lifespan:
+def _lifespan(slots: Slots, live: Live, on_fatal: Callable[[TingsuError], None]) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = asyncio.create_task(_run(slots, on_fatal))
+        running = [asyncio.create_task(work) for work in (_run(slots, on_fatal), live.watch())]
         yield
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
 
     return lifespan
 
@@ -86,7 +89,7 @@ async def _run(slots: Slots, on_fatal: Callable[[TingsuError], None]) -> None:
         on_fatal(error)
 
 
-def _add_state(app: FastAPI, slots: Slots, started: float) -> None:
+def _add_state(app: FastAPI, slots: Slots, live: Live, started: float) -> None:
     @app.get("/health", response_model=state.Health)
     async def health() -> state.Health:
         """Always 200 while the process lives; `status` says what is wrong."""
@@ -103,7 +106,7 @@ def _add_state(app: FastAPI, slots: Slots, started: float) -> None:
     @app.get("/model_info", response_model=state.ModelInfo | state.GenerationInfo)
     async def model_info() -> state.ModelInfo | state.GenerationInfo:
         """The classifier, and in `generate` what generates; that alone where it is alone."""
-        return state.model_info(slots)
+        return state.model_info(slots, live.info)
 
     @app.get("/stats", response_model=state.Stats)
     async def stats() -> state.Stats:
@@ -114,12 +117,12 @@ def _add_state(app: FastAPI, slots: Slots, started: float) -> None:
         return Response(state.scrape(slots), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_classify(app: FastAPI, slots: Slots, settings: ServeSettings) -> None:
+def _add_classify(app: FastAPI, slots: Slots, live: Live) -> None:
     @app.post("/api/v1/classify", response_model=Answer | Answers, responses=document.CLASSIFIED)
     async def classify(request: Request, asked: Asked) -> Response:
         """One call (`text` or `turns`) or a batch (`calls`); the answers keep the order."""
         calls = asked.calls if isinstance(asked, Calls) else (asked,)
-        _require_within_limits(calls, settings)
+        _require_within_limits(calls, live.serve)
         found = await while_connected(request, slots.classifier_slot.classify(calls))
         version, evaluation = found[0].model_version, found[0].evaluation
         answer = (

@@ -4,6 +4,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,7 +35,7 @@ DOCS_CONTENT = (
 class Boundary:
     """ASGI middleware, outermost."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, access: Access, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, access: Access, max_body_bytes: Callable[[], int]) -> None:
         self.app = app
         self.metrics = metrics
         self.access = access
@@ -44,7 +45,7 @@ class Boundary:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, self.max_body_bytes)
+        exchange = _Exchange(scope, receive, send, self.max_body_bytes())
         started = time.monotonic()
         self.metrics.active.inc()
         try:
@@ -59,7 +60,7 @@ class Boundary:
             key = self.access.admit(exchange.scope["path"], exchange.headers)
             exchange.key = key.name if key else ""
             exchange.scope["state"]["scopes"] = None if key is None else key.scopes
-            if exchange.announced_bytes > self.max_body_bytes:
+            if exchange.announced_bytes > exchange.max_body_bytes:
                 raise exchange.too_large(exchange.announced_bytes)
             await self.app(exchange.scope, exchange.receive, exchange.send)
         except Refused as no:
@@ -102,18 +103,19 @@ class _Exchange:
         self.received = 0
         self.status = 0
         self.is_left = False  # by the caller, before the answer
-        self._receive, self._send, self._max_body_bytes = receive, send, max_body_bytes
+        self.max_body_bytes = max_body_bytes
+        self._receive, self._send = receive, send
 
     async def receive(self) -> Message:
         message = await self._receive()
         self.is_left |= message["type"] == "http.disconnect" and not self.status
         self.received += len(message.get("body", b""))
-        if self.received > self._max_body_bytes:
+        if self.received > self.max_body_bytes:
             raise self.too_large(self.received)
         return message
 
     def too_large(self, size: int) -> Refused:
-        return Refused(413, "body_too_large", size=size / 2**20, limit=self._max_body_bytes / 2**20)
+        return Refused(413, "body_too_large", size=size / 2**20, limit=self.max_body_bytes / 2**20)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

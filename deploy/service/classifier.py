@@ -1,12 +1,13 @@
 """What answers classifications: a bundle, its tokenizer, its engine and its queue; calls in, answers out."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from configs.settings import ServeSettings
-from data_contracts.errors import BundleCorrupt
+from data_contracts.errors import BundleCorrupt, ConfigurationError
 from data_contracts.prompt import Encoded
 from data_contracts.schema import Call
 from deploy import calibration
@@ -20,6 +21,7 @@ from deploy.service.text import prepare
 from deploy.service.worker import ParityFailed, Worker
 from deploy.tokenizer import Tokens
 
+log = logging.getLogger(__name__)
 INLINE_CHARS = 2000  # longer requests are cleaned and encoded in a thread, so that others are answered meanwhile
 
 
@@ -31,7 +33,6 @@ class Classifier:
         self.served = served
         self.metrics = metrics
         self.is_closing = False
-        self._deadline_s = settings.deadline_s
         self._busy = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -42,10 +43,33 @@ class Classifier:
                 "assemble it again"
             )
         plan = plan_of(bundle, settings, self._tokens)
-        limits = Limits(settings.batch_tokens, settings.max_wait_ms / 1000, settings.queue_calls, settings.deadline_s)
         self.worker = Worker(plan, loader, settings.start_timeout_s, batch_timeout_s=2 * settings.deadline_s)
-        self.batcher = Batcher(self.worker.score, limits, metrics)
+        self.batcher = Batcher(self.worker.score, _limits(settings), metrics)
         self.worker.on_scarce = self.batcher.shrink
+        self.calibration = bundle.calibration
+        self.tune(settings)
+
+    def tune(self, settings: ServeSettings) -> None:
+        """Have these limits from now on. Never less review than the gate approved, whatever is set."""
+        approved, wanted = self.served.bundle.calibration, settings.review_below or 0.0
+        if settings.review_below is not None and wanted < approved.threshold:
+            log.warning("serve.review_below has no effect", extra={"set": wanted, "approved": approved.threshold})
+        self.calibration = approved.model_copy(update={"threshold": max(wanted, approved.threshold)})
+        self.batcher.limits = _limits(settings)
+        self.worker.start_timeout_s, self.worker.batch_timeout_s = settings.start_timeout_s, 2 * settings.deadline_s
+
+    def require_no_less_review(self, settings: ServeSettings) -> None:
+        """Return if the settings send no fewer calls to a person than the gate approved.
+
+        Raises:
+            ConfigurationError: says both numbers.
+        """
+        wanted, approved = settings.review_below, self.served.bundle.calibration.threshold
+        if wanted is not None and wanted < approved:
+            raise ConfigurationError(
+                f"serve.review_below {wanted:g} is lower than the {approved:g} that version {self.served.model_version} was "
+                "approved with: fewer calls would go to a person. Set it higher, or train and gate a version with a lower one"
+            )
 
     @property
     def is_ready(self) -> bool:
@@ -67,7 +91,7 @@ class Classifier:
     async def finished(self, more_s: float) -> None:
         """Return when no request is being answered, or should be any more: its deadline passed `more_s` ago."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._is_idle.wait(), self._deadline_s + more_s)
+            await asyncio.wait_for(self._is_idle.wait(), self.batcher.limits.deadline_s + more_s)
 
     async def classify(self, calls: tuple[Call, ...]) -> list[Answer]:
         """Answers in the order of the calls.
@@ -89,7 +113,7 @@ class Classifier:
     async def _answer(self, calls: tuple[Call, ...]) -> list[Answer]:
         encoded = await self._encode(calls)
         scores = await self.batcher.submit([e.ids for e in encoded])
-        found = answers.compose(calls, encoded, scores, self.served)
+        found = answers.compose(calls, encoded, scores, self.served, self.calibration)
         for answer, mass in zip(found, scores.label_mass, strict=True):
             self.metrics.answers.labels(answer.category.key, answer.decision).inc()
             self.metrics.mass.observe(float(mass))
@@ -118,6 +142,10 @@ class Classifier:
         started = time.monotonic()
         await self.worker.score(prompts)
         self.batcher.learn(sum(map(len, prompts)), time.monotonic() - started)
+
+
+def _limits(settings: ServeSettings) -> Limits:
+    return Limits(settings.batch_tokens, settings.max_wait_ms / 1000, settings.queue_calls, settings.deadline_s)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -4,6 +4,7 @@ uvicorn by itself waits for ever for a first byte, for the rest of the headers o
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -11,9 +12,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class Patient(H11Protocol):
-    """One connection. A request has `timeout_s` from its first byte (the first from the connection) to its last."""
+    """One connection. A request has `limit_s` from its first byte (the first from the connection) to its last."""
 
-    timeout_s: float = 30.0
+    limit_s: Callable[[], float]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,15 +47,14 @@ class Patient(H11Protocol):
         super().connection_lost(exc)
 
     def _cut_off_later(self) -> asyncio.TimerHandle:
-        return self.loop.call_later(self.timeout_s, self.transport.abort)
+        return self.loop.call_later(self.limit_s(), self.transport.abort)
 
 
-def patient(timeout_s: float) -> type[Patient]:
+def patient(timeout_s: Callable[[], float]) -> type[Patient]:
     """The protocol with this limit, as uvicorn wants it: a class."""
-    limit_s = timeout_s
 
     class Limited(Patient):
-        timeout_s = limit_s
+        limit_s = staticmethod(timeout_s)
 
     return Limited
 

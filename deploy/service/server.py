@@ -7,13 +7,13 @@ import socket
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
 from configs.settings import ServeSettings
-from configs.sources import load
 from data_contracts.errors import ConfigurationError, ResourceInsufficient, TingsuError
 from deploy import bundle, generation, keys
 from deploy.memory import memory
@@ -25,6 +25,7 @@ from deploy.service.app import create_app
 from deploy.service.child import Loader
 from deploy.service.classifier import Classifier
 from deploy.service.generator import Generator, ServedText
+from deploy.service.live import Live, read
 from deploy.service.metrics import Metrics
 from deploy.service.protocol import patient
 from deploy.service.slot import Slot
@@ -40,21 +41,22 @@ def serve(options: Namespace, loader: Loader) -> None:
     Raises:
         TingsuError: the bundle may not or cannot be served, or the port is held.
     """
-    settings = load(sets=options.set)
-    logs.to_stderr(settings.log.level)
+    settings = read(options.home, tuple(options.set))
+    logs.to_stderr(settings.log, options.home / "logs")
     host = options.host or settings.serve.host
     access = _door(host, options)
     opener = _opener(options)
     first, text = _first(options, settings.serve, opener), _first_text(options, settings.serve)
     with _bind(host, options.port) as listener:
         slots = _slots(first, text, settings.serve, loader)
-        app = partial(create_app, slots, settings.serve, access, opener)
-        _run(app, slots, settings.serve, access, listener)
+        live = Live(options.home, settings, slots.tune)
+        _run(partial(create_app, slots, live, access, opener), slots, live, access, listener)
 
 
 def _slots(first: Served | None, text: ServedText | None, settings: ServeSettings, loader: Loader) -> Slots:
     metrics = Metrics()
-    slot = None if first is None else Slot(first, lambda served: Classifier(served, settings, loader, metrics), memory)
+    make = partial(Classifier, loader=loader, metrics=metrics)
+    slot = None if first is None else Slot(first, make, settings, memory)
     return Slots(slot, None if text is None else Generator(text, settings, loader, metrics), metrics)
 
 
@@ -115,38 +117,35 @@ def _door(host: str, options: Namespace) -> Access:
 
 
 class _Server(uvicorn.Server):
-    """Gives a reload up when it has to stop, instead of waiting for its answer."""
+    """Gives a reload up when it has to stop, instead of waiting for its answer; other requests have their deadline."""
 
-    def __init__(self, config: uvicorn.Config, slots: Slots) -> None:
+    def __init__(self, config: uvicorn.Config, slots: Slots, live: Live) -> None:
         super().__init__(config)
-        self._slots = slots
+        self._slots, self._live = slots, live
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._slots.abandon()
+        self.config.timeout_graceful_shutdown = ceil(self._live.serve.deadline_s) + 1
         await super().shutdown(sockets)
 
 
-def _run(
-    made: Callable[..., FastAPI], slots: Slots, settings: ServeSettings, access: Access, listener: socket.socket
-) -> None:
+def _run(made: Callable[..., FastAPI], slots: Slots, live: Live, access: Access, listener: socket.socket) -> None:
     fatal: list[TingsuError] = []
 
     def stop(error: TingsuError) -> None:
         fatal.append(error)
         server.should_exit = True
 
-    drain_s = int(settings.deadline_s) + 1
     config = uvicorn.Config(
         made(on_fatal=stop),
-        http=patient(settings.client_timeout_s),
+        http=patient(lambda: live.serve.client_timeout_s),
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=drain_s,
     )
-    server = _Server(config, slots)
+    server = _Server(config, slots, live)
     # uvicorn raises the signal it stopped for once more when it is done; these let that end in exit code 0.
     signal.signal(signal.SIGTERM, _done)
     signal.signal(signal.SIGINT, _done)
@@ -167,7 +166,8 @@ def _run(
 
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends an answer's body without waiting 40 ms for the client to acknowledge the headers only on a socket named TCP.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

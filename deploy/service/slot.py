@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Literal
 
+from configs.settings import ServeSettings
 from data_contracts.errors import TingsuError
 from data_contracts.schema import Call
 from deploy.memory import Memory
@@ -48,11 +49,19 @@ class Slot:
 
     Args:
         make: a classifier over what it is to serve; not yet running. May take a second: it reads the tokenizer.
+        serve: the settings in force; `tune` changes them.
         memory: what is free on this machine now.
     """
 
-    def __init__(self, first: Served, make: Callable[[Served], Classifier], memory: Callable[[], Memory]) -> None:
-        self.current = make(first)
+    def __init__(
+        self,
+        first: Served,
+        make: Callable[[Served, ServeSettings], Classifier],
+        serve: ServeSettings,
+        memory: Callable[[], Memory],
+    ) -> None:
+        self.serve = serve
+        self.current = make(first, serve)
         self._make = make
         self._memory = memory
         self._keeper: asyncio.Task[None] | None = None
@@ -62,6 +71,16 @@ class Slot:
     @property
     def is_reloading(self) -> bool:
         return self._reload is not None and not self._reload.done()
+
+    def tune(self, serve: ServeSettings) -> None:
+        """Put other settings in force, for the classifiers to come too.
+
+        Raises:
+            ConfigurationError: fewer calls would go to a person than the gate approved; nothing was changed.
+        """
+        self.current.require_no_less_review(serve)
+        self.serve = serve
+        self.current.tune(serve)
 
     async def classify(self, calls: tuple[Call, ...]) -> list[Answer]:
         """As Classifier.classify, by the current one."""
@@ -112,7 +131,7 @@ class Slot:
                 return "kept"
             if not drain:
                 self._require_room(served)
-            new = await asyncio.to_thread(self._make, served)
+            new = await asyncio.to_thread(self._make, served, self.serve)
         except TingsuError as error:
             raise NotLoaded(error, is_kept=True) from error
         await (self._after(new) if drain else self._beside(new))
@@ -173,6 +192,7 @@ class Slot:
 
     def _install(self, classifier: Classifier, keeper: "asyncio.Task[None]") -> None:
         self.current, self._keeper = classifier, keeper
+        classifier.tune(self.serve)  # as it is by now
         keeper.add_done_callback(self._on_end)
 
     def _on_end(self, keeper: "asyncio.Task[None]") -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from configs.settings import ServeSettings
 from deploy.service.answers import Served
 from deploy.service.classifier import Classifier
 from deploy.service.generator import Generator, ServedText
@@ -67,6 +68,15 @@ class Slots:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+    def tune(self, settings: ServeSettings) -> None:
+        """Put other settings in force.
+
+        Raises:
+            ConfigurationError: what answers may not work with them; nothing was changed.
+        """
+        if self.classify is not None:
+            self.classify.tune(settings)
 
     def abandon(self) -> None:
         """Give up what the service need not wait for when it stops."""

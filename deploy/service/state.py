@@ -7,6 +7,7 @@ from data_contracts.schema import Frozen
 from deploy.bundle import verdict_id
 from deploy.service.answers import CategoryName
 from deploy.service.generator import Generator
+from deploy.service.live import SettingsInfo
 from deploy.service.slots import Slots
 from deploy.signing import AnyVerdict
 
@@ -54,7 +55,8 @@ class VerdictInfo(Frozen):
 
 
 class GenerationInfo(Frozen):
-    """What generates. `verdict` and `name` are null under evaluation only; `can_think`: whether /thinking answers."""
+    """What generates. `verdict` and `name` are null under evaluation only; `can_think`: whether /thinking answers; `settings` stand
+    beside the classifier's, where there is one."""
 
     slot: Literal["generate"] = "generate"
     model_version: str
@@ -69,11 +71,13 @@ class GenerationInfo(Frozen):
     load_time_s: float
     memory_mb: float
     engine_restarts: int
+    settings: SettingsInfo | None = None
 
 
 class ModelInfo(Frozen):
     """What is served. `verdict` is null under evaluation only; `reloading`: another bundle is being loaded to replace it;
-    `batch_tokens`: the most of one prefill, fewer than set once memory did not suffice."""
+    `batch_tokens`: the most of one prefill, fewer than set once memory did not suffice; `threshold`: confidence below it is
+    reviewed, the bundle's own or more."""
 
     slot: Literal["classify"] = "classify"
     model_version: str
@@ -95,6 +99,7 @@ class ModelInfo(Frozen):
     engine_restarts: int
     batch_tokens: int
     reloading: bool
+    settings: SettingsInfo
     generate: GenerationInfo | None
 
 
@@ -125,11 +130,11 @@ def stats(slots: Slots, started: float) -> Stats:
     )
 
 
-def model_info(slots: Slots) -> ModelInfo | GenerationInfo:
+def model_info(slots: Slots, settings: SettingsInfo) -> ModelInfo | GenerationInfo:
     """Names and numbers of the bundles and of their engines."""
     generate = None if slots.generate is None else _generation(slots.generate)
     if slots.classify is None:
-        return _generation(slots.generator)
+        return _generation(slots.generator).model_copy(update={"settings": settings})
     classifier = slots.classify.current
     bundle, verdict, worker = classifier.served.bundle, classifier.served.verdict, classifier.worker
     return ModelInfo(
@@ -144,7 +149,7 @@ def model_info(slots: Slots) -> ModelInfo | GenerationInfo:
         prompt_digest=bundle.prompt.digest,
         max_call_tokens=bundle.prompt.max_call_tokens,
         categories=tuple(CategoryName(key=c.key, code=c.code, name_zh=c.name_zh) for c in bundle.taxonomy.categories),
-        threshold=bundle.calibration.threshold,
+        threshold=classifier.calibration.threshold,
         verdict=None if verdict is None else _verdict(verdict),
         golden_calls=len(bundle.golden),
         load_time_s=round(worker.load_s, 3),
@@ -152,6 +157,7 @@ def model_info(slots: Slots) -> ModelInfo | GenerationInfo:
         engine_restarts=worker.restarts,
         batch_tokens=classifier.batcher.batch_tokens,
         reloading=slots.classify.is_reloading,
+        settings=settings,
         generate=generate,
     )
 

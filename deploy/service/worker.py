@@ -44,8 +44,8 @@ class Worker:
         self._flying_tokens = 0
         self._oom_kills: int | None = None
         self._loader = loader
-        self._start_timeout_s = start_timeout_s
-        self._batch_timeout_s = batch_timeout_s
+        self.start_timeout_s = start_timeout_s
+        self.batch_timeout_s = batch_timeout_s
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._reply: asyncio.Future[Message] | None = None
@@ -109,7 +109,7 @@ class Worker:
             self._pipe.send(list(prompts))
         except OSError:
             self._bury()
-        message = await self._receive(self._batch_timeout_s)
+        message = await self._receive(self.batch_timeout_s)
         if isinstance(message, Failed):  # its last word
             self._bury()
             raise EngineUnavailable(f"{message.message}; it is being restarted")
@@ -149,7 +149,7 @@ class Worker:
         self._process.start()
         theirs.close()
         asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._on_readable)
-        message = await self._receive(self._start_timeout_s)
+        message = await self._receive(self.start_timeout_s)
         if isinstance(message, Failed):
             raise _raised(message)
         if isinstance(message, Ready):

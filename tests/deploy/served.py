@@ -212,11 +212,16 @@ def refused(folder: Path | None, home: Path, *more: str) -> "subprocess.Complete
 def serving(folder: Path | None, home: Path, *more: str, fake: bool = True, loader: str = "load") -> Iterator[Served]:
     """Start, wait until HTTP answers at all, and stop at the end. `loader`: of this module, makes the engine in its process."""
     port = free_port()
-    log = home / f"service-{port}.log"
+    log = home / f"logs/service-{port}.log"
+    log.parent.mkdir(exist_ok=True)
     before = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen(
-            argv(folder, home, port, *more, fake=fake, loader=loader), env=environment(), stderr=out, stdout=out
+            argv(folder, home, port, *more, fake=fake, loader=loader),
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stderr=out,
+            stdout=out,
         )
     served = Served(f"http://127.0.0.1:{port}", process, log, 0.0)
     try:
