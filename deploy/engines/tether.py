@@ -13,11 +13,16 @@ PR_SET_PDEATHSIG = 1
 
 def main(parent: int, ending: int, argv: list[str]) -> int:
     """Never returns, but when the parent is gone already."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, ending)
+    when_parent_ends(ending)
     if os.getppid() != parent:
         return 1
     os.execv(argv[0], argv)
+
+
+def when_parent_ends(ending: int) -> None:
+    """Have the system send this process the signal when its parent ends; 0 for none."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, ending)
 
 
 if __name__ == "__main__":

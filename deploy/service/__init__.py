@@ -1,6 +1,6 @@
 """The classification service. The web process holds no weights and imports no torch; the engine is one child process.
 
-app (HTTP) → classifier (text to answers) → batcher (queue, batches) → worker (the child's keeper) → child (the engine)
+app (HTTP) → slot (which bundle) → classifier (text to answers) → batcher (queue, batches) → worker (keeps the child) → child (the engine)
 """
 
 import hashlib

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from configs.settings import ServeSettings
 from data_contracts.errors import TingsuError
-from deploy.engines import Engine, Scores, choose
+from deploy.engines import Engine, Scores, choose, tether
 from deploy.service.texts import Begin, Cancel, Piece, Writers
 
 if TYPE_CHECKING:
@@ -101,11 +101,13 @@ def main(pipe: Connection, plan: Plan, loader: Loader) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     started = time.monotonic()
+    tether.when_parent_ends(signal.SIGKILL)  # while it loads, which may take minutes, it does not see the pipe close
     try:
         engine = loader(plan)
     except TingsuError as error:
         pipe.send(Failed(type(error).__name__, str(error)))
         return
+    tether.when_parent_ends(0)
     try:
         pipe.send(Ready(time.monotonic() - started, _usage(engine)))
         _answer(pipe, plan, engine)

@@ -203,6 +203,20 @@ def test_sigterm_in_the_middle_of_a_reload_ends_both_engines_and_exits_0(home: P
         assert not any(engine.is_running() for engine in both)
 
 
+def test_a_service_killed_in_the_middle_of_a_reload_leaves_no_engine_behind(home: Path, first: Path) -> None:
+    with served.serving(first, home, "--version=1") as running, ThreadPoolExecutor(1) as pool:
+        running.ready()
+        asked = pool.submit(reload, running, made(home, load_s=30.0), 2)
+        while len(both := engines(running)) < 2:
+            time.sleep(0.01)
+        time.sleep(1.0)  # the second has begun to load
+        running.process.kill()
+        running.process.wait()
+
+        assert not psutil.wait_procs(both, timeout=5)[1]
+        assert isinstance(asked.exception(), httpx.TransportError)
+
+
 def test_only_a_key_of_the_administration_may_reload(tmp_path: Path) -> None:
     folder = made(tmp_path)
     crm, ops = keys.add(tmp_path, "crm", ["classify"]), keys.add(tmp_path, "ops", ["admin"])

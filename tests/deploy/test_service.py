@@ -244,6 +244,20 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_0(home: Path) -> None:
         assert not child.is_running()
 
 
+def test_sigterm_does_not_wait_for_an_engine_that_hangs(home: Path) -> None:
+    with served.serving(slow(home), home, "--set=serve.deadline_s=1.5") as running:
+        running.ready()
+        engine_of(running).suspend()
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(post, running, CALL)
+            time.sleep(0.3)
+            running.process.send_signal(signal.SIGTERM)
+            answer = asked.result()
+
+        assert (answer.status_code, answer.json()["code"]) == (503, "deadline_exceeded")
+        assert running.process.wait(10) == 0
+
+
 def test_sigterm_while_the_engine_loads_ends_at_once(home: Path) -> None:
     with served.serving(slow(home, load_s=30.0), home) as running:
         assert httpx.get(running.url + "/health").json()["status"] == "engine loading"
