@@ -288,6 +288,12 @@ TABLE: dict[str, tuple[str, str]] = {
         "Shown only; it does not bind in profile {profile}.",
         "仅供参考，在 {profile} 配置下不作约束。",
     ),
+    # gate: the smoke and speed check of slot generate
+    "smoke_promote": (
+        "PROMOTE: it loads, writes and holds all {of} bounds on this machine. How good its texts are was not measured.",
+        "准入：能够加载和生成，本机 {of} 项要求全部达标。文本质量未作评测。",
+    ),
+    "smoke_reject": ("REJECT: missed on this machine: {missed}.", "拒绝：在本机未达标的有 {missed}。"),
     # gate: the verdict
     "gate_looks": (
         "{looks} candidates have now answered this gold set, more than {limit}: with every look a lucky one is likelier. "

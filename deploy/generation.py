@@ -51,13 +51,12 @@ class GenerationBundle:
         return self.folder / "model"
 
 
-def assemble(files: Mapping[str, Path], texts: Mapping[str, str], facts: Facts, store: Store) -> BundleRef:
+def assemble(files: Mapping[str, Path], facts: Facts, store: Store) -> BundleRef:
     """Commit a model of slot `generate` under its digest. Same parts, same bundle; a damaged one of that name is replaced.
 
     Args:
         files: name in the model folder → the file. It is linked, not copied, where the store lies on the same disk: who edits it
             in place later damages the bundle, which is found out at the next start.
-        texts: name → content of the files that are written.
     """
     parts = json.dumps([sorted(map(str, files.values())), facts.model_dump(mode="json")])
     content = store.scratch(f"bundle-{hashlib.sha256(parts.encode()).hexdigest()[:16]}") / "content"
@@ -65,8 +64,6 @@ def assemble(files: Mapping[str, Path], texts: Mapping[str, str], facts: Facts, 
     (content / "model").mkdir(parents=True)
     for name, file in files.items():
         _link(file, content / "model" / name)
-    for name, text in texts.items():
-        (content / "model" / name).write_text(text, encoding="utf-8")
     (content / FACTS).write_text(facts.model_dump_json(indent=1), encoding="utf-8")
     ref = BundleRef(digest=(digest := folder_digest(content)), key=f"bundles/{digest}", synthetic=False)
     sealed.drop_if_damaged(store, ref.key, open)

@@ -5,10 +5,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_contracts.errors import ConfigurationError
+from data_contracts.errors import ConfigurationError, ModelLoadError
+from deploy.chat_template import ChatTemplate
 from deploy.engines import weights
 from deploy.tokenizer import FILE as TOKENIZER
 
@@ -38,6 +40,7 @@ def write(source: Path, folder: Path) -> None:
     writer = gguf.GGUFWriter(folder / weights.GGUF_FILE, config["model_type"])
     _shape(writer, config)
     _vocabulary(writer, config, tokenizer)
+    _template(writer, source)
     names: dict[str, dict[str, Any]] = {}
     for name, values in _tensors(source, config):
         names[_add(writer, config, name, values)] = {"name": name, "heads": _interleaved_heads(config, name)}
@@ -108,6 +111,12 @@ def _vocabulary(writer: "GGUFWriter", config: Mapping[str, Any], tokenizer: Mapp
     if pad is not None:
         writer.add_pad_token_id(pad)
     writer.add_add_bos_token(False)
+
+
+def _template(writer: "GGUFWriter", source: Path) -> None:
+    """How the model is asked, if the checkpoint says."""
+    with suppress(ModelLoadError):
+        writer.add_chat_template(ChatTemplate.load(source).source)
 
 
 def _tensors(source: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, "NDArray[np.float32]"]]:

@@ -34,6 +34,14 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     del os.environ["TINGSU_HOME"], os.environ["PREFECT_HOME"]
 
 
+@pytest.fixture(scope="session")
+def speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that thinks if asked, then answers."""
+    from tests.deploy import speaking
+
+    return speaking.write_speaker(tmp_path_factory.mktemp("speaker") / "model")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test marked `gpu` is left out, with the reason, where there is no GPU or what it needs for one is not installed."""
     if item.get_closest_marker("gpu"):

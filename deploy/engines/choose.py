@@ -59,6 +59,11 @@ def require_installed(engine: str, serve: ServeSettings) -> None:
         environment.require(serve.lmdeploy_python, "serve.lmdeploy_python", "Engine lmdeploy runs")
 
 
+def for_texts(serve: ServeSettings) -> ServeSettings:
+    """The settings under which an engine generates: as many slots as texts may be written at once."""
+    return serve.model_copy(update={"llama_slots": serve.generate.slots})
+
+
 def load(engine: str, folder: Path, serve: ServeSettings, longest_tokens: int) -> Engine:
     """The engine over a model folder.
 

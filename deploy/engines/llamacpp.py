@@ -21,6 +21,8 @@ WIDER = 16
 SURELY = 1000.0
 NO_PROBABILITY = -1e30
 """llama-server writes the lowest float for a token whose probability rounds to 0."""
+SPARE_TOKENS = 2
+"""A slot that its answer fills to the last counts as cut off."""
 A_FEW = 4
 """Tokens a request when generating: a millisecond of its own each, and what a caller who left may still cost."""
 BROKEN_TEXT = "Content-only format"
@@ -231,7 +233,7 @@ class LlamaCppEngine:
 
 def _options(file: Path, slots: int, longest_tokens: int, threads: int) -> list[str]:
     return [
-        *("--model", str(file), "--alias", ALIAS, "--ctx-size", str(slots * (longest_tokens + 2))),
+        *("--model", str(file), "--alias", ALIAS, "--ctx-size", str(slots * (longest_tokens + SPARE_TOKENS))),
         *("--parallel", str(slots), "--threads", str(threads or cores.usable())),
         # Every slot its own share of the context, and no copies of prompts that never return.
         *("--no-kv-unified", "--cache-ram", "0"),
@@ -264,7 +266,7 @@ def _asserted(server: EngineServer, folder: Path, file: Path, slots: int) -> Cap
     return Capabilities(
         exact_ids=True,
         max_categories=vocabulary,
-        max_prompt_tokens=context - 2,  # a slot that its answer fills to the last counts as cut off
+        max_prompt_tokens=context - SPARE_TOKENS,
         raw_logprobs=True,
         adapters=False,
         generation=True,

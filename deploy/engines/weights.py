@@ -156,7 +156,13 @@ def fill(model: Any, weights: dict[str, Any]) -> Any:
 def _safetensors(folder: Path, dtype: "dtype") -> Any:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+    model, found = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+    )
+    lacking = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
+    if lacking:  # the library makes them up and goes on
+        raise ValueError(f"weight {lacking[0]!r} is missing or of another shape ({len(lacking)} such)")
+    return model
 
 
 def _int8(folder: Path, dtype: "dtype") -> Any:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from configs.settings import ServeSettings
 from data_contracts.artifacts import GenerationVerdict
 from deploy.dialogue import Dialogue
-from deploy.engines import Sampling
+from deploy.engines import Sampling, choose
 from deploy.generation import GenerationBundle
 from deploy.service.batcher import DeadlineExceeded, NotReady, Overloaded
 from deploy.service.child import Loader, Plan
@@ -102,8 +102,7 @@ class Generator:
         self.limits = limits
         self.dialogue = Dialogue.load(served.bundle.model)
         self.context_tokens = min(limits.context_tokens, facts.context_tokens)
-        own = settings.model_copy(update={"llama_slots": limits.slots})
-        plan = Plan(facts.engine, served.bundle.model, (), 0, self.context_tokens, own)
+        plan = Plan(facts.engine, served.bundle.model, (), 0, self.context_tokens, choose.for_texts(settings))
         self.worker = Worker(plan, loader, settings.start_timeout_s, batch_timeout_s=limits.limit_s)
         self.waiting = 0
         self._places = asyncio.Semaphore(limits.slots)

@@ -20,6 +20,10 @@ def serve(
     bundle: Annotated[
         Path | None, typer.Option("--bundle", help="a bundle's folder; default: serve.model_path, else the champion's")
     ] = None,
+    generate: Annotated[
+        Path | None,
+        typer.Option("--generate", help="a bundle's folder for slot 'generate', as ./tingsu import prints it"),
+    ] = None,
     port: Annotated[int | None, typer.Option("--port", help="default: ports.service")] = None,
     evaluation: Annotated[
         bool, typer.Option("--evaluation", help="serve a bundle without verdict, on loopback, marked")
@@ -27,16 +31,19 @@ def serve(
     profile: Profile = None,
     sets: Sets = None,
 ) -> None:
-    """Serve one bundle in the foreground until SIGTERM."""
+    """Serve in the foreground until SIGTERM: a bundle that classifies, one that generates, or both."""
     from deploy.service.__main__ import main
     from flows.session import open_session
 
     session = open_session(profile, sets=sets or ())
     named = bundle or session.settings.serve.model_path
-    folder, version = (named, []) if named else _champion(profile, sets)
+    text = generate or session.settings.serve.generate.path
+    version: list[str] = []
+    if named is None and generate is None:  # who names a model that generates means that one
+        named, version = _champion(profile, sets)
     argv = [
-        "--bundle",
-        str(folder),
+        *(["--bundle", str(named)] if named else []),
+        *(["--generate", str(text)] if text else []),
         "--home",
         str(session.home),
         "--port",

@@ -69,7 +69,7 @@ def speaker_bundle(store: FolderStore, model: Path) -> BundleRef:
         stop_ids=dialogue.stop_ids,
         context_tokens=context,
     )
-    return generation.assemble({file.name: file for file in model.iterdir()}, {}, facts, store)
+    return generation.assemble({file.name: file for file in model.iterdir()}, facts, store)
 
 
 def verdict(digest: str, decision: str = "PROMOTE") -> GenerationVerdict:
