@@ -17,6 +17,7 @@ from deploy.service.problems import Refused, on_http, problem
 log = logging.getLogger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 INFERENCE = ("/api/v1/classify", "/v1/chat/completions", "/api/v1/inference", "/generate", "/thinking")
+ADMIN = "/admin/"
 DOCS = "/docs"
 SECURITY = (
     (b"x-content-type-options", b"nosniff"),
@@ -75,9 +76,10 @@ class Boundary:
 
     def _note(self, exchange: "_Exchange", seconds: float) -> None:
         path, status = exchange.scope["path"], 499 if exchange.is_left else exchange.status or 499
-        if path not in INFERENCE:
+        if path in INFERENCE:
+            self.metrics.request(path, status, seconds)
+        elif not path.startswith(ADMIN):
             return
-        self.metrics.request(path, status, seconds)
         extra = {
             "request_id": exchange.id,
             "path": path,

@@ -98,9 +98,10 @@ class Slot:
             await self._failed
         finally:
             self.abandon()
-            for task in (self._reload, self._keeper):
-                if task is not None:
-                    await _stop(task)
+            if self._reload is not None:
+                await _stop(self._reload)
+            if self._keeper is not None:
+                await _stop(self._keeper)
 
     def abandon(self) -> None:
         """Give up the reload that runs, if one does: the service is about to stop."""
@@ -133,6 +134,7 @@ class Slot:
                 self._require_room(served)
             new = await asyncio.to_thread(self._make, served, self.serve)
         except TingsuError as error:
+            log.error("bundle refused", extra={"reason": str(error)})
             raise NotLoaded(error, is_kept=True) from error
         await (self._after(new) if drain else self._beside(new))
         log.info("bundle switched", extra={"model_version": served.model_version, "drained": drain})
@@ -155,17 +157,18 @@ class Slot:
     async def _after(self, new: Classifier) -> None:
         """The other requests are refused with a time to come back, as while an engine restarts."""
         old, before = self.current, self._keeper
-        old.is_closing = True
+        old.is_closing, is_ready = True, False
         try:
             await self._retire(old, before)
             new.worker.load_s = old.worker.load_s  # what callers are told to wait
             self.current, keeper = new, asyncio.create_task(new.run())
             await self._until_ready(new, keeper, is_kept=False)
-        except NotLoaded:
+            is_ready = True
+        finally:
             old.is_closing = False
-            self._install(old, asyncio.create_task(old.run()))
-            raise
-        self._install(new, keeper)
+            if not is_ready:
+                new, keeper = old, asyncio.create_task(old.run())
+            self._install(new, keeper)
 
     async def _until_ready(self, new: Classifier, keeper: "asyncio.Task[None]", is_kept: bool) -> None:
         """Return once it serves; otherwise it is stopped."""

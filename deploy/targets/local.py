@@ -131,4 +131,4 @@ def _only_bundle_differs(known: Process, command: Command) -> bool:
 def _serves(client: Client, placed: Placed) -> bool:
     info = client.model_info()
     version = str(info["model_version"]).partition("+")[0]
-    return not info["reloading"] and (info["bundle_digest"], version) == (placed.bundle_digest, str(placed.version))
+    return not info.get("reloading") and (info["bundle_digest"], version) == (placed.bundle_digest, str(placed.version))

@@ -1,5 +1,6 @@
 """A running service is given another bundle: nobody notices, or it is refused and the one before serves on."""
 
+import json
 import signal
 import threading
 import time
@@ -225,4 +226,6 @@ def test_only_a_key_of_the_administration_may_reload(tmp_path: Path) -> None:
         body = {"bundle": str(folder), "version": 1}
         asked = [post(running, RELOAD, body, headers={"X-API-Key": key}) for key in ("", crm, ops)]
 
+    told = [json.loads(line) for line in running.log.read_text().splitlines() if RELOAD in line]
     assert [a.status_code for a in asked] == [401, 403, 200]
+    assert [(line["status"], line.get("key")) for line in told] == [(401, None), (403, None), (200, "ops")]
