@@ -213,7 +213,8 @@ class ServeSettings(Section):
 
     Engine lmdeploy runs `lmdeploy_backend` (TurboMind names at most 1024 tokens a call) in the environment of the interpreter
     `lmdeploy_python`, with `lmdeploy_slots` prompts at once and `lmdeploy_memory_share` of the free GPU memory for their keys and
-    values; or it serves a bundle by a server kept elsewhere, at `lmdeploy_url`, whose key is in TINGSU_LMDEPLOY_KEY.
+    values; or it serves a bundle by a server kept elsewhere, at `lmdeploy_url`, whose key is in TINGSU_LMDEPLOY_KEY. Engine ollama
+    asks the Ollama at `ollama_url`, `ollama_slots` prompts at once.
     """
 
     engine: EngineName = "transformers"
@@ -224,6 +225,8 @@ class ServeSettings(Section):
     lmdeploy_backend: Literal["pytorch", "turbomind"] = "pytorch"
     lmdeploy_slots: int = Field(default=64, ge=1, le=1024)
     lmdeploy_memory_share: float = Field(default=0.5, gt=0, lt=1)
+    ollama_url: Annotated[str, PLACE] = "http://127.0.0.1:11434"
+    ollama_slots: int = Field(default=4, ge=1, le=64)
     host: str = "127.0.0.1"
     model_path: str | None = None
     batch_tokens: int = Field(default=8192, ge=256)

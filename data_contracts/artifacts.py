@@ -8,7 +8,7 @@ from data_contracts.schema import PLACE, Frozen
 
 Hop = Literal["baseline", "untuned", "adapter", "merged", "int8", "gguf-q8_0", "awq", "served"]
 Form = Literal["merged", "int8", "gguf-q8_0", "awq"]
-EngineName = Literal["transformers", "llamacpp", "lmdeploy"]
+EngineName = Literal["transformers", "llamacpp", "lmdeploy", "ollama"]
 Side = Literal["train", "validation", "calibration", "gold"]
 Decision = Literal["PROMOTE", "HOLD", "REJECT"]
 Thinks = Literal["always", "if asked", "no"]

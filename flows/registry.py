@@ -1,11 +1,12 @@
 """Opens the registry for a command."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from configs.settings import Settings
 from data_contracts.artifacts import Verdict
-from data_contracts.errors import GateRefused
-from deploy import signing
+from data_contracts.errors import ConfigurationError, GateRefused
+from deploy import bundle, signing
 from flows.run import registry_of
 from flows.session import open_session
 from tasks import cited, gate, judge, registry, stages, versions
@@ -16,6 +17,19 @@ def open_registry(profile: str | None = None, sets: Sequence[str] | None = None)
     """The registered model of the settings, with this home's key."""
     session = open_session(profile, sets=sets or ())
     return registry_of(session.settings, session.home, session.store)
+
+
+def model_folder(at: Registry, version: int | None) -> Path:
+    """Where a version's weights lie on this machine, checked; None is the champion.
+
+    Raises:
+        ConfigurationError: there is no such version, or no champion.
+        BundleCorrupt: the content changed.
+    """
+    found = versions.champion(at) if version is None else versions.get(at, version)
+    if found is None:
+        raise ConfigurationError(f"no version of {at.name} was promoted yet; name one: ./tingsu models")
+    return bundle.open(bundle.place(at.store, found.bundle)).model
 
 
 def judge_again(at: Registry, version: int, settings: Settings) -> Verdict:

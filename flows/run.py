@@ -87,7 +87,7 @@ class Run:
         s = self.settings
         keypair(self.home)
         train.check(s.train)
-        choose.check(s.serve, s.quantize.serve)
+        choose.check(s.serve, s.quantize.serve, len(taxonomy.categories))
         awq.check(s.quantize, Path(self.base.path))
         gate.check(s.gate, taxonomy)
         for sentence in audit(self.registry):

@@ -60,7 +60,7 @@ OWNERS = {
     "sqlalchemy": ["tasks/tracking.py"],
     "starlette": ["deploy/service/*.py", "deploy/console/*.py"],
     "stdnum": ["data_contracts/personal.py"],
-    "tokenizers": ["deploy/tokenizer.py", "tasks/pretrain.py"],
+    "tokenizers": ["deploy/tokenizer.py", "deploy/spelling.py", "tasks/pretrain.py"],
     "torch": [
         *(
             f"tasks/{name}.py"

@@ -6,28 +6,38 @@ from pathlib import Path
 from configs.settings import ServeSettings
 from data_contracts.artifacts import EngineName, Form
 from data_contracts.errors import ConfigurationError, ModelLoadError
-from deploy.engines import Engine, llama_server
+from deploy.engines import Engine, llama_server, ollama_server
 from deploy.lmdeploy import environment
 
 SERVED: dict[EngineName, tuple[Form, ...]] = {
     "transformers": ("merged", "int8", "awq"),
     "llamacpp": ("gguf-q8_0",),
     "lmdeploy": ("merged", "awq"),
+    "ollama": ("gguf-q8_0",),
 }
+MAX_CATEGORIES: dict[EngineName, int] = {"ollama": ollama_server.MAX_CATEGORIES}
+"""Where the engine bounds them and not the model."""
 START_SHARE = 0.9
 """Of the time for a start: who waits for us wants our reason, not a timeout of their own."""
 
 
-def check(serve: ServeSettings, form: Form) -> None:
-    """Return if the engine of the settings serves this form, and can be started here.
+def check(serve: ServeSettings, form: Form, categories: int) -> None:
+    """Return if the engine of the settings serves this form and so many categories, and can be started here.
 
     Raises:
         ConfigurationError: it does not; names the pairs that are served, or what has to be installed.
+        EngineUnavailable: a server that it needs does not answer.
     """
     if form not in SERVED[serve.engine]:
         pairs = "; ".join(f"{engine} with {', '.join(forms)}" for engine, forms in SERVED.items())
         raise ConfigurationError(
             f"serve.engine {serve.engine!r} does not serve quantize.serve {form!r}; allowed: {pairs}"
+        )
+    most = MAX_CATEGORIES.get(serve.engine, categories)
+    if categories > most:
+        raise ConfigurationError(
+            f"{categories} categories are more than the {most} that engine {serve.engine} tells apart; use a taxonomy with fewer, "
+            "or another serve.engine"
         )
     if serve.engine == "lmdeploy":
         _require_measurable(serve)
@@ -57,6 +67,9 @@ def require_installed(engine: str, serve: ServeSettings) -> None:
         llama_server.find(serve.llama_server)
     if engine == "lmdeploy" and not serve.lmdeploy_url:
         environment.require(serve.lmdeploy_python, "serve.lmdeploy_python", "Engine lmdeploy runs")
+    if engine == "ollama":
+        with ollama_server.Ollama(serve.ollama_url) as ollama:
+            ollama.require_log_probabilities()
 
 
 def for_texts(serve: ServeSettings) -> ServeSettings:
@@ -124,8 +137,15 @@ def _lmdeploy(folder: Path, serve: ServeSettings, longest_tokens: int) -> Engine
     return LMDeployEngine.start(folder, how, longest_tokens)
 
 
+def _ollama(folder: Path, serve: ServeSettings, longest_tokens: int) -> Engine:
+    from deploy.engines.ollama import OllamaEngine
+
+    return OllamaEngine.load(folder, url=serve.ollama_url, longest_tokens=longest_tokens, slots=serve.ollama_slots)
+
+
 _LOADERS: dict[str, Callable[[Path, ServeSettings, int], Engine]] = {
     "transformers": _transformers,
     "llamacpp": _llamacpp,
     "lmdeploy": _lmdeploy,
+    "ollama": _ollama,
 }

@@ -54,13 +54,14 @@ class Http:
             raise EngineUnavailable(f"{self.name} answered {status}: {reason(answer)}")
         return answer
 
-    def reply(self, path: str, body: Mapping[str, object] | None = None) -> tuple[int, Any]:
+    def reply(self, path: str, body: Mapping[str, object] | None = None, method: str | None = None) -> tuple[int, Any]:
         """Its status and what it answers, whatever they are.
 
         Raises:
             EngineUnavailable: it does not answer, or not in JSON.
         """
-        response = self._send("GET" if body is None else "POST", path, lambda: {} if body is None else {"json": body})
+        method = method or ("GET" if body is None else "POST")
+        response = self._send(method, path, lambda: {} if body is None else {"json": body})
         try:
             return response.status_code, response.json() if response.content else None
         except ValueError as error:

@@ -16,8 +16,8 @@ from data_contracts.errors import ConfigurationError, EngineUnavailable, ModelLo
 from deploy.engines import Capabilities, Sampling, Scores, likeliest, lmdeploy_server, require_room, require_within
 from deploy.engines.askers import Askers
 from deploy.engines.http import Http, reason
-from deploy.engines.lmdeploy_server import Backend, Remote, Server, Started
-from deploy.engines.server import EngineServer
+from deploy.engines.lmdeploy_server import Backend, Server, Started
+from deploy.engines.server import EngineServer, Remote
 from deploy.lmdeploy import environment
 
 FIRST_TOP = 64
@@ -78,7 +78,7 @@ class LMDeployEngine:
             "LMDeploy", url, os.environ.get(lmdeploy_server.KEY, ""), said=lambda: f"serve.lmdeploy_url is {url}"
         )
         try:
-            return cls(Remote(http), backend, can, slots)._tried_out(lmdeploy_server.model_name(folder))
+            return cls(Remote(http, "/health"), backend, can, slots)._tried_out(lmdeploy_server.model_name(folder))
         except BaseException:
             http.close()
             raise

@@ -1,7 +1,6 @@
 """LMDeploy's api_server: a process of ours in its own environment, or one that somebody else keeps at an address."""
 
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -17,8 +16,6 @@ Backend = Literal["pytorch", "turbomind"]
 KEY = script.KEY
 OURS = "tingsu"
 """The name of the model on a server that we start."""
-HEALTH_S, LOST_S = 1.0, 15.0
-"""How often another's server is asked how it is, and how long it may be silent."""
 
 
 @dataclass(frozen=True)
@@ -42,27 +39,6 @@ class Server(Protocol):
     def is_running(self) -> bool: ...
     def memory_mb(self) -> float: ...
     def close(self) -> None: ...
-
-
-class Remote:
-    """A server that somebody else keeps. Its memory is on another machine, or counted there."""
-
-    def __init__(self, http: Http) -> None:
-        self.http = http
-        self._seen_at = time.monotonic()
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it said that it is well, a moment ago."""
-        if time.monotonic() - self._seen_at > HEALTH_S and self.http.is_up("/health"):
-            self._seen_at = time.monotonic()
-        return time.monotonic() - self._seen_at < LOST_S
-
-    def memory_mb(self) -> float:
-        return 0.0
-
-    def close(self) -> None:
-        self.http.close()
 
 
 def require_model(http: Http, wanted: str) -> None:

@@ -20,6 +20,8 @@ from deploy.engines.http import Http
 LAST_LINES = 8
 POLL_S = 0.05
 QUIT_S = 10.0
+HEALTH_S, LOST_S = 1.0, 15.0
+"""How often another's server is asked how it is, and how long it may be silent."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,29 @@ class EngineServer:
 
     def _said(self) -> str:
         return f". Its last lines: {' | '.join(self._lines)}" if self._lines else ""
+
+
+class Remote:
+    """A server that somebody else keeps. Its memory is counted where it runs."""
+
+    def __init__(self, http: Http, health: str) -> None:
+        """`health`: the path that answers 200 while it is well."""
+        self.http = http
+        self._health = health
+        self._seen_at = time.monotonic()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it said that it is well, a moment ago."""
+        if time.monotonic() - self._seen_at > HEALTH_S and self.http.is_up(self._health):
+            self._seen_at = time.monotonic()
+        return time.monotonic() - self._seen_at < LOST_S
+
+    def memory_mb(self) -> float:
+        return 0.0
+
+    def close(self) -> None:
+        self.http.close()
 
 
 def _is_healthy(url: str) -> bool:

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +17,12 @@ from configs.settings import ServeSettings
 from data_contracts.artifacts import EngineName, Form
 from data_contracts.errors import ConfigurationError
 from data_contracts.prompt import Prompt
-from deploy.engines import Engine, choose, llama_server
+from deploy.engines import Engine, choose, llama_server, weights
 from deploy.tokenizer import FILE, Tokens
 from tasks import gguf_file, quantize
 from tests import tiny
+from tests.deploy import fake_ollama
+from tests.deploy.fake_ollama import FakeOllama
 
 PROMPT = Prompt(template="qwen3", instruction="判断这通电话的投诉类别，只回答代号。", max_call_tokens=512)
 SERVE = ServeSettings(threads=1, precision="fp32", llama_slots=3, start_timeout_s=60)
@@ -40,6 +44,8 @@ class Case(NamedTuple):
 
     @property
     def serve(self) -> ServeSettings:
+        if self.engine == "ollama":
+            return SERVE.model_copy(update={"ollama_url": an_ollama().url, "ollama_slots": 2})
         if self.engine != "lmdeploy":
             return SERVE
         sets = {
@@ -65,11 +71,21 @@ def require(engine: str) -> None:
     """Skip, with the reason, where the engine's program is not installed."""
     if engine == "lmdeploy" and not LMDEPLOY:
         pytest.skip("TINGSU_LMDEPLOY_PYTHON names no interpreter with LMDeploy")
-    if engine == "llamacpp":
+    if engine in ("llamacpp", "ollama"):
         try:
             llama_server.find("")
         except ConfigurationError as error:
             pytest.skip(str(error))
+
+
+def an_ollama() -> FakeOllama:
+    """One of its own: it runs until the tests end, and holds a model while an engine is open."""
+    folder = Path(tempfile.mkdtemp(prefix="tingsu-ollama-"))
+    stopping = ExitStack()
+    server = stopping.enter_context(fake_ollama.running(folder))
+    atexit.register(stopping.close)
+    atexit.register(shutil.rmtree, folder)
+    return server
 
 
 @cache
@@ -86,10 +102,12 @@ def stub() -> Path:
     return folder / "bin/python"
 
 
-def write_forms(folder: Path, **base: float) -> dict[Form, Path]:
-    """A random model as safetensors, int8 and GGUF."""
+def write_forms(folder: Path, likely: Sequence[int] = (), **base: float) -> dict[Form, Path]:
+    """A random model as safetensors, int8 and GGUF. It answers calls with one of the `likely` tokens, as a tuned one does."""
     shape = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32, "initializer_range": 0.05}
-    made: dict[Form, Path] = {"merged": tiny.write_base(folder / "merged", **{**shape, **base})}
+    made: dict[Form, Path] = {"merged": tiny.write_base(folder / "merged", tied=not likely, **{**shape, **base})}
+    if likely:
+        _prefer(made["merged"], likely)
     for form, write in (("int8", quantize.write_int8), ("gguf-q8_0", gguf_file.write)):
         (folder / form).mkdir()
         write(made["merged"], folder / form)
@@ -103,3 +121,15 @@ def start(case: Case, folder: Path) -> Engine:
     """The engine, as scoring and the service start it."""
     require(case.engine)
     return choose.load(case.engine, folder, case.serve, PROMPT.longest(Tokens.load(folder)))
+
+
+def _prefer(folder: Path, likely: Sequence[int]) -> None:
+    """Turn the output embedding of these tokens towards the hidden state behind a prompt."""
+    import torch
+
+    tokens, model = Tokens.load(folder), weights.load_model(folder, "fp32")
+    prompts = [PROMPT.encode(text, tokens).ids for text in ("客户：我要投诉。", "您好，流量还剩多少？", "")]
+    with torch.no_grad():
+        behind = torch.stack([model.model(torch.tensor([p])).last_hidden_state[0, -1] for p in prompts]).mean(0)
+        model.lm_head.weight[list(likely)] += 6 * behind / behind.square().sum()
+    model.save_pretrained(folder)

@@ -193,7 +193,7 @@ def test_it_dies_with_the_process_that_started_it(folder: Path) -> None:
 def test_without_an_environment_the_refusal_says_how_to_make_one(tmp_path: Path) -> None:
     for python, what in (("", "is not set"), ("/nowhere/python", "has no Python"), (sys.executable, "has no lmdeploy")):
         with pytest.raises(ConfigurationError, match=rf"serve\.lmdeploy_python.*{what}.*python3 -m venv ENV"):
-            choose.check(ServeSettings(engine="lmdeploy", lmdeploy_python=python), "merged")
+            choose.check(ServeSettings(engine="lmdeploy", lmdeploy_python=python), "merged", 9)
 
 
 def test_what_cannot_be_measured_is_refused_before_any_training() -> None:
@@ -202,9 +202,9 @@ def test_what_cannot_be_measured_is_refused_before_any_training() -> None:
         ({"precision": "fp32"}, "does not compute in fp32"),
     ):
         with pytest.raises(ConfigurationError, match=what):
-            choose.check(ServeSettings.model_validate({"engine": "lmdeploy", **sets}), "awq")
+            choose.check(ServeSettings.model_validate({"engine": "lmdeploy", **sets}), "awq", 9)
     with pytest.raises(ConfigurationError, match=r"does not serve quantize.serve 'int8'; .*lmdeploy with merged, awq"):
-        choose.check(ServeSettings(engine="lmdeploy"), "int8")
+        choose.check(ServeSettings(engine="lmdeploy"), "int8", 9)
 
 
 def test_a_context_too_short_for_the_longest_prompt_is_refused(folder: Path) -> None:

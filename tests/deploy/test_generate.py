@@ -28,7 +28,7 @@ def forms(tmp_path_factory: pytest.TempPathFactory) -> dict[Form, Path]:
     return engines.write_forms(tmp_path_factory.mktemp("forms"), initializer_range=0.3, **shape)
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
 def engine(request: pytest.FixtureRequest, forms: dict[Form, Path]) -> Iterator[Engine]:
     engines.require(request.param.engine)
     running = choose.load(request.param.engine, forms[request.param.form], SERVE, LONGEST)
