@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from deploy import bundle, keys
+from deploy.service.admin import Reload
 from deploy.store import FolderStore
 from tests.deploy import served
 from tests.deploy.served import Served
@@ -145,6 +146,14 @@ def wrong(home: Path) -> Path:
     model = served.fake_model(store, shift=3.0)
     expected = served.golden(store.root / model.key, served.FakeEngine())
     return served.promote(store, bundle.assemble(served.parts(model, expected), store), home)
+
+
+def test_the_document_has_the_request_and_every_way_to_fail(live: Served) -> None:
+    described = httpx.get(live.url + "/openapi.json").json()["paths"][RELOAD]["post"]
+
+    examples = described["requestBody"]["content"]["application/json"]["examples"]
+    assert [Reload.model_validate(e["value"]).drain for e in examples.values()] == [False, True]
+    assert {"200", "409", "413", "422", "503", "507"} <= set(described["responses"])
 
 
 def test_a_second_reload_is_refused_while_one_runs(live: Served, first: Path, home: Path) -> None:
