@@ -134,8 +134,6 @@ def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def llama(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The same prompts, as ids, asked of llama.cpp's own server: one token, its likeliest alternatives."""
-    import psutil
-
     prompts, slots = read(folder)["ids"], job["clients"]
     context = slots * (job["tokens"] + 16)
     words = [
@@ -150,14 +148,14 @@ def llama(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "-tb",
         "2",
     ]
-    server = llama_server.LlamaServer(llama_server.find(job["llama"]), words)
+    server = llama_server.start(job["llama"], words)
     asked = {"n_predict": 1, "n_probs": len(KNOWN.keys), "temperature": 0, "cache_prompt": True}
     try:
         server.wait(180)
         rate = calls_a_second(
             job, lambda i: server.ask("/completion", {"prompt": list(prompts[i % len(prompts)]), **asked})
         )
-        memory_mb = psutil.Process(server.pid).memory_info().rss / 2**20
+        memory_mb = server.memory_mb()
     finally:
         server.close()
     return {"calls_per_s": rate, "memory_mb": memory_mb}
