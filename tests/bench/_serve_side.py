@@ -29,6 +29,7 @@ from deploy.tokenizer import Tokens
 from tasks import gguf_file
 from tasks.base import BUILTIN, resolve
 from tasks.prompting import compose
+from tests.bench._train_side import KINDS
 
 CLASSIFY = "/api/v1/classify"
 KNOWN = taxonomy.load()
@@ -237,12 +238,36 @@ def ceiling(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         for x, weight in made:
             torch.nn.functional.linear(x, weight)
         seconds.append(time.perf_counter() - start)
-    products = sum(i * o for i, o in sizes)
-    call = 2 * (job["tokens"] - read(folder)["head"]) * products * shape["num_hidden_layers"]
-    return {
-        "gflops": 2 * rows * products / statistics.median(seconds) / 1e9,
-        "gflop_a_call": (call + 2 * shape["vocab_size"] * hidden) / 1e9,
-    }
+    gflops = 2 * rows * sum(i * o for i, o in sizes) / statistics.median(seconds) / 1e9
+    return {"gflops": gflops, "gflop_a_call": flop_a_call(job, read(folder)["head"], sizes, query) / 1e9}
+
+
+def flop_a_call(job: dict[str, Any], head: int, sizes: list[tuple[int, int]], query: int) -> float:
+    """What our pass runs in matrix products: of the last layer only what leads to its keys and values at every position; of
+    attention the keys that a position sees; the vocabulary once."""
+    shape, own = job["shape"], job["tokens"] - head
+    layers, products = shape["num_hidden_layers"], [2 * i * o for i, o in sizes]
+    linear = own * ((layers - 1) * sum(products) + sum(products[:3])) + sum(products[3:])
+    seen = own * head + own * (own + 1) / 2
+    return linear + layers * 4 * seen * query + 2 * shape["vocab_size"] * shape["hidden_size"]
+
+
+def profile(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Each kind of operation's share of the time of one batch of as many calls as there are clients."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as Watch
+
+    data = read(folder)
+    engine = TransformersEngine.load(folder / "store/stages/merge/bench/model")
+    batch = data["ids"][: job["clients"]]
+    engine.score(batch, data["codes"], data["head"])
+    with Watch(activities=[ProfilerActivity.CPU]) as watch:
+        engine.score(batch, data["codes"], data["head"])
+    spent: dict[str, float] = {}
+    for event in watch.events():
+        kind = next((kind for kind, names in KINDS.items() if event.name.startswith(names)), "other")
+        spent[kind] = spent.get(kind, 0) + event.self_cpu_time_total
+    return {kind: time / sum(spent.values()) for kind, time in spent.items()}
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -256,6 +281,7 @@ SIDES: dict[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
     "generate": generate,
     "forward": forward,
     "ceiling": ceiling,
+    "profile": profile,
 }
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ POOL = 1200
 """Prompts to train on; more than any side gets through in its time."""
 KINDS = {
     "products": ("aten::mm", "aten::addmm"),
-    "attention": ("aten::bmm", "aten::baddbmm", "aten::_softmax", "aten::_scaled_dot"),
+    "attention": ("aten::bmm", "aten::baddbmm", "aten::_softmax", "aten::_scaled_dot", "aten::scaled_dot"),
     "copies and casts": ("aten::copy_", "aten::cat", "aten::index"),
     "elementwise": tuple(
         f"aten::{n}" for n in ("mul", "add", "pow", "rsqrt", "mean", "sum", "silu", "neg", "sub", "div")
