@@ -211,6 +211,8 @@ class ServeSettings(Section):
     `engine` scores the form of `quantize.serve` and serves it; a bundle is served by the engine it was measured on, whatever stands
     here. `llama_server`: the program of engine llamacpp (empty: the one on PATH); `llama_slots`: prompts it works on at once.
 
+    `parity_tolerance`: of a probability, the most that a bundle may ask for; what it asks for is measured when it is made.
+
     Engine lmdeploy runs `lmdeploy_backend` (TurboMind names at most 1024 tokens a call) in the environment of the interpreter
     `lmdeploy_python`, with `lmdeploy_slots` prompts at once and `lmdeploy_memory_share` of the free GPU memory for their keys and
     values; or it serves a bundle by a server kept elsewhere, at `lmdeploy_url`, whose key is in TINGSU_LMDEPLOY_KEY. Engine ollama

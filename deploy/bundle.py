@@ -31,7 +31,19 @@ from deploy.sealed import VERDICT
 from deploy.signing import keypair, public_key, sign, verdict_id, verify
 from deploy.store import LISTING, Store, folder_digest, write_atomically
 
-__all__ = ["Bundle", "Golden", "Parts", "assemble", "attest", "keypair", "open", "permit", "place", "public_key"]
+__all__ = [
+    "Bundle",
+    "Golden",
+    "Parity",
+    "Parts",
+    "assemble",
+    "attest",
+    "keypair",
+    "open",
+    "permit",
+    "place",
+    "public_key",
+]
 __all__ += ["VERDICT", "sign", "verdict_id", "verify"]
 WEIGHTS = (".safetensors", ".gguf")
 
@@ -44,8 +56,16 @@ class Golden(Frozen):
     tolerance: float = Field(default=0.05, gt=0, le=1)
 
 
+class Parity(Frozen):
+    """Of a probability: how far apart the engine's own answers to one call were, and how far another machine's may be."""
+
+    spread: float = Field(ge=0, le=1)
+    tolerance: float = Field(gt=0, le=1)
+
+
 class Facts(Frozen):
-    """What else the content depends on. `engine` is the one it was calibrated and measured on."""
+    """What else the content depends on. `engine` is the one it was calibrated and measured on; `parity` was measured with it and
+    this quantization (null in bundles that are older: theirs stands with each golden call)."""
 
     format: int = 1
     engine: str
@@ -54,6 +74,7 @@ class Facts(Frozen):
     model_digest: str
     prompt_digest: str
     taxonomy_digest: str
+    parity: Parity | None = None
 
 
 class Parts(Frozen):
@@ -66,6 +87,7 @@ class Parts(Frozen):
     golden: tuple[Golden, ...] = Field(min_length=1, max_length=64)
     engine: str
     synthetic: bool
+    parity: Parity | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +198,7 @@ def _documents(parts: Parts, model: Path) -> dict[str, str]:
         model_digest=parts.model.digest,
         prompt_digest=parts.prompt.digest,
         taxonomy_digest=parts.taxonomy.digest,
+        parity=parts.parity,
     )
     return {
         "bundle.json": facts.model_dump_json(indent=1),

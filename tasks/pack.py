@@ -10,10 +10,11 @@ from data_contracts.samples import generate
 from data_contracts.schema import Turn, flatten
 from data_contracts.taxonomy import Taxonomy
 from data_contracts.transcript import clean
-from deploy import bundle, calibration
-from deploy.bundle import Golden
+from deploy import bundle
+from deploy.bundle import Golden, Parity
 from deploy.engines import choose
 from deploy.tokenizer import Tokens
+from tasks import parity
 from tasks.stages import Work
 
 GOLDEN_CALLS = 8
@@ -32,14 +33,14 @@ def pack(
 ) -> BundleRef:
     """The bundle of a model. Golden requests are generated calls, so that no customer's words travel with a bundle."""
     texts = _texts()
-    expected = _expected(texts, model, prompt, taxonomy, serve, work)
+    expected, measured = _expected(texts, model, prompt, taxonomy, fitted, serve, work)
     golden = tuple(
         Golden(
             text=text,
             probabilities=dict(zip(taxonomy.keys, map(float, row), strict=True)),
-            tolerance=serve.parity_tolerance,
+            tolerance=measured.tolerance,
         )
-        for text, row in zip(texts, calibration.apply(fitted, expected), strict=True)
+        for text, row in zip(texts, expected, strict=True)
     )
     parts = bundle.Parts(
         model=model,
@@ -49,6 +50,7 @@ def pack(
         golden=golden,
         engine=serve.engine,
         synthetic=synthetic,
+        parity=measured,
     )
     return bundle.assemble(parts, work.store)
 
@@ -62,14 +64,21 @@ def _texts() -> list[str]:
 
 
 def _expected(
-    texts: list[str], model: Model, prompt: Prompt, taxonomy: Taxonomy, serve: ServeSettings, work: Work
-) -> Any:
-    """Log-probabilities (N, C) of the golden calls, by the engine that will serve."""
+    texts: list[str],
+    model: Model,
+    prompt: Prompt,
+    taxonomy: Taxonomy,
+    fitted: Calibration,
+    serve: ServeSettings,
+    work: Work,
+) -> tuple[Any, Parity]:
+    """Probabilities (N, C) of the golden calls, by the engine that will serve, and how alike it gives them."""
     folder = work.store.local(model.key)
     tokens = Tokens.load(folder)
     engine = choose.load(serve.engine, folder, serve, prompt.longest(tokens))
     encoded = [prompt.encode(text, tokens) for text in texts]
     try:
-        return engine.score([e.ids for e in encoded], taxonomy.code_ids(tokens), encoded[0].head_tokens).logprobs
+        prompts, head = [e.ids for e in encoded], encoded[0].head_tokens
+        return parity.measure(engine, prompts, taxonomy.code_ids(tokens), head, fitted, serve.parity_tolerance)
     finally:
         engine.close()

@@ -14,10 +14,12 @@ import pytest
 
 from data_contracts.artifacts import Form
 from data_contracts.errors import ConfigurationError, EngineUnavailable
+from deploy import calibration
 from deploy.engines import Engine, Scores
 from deploy.service.child import Plan, load
 from deploy.service.worker import Worker
 from deploy.tokenizer import Tokens
+from tasks import parity
 from tests.deploy import engines
 from tests.deploy.engines import CASES, PROMPT, Case
 
@@ -146,6 +148,17 @@ def test_batches_asked_at_once_are_answered_each_for_itself(engine: Engine, case
 
     np.testing.assert_allclose(np.array(together), np.array(alone), atol=TOLERANCE[case])
     assert len({row.tobytes() for batch in together for row in batch}) == len(asked) * len(CALLS)
+
+
+def test_the_tolerance_of_its_bundles_is_measured_on_it_and_holds(engine: Engine, case: Case, tokens: Tokens) -> None:
+    encoded, ids = [PROMPT.encode(call, tokens) for call in CALLS], MANY[:9]
+    prompts, plain = [e.ids for e in encoded], calibration.identity(len(ids))
+    expected, measured = parity.measure(engine, prompts, ids, encoded[0].head_tokens, plain, most=0.2)
+
+    found = [ask(engine, tokens, (call, *CALLS), ids).logprobs[0] for call in CALLS]
+
+    assert measured.spread <= 0.05 and measured.tolerance >= parity.FLOOR
+    assert np.abs(calibration.apply(plain, np.array(found)) - expected).max() <= measured.tolerance
 
 
 def test_closed_it_has_freed_the_weights(case: Case, forms: dict[Form, Path]) -> None:
