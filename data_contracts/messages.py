@@ -245,8 +245,8 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "model_not_found": ("there is no model '{model}' here; there is: {known}", "没有模型“{model}”，可用的有：{known}"),
     "unsupported_parameter": (
-        "'{param}' asks for something else than one category for the last user message; leave it out",
-        "“{param}”要求的不是“最后一条用户消息的一个类别”，请去掉该参数",
+        "'{param}' asks for something that this model does not do; leave it out",
+        "“{param}”要求的是该模型没有的功能，请去掉该参数",
     ),
     "unknown_parameter": (
         "'{param}' is no parameter of this request; leave it out, or correct its name",

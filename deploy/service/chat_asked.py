@@ -1,8 +1,7 @@
-"""What OpenAI's clients ask: which parameters are read, which cannot matter, and which are refused."""
+"""What OpenAI's clients ask of model `complaints`: which parameters are read, which cannot matter, and which are refused."""
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Body
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,7 +16,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from data_contracts.schema import Call, Frozen
-from deploy.service.answers import whole
 
 MODEL = "complaints"
 MOST_LOGPROBS = 64  # categories a bundle may have; OpenAI itself stops at 20
@@ -74,7 +72,7 @@ def _only(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     try:
         return handler(value)
     except ValidationError as error:
-        raise PydanticCustomError("unsupported_parameter", "it asks for another answer than one category") from error
+        raise PydanticCustomError("unsupported_parameter", "it asks for what this model does not do") from error
 
 
 Only = WrapValidator(_only)
@@ -85,7 +83,7 @@ Nothing = Annotated[tuple[()] | None, Only]
 class ChatAsked(Frozen):
     """`POST /v1/chat/completions`. Sampling has no meaning here: a classification is one prefill and nothing is drawn."""
 
-    model: str
+    model: Annotated[str, Field(json_schema_extra={"not": {"const": "generate"}})]
     messages: Annotated[
         tuple[Annotated[UserMessage | OtherMessage, Field(discriminator="role")], ...],
         Field(min_length=1, json_schema_extra={"contains": {"properties": {"role": {"const": "user"}}}}),
@@ -154,4 +152,3 @@ EXAMPLES = {
         }
     },
 }
-Chat = Annotated[ChatAsked, AfterValidator(whole), Body(openapi_examples=EXAMPLES)]

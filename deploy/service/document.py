@@ -74,6 +74,24 @@ GENERATE: dict[str, Any] = {
 THINKING: dict[str, Any] = {
     "分析": {"value": {"question": "客户三个月内投诉了五次信号差，应该先查什么？", "thinking_depth": 3}}
 }
+TEXT_CHAT: dict[str, Any] = {
+    "生成": {
+        "value": {
+            "model": "generate",
+            "messages": [{"role": "user", "content": "给投诉多扣费的客户写一条致歉短信。"}],
+            "max_tokens": 256,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+    },
+    "不思考": {
+        "value": {
+            "model": "generate",
+            "messages": [{"role": "user", "content": "用一句话概括：宽带断了三天，要求赔偿。"}],
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+    },
+}
 CLASSIFIED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "分类结果，顺序与请求一致",
@@ -114,7 +132,7 @@ EVENT = {
 }
 COMPLETED: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "类别的 key；stream 为 true 时逐块发送，以 [DONE] 结束",
+        "description": "complaints：类别的 key；generate：生成的文本。stream 为 true 时逐块发送，以 [DONE] 结束",
         "content": {
             "application/json": {"example": COMPLETION},
             "text/event-stream": {"itemSchema": EVENT},

@@ -10,7 +10,7 @@ from data_contracts.schema import Frozen
 from deploy.service import document
 from deploy.service.answers import whole
 from deploy.service.attend import while_connected
-from deploy.service.generator import Ask, Ending, Generator
+from deploy.service.generator import MOST_TOKENS, Ask, Ending, Generator
 from deploy.service.problems import Refused
 from deploy.service.slots import Slots
 
@@ -18,7 +18,6 @@ WHOLE = AfterValidator(whole)
 INFERENCE = Body(openapi_examples=document.INFERENCE)
 GENERATE = Body(openapi_examples=document.GENERATE)
 THINKING = Body(openapi_examples=document.THINKING)
-MOST_TOKENS = 131_072
 Question = Annotated[str, Field(min_length=1)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 Temperature = Annotated[float, Field(ge=0, le=2)]

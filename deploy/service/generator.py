@@ -26,6 +26,8 @@ Finish = Literal["stop", "length", "time"]
 COLD = 0.01
 """A temperature below this takes the likeliest token: dividing by it would overflow."""
 INLINE_CHARS = 2000
+MOST_TOKENS = 131_072
+"""More no model here has; what fits is known when the text is read."""
 PROBE_TOKENS = 4
 
 

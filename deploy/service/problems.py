@@ -142,7 +142,7 @@ async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     fields = ", ".join(e.field for e in errors)
     if not is_openai(request):
         return problem(request, 422, "invalid_request", errors=errors, fields=fields, path=request.scope["path"])
-    whole = [e for e in found if e["type"] in PARAMETERS and len(e["loc"]) == 2]
+    whole = [e for e in found if e["type"] in PARAMETERS and len(_path(e)) == 1]
     code, param = (whole[0]["type"], _field(whole[0])) if whole else ("", "")
     if code:
         return problem(request, 400, PARAMETERS[code], param=param)
@@ -154,7 +154,13 @@ PARAMETERS = {"extra_forbidden": "unknown_parameter", "unsupported_parameter": "
 
 
 def _field(error: Mapping[str, Any]) -> str:
-    return ".".join(str(p) for p in error["loc"] if p != "body") or "body"
+    return ".".join(_path(error)) or "body"
+
+
+def _path(error: Mapping[str, Any]) -> list[str]:
+    """Where in the body; which of two models was asked is no part of it."""
+    path = [str(p) for p in error["loc"] if p != "body"]
+    return path[1:] if path[:1] in (["complaints"], ["generate"]) else path
 
 
 def _message(error: Mapping[str, Any]) -> str:

@@ -1,0 +1,97 @@
+"""What OpenAI's clients ask of model `generate`: which parameters are read, which cannot matter, and which are refused."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+
+from data_contracts.schema import Frozen
+from deploy.service.chat_asked import JsonText, Nothing, Only, Part, StreamOptions
+from deploy.service.generator import MOST_TOKENS, Ask
+
+GENERATE = "generate"
+ROLES = {"developer": "system"}
+Count = Annotated[StrictInt, Field(ge=1, le=MOST_TOKENS)]
+Word = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class TextMessage(BaseModel):
+    """One turn; its content as text, or as parts that are text."""
+
+    model_config = ConfigDict(frozen=True)
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | tuple[Part, ...]
+
+    def plain(self) -> dict[str, str]:
+        """As templates take it."""
+        said = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
+        return {"role": ROLES.get(self.role, self.role), "content": said}
+
+
+class TemplateOptions(BaseModel):
+    """As vLLM and LMDeploy have it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    enable_thinking: StrictBool = True
+
+
+class TextAsked(Frozen):
+    """`POST /v1/chat/completions` of model `generate`. Thinking counts among `max_tokens`; it is left out with
+    `chat_template_kwargs: {"enable_thinking": false}` or `reasoning_effort: "none"`."""
+
+    model: Literal["generate"]
+    messages: Annotated[tuple[TextMessage, ...], Field(min_length=1)]
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop: Word | Annotated[tuple[Word, ...], Field(max_length=16)] | None = None
+    chat_template_kwargs: TemplateOptions | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    n: Annotated[Literal[1] | None, Only] = None
+    logprobs: Annotated[Literal[False] | None, Only] = None
+    top_logprobs: Annotated[Literal[0] | None, Only] = None
+    tools: Nothing = None
+    functions: Nothing = None
+    tool_choice: Annotated[Literal["none", "auto"] | None, Only] = None
+    function_call: Annotated[Literal["none", "auto"] | None, Only] = None
+    response_format: Annotated[JsonText | None, Only] = None
+    modalities: Annotated[tuple[Literal["text"]] | None, Only] = None
+    audio: Annotated[None, Only] = None
+    logit_bias: Annotated[None, Only] = None
+    web_search_options: Annotated[None, Only] = None
+    presence_penalty: Annotated[Literal[0] | None, Only] = None
+    frequency_penalty: Annotated[Literal[0] | None, Only] = None
+    user: Any = None
+    metadata: Any = None
+    store: Any = None
+    service_tier: Any = None
+    parallel_tool_calls: Any = None
+    prediction: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_retention: Any = None
+    safety_identifier: Any = None
+    verbosity: Any = None
+
+    def ask(self) -> Ask:
+        """What the generator is asked; the temperature is 0.7 where none is given, as for /generate."""
+        options = self.chat_template_kwargs
+        thinks = (options is None or options.enable_thinking) and self.reasoning_effort != "none"
+        words = (self.stop,) if isinstance(self.stop, str) else self.stop or ()
+        seed = {} if self.seed is None else {"seed": self.seed % 2**31}
+        return Ask(
+            messages=tuple(message.plain() for message in self.messages),
+            max_tokens=self.max_completion_tokens or self.max_tokens,
+            thinking_tokens=None if thinks else 0,
+            temperature=0.7 if self.temperature is None else self.temperature,
+            top_p=self.top_p or 0.95,
+            stop=words,
+            **seed,
+        )
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether a stream ends with the usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
