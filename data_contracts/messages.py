@@ -206,9 +206,8 @@ TABLE: dict[str, tuple[str, str]] = {
         "模型 {version} 不会思考：其对话模板没有 <think> 段；请改用 /generate，或加载会思考的模型",
     ),
     "too_long": (
-        "the text has {tokens} tokens as the model reads it, and {more} more are asked for; together they may be {limit}. "
-        "Send less, or ask for fewer",
-        "文本按模型计有 {tokens} 个词元，另要求生成 {more} 个，合计不得超过 {limit} 个；请缩短文本或减少生成长度",
+        "the text has {tokens} tokens as the model reads it, at most {limit} leave room for an answer; send less",
+        "文本按模型计有 {tokens} 个词元，最多 {limit} 个才留得下回答的空间，请缩短文本",
     ),
     "bad_messages": (
         "the model's chat template does not take these messages: {reason}",

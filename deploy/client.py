@@ -109,6 +109,29 @@ class Client:
             time.sleep(float(response.headers.get("Retry-After", "1")))
         return self._json(response)
 
+    def generate(self, prompt: str, max_length: int, temperature: float = 0.0) -> Answer:
+        """`POST /generate`; `max_length` new tokens at most.
+
+        Raises:
+            EngineUnavailable: it stayed busy or away for longer than the patience.
+            ContractViolation: it refused; says why.
+        """
+        return self._text("/generate", {"prompt": prompt, "max_length": max_length, "temperature": temperature})
+
+    def thinking(self, question: str, thinking_depth: int, max_tokens: int) -> Answer:
+        """`POST /thinking`; the answer has `max_tokens` at most. Raises as `generate`."""
+        body = {"question": question, "thinking_depth": thinking_depth, "max_tokens": max_tokens}
+        return self._text("/thinking", body)
+
+    def _text(self, path: str, body: dict[str, Any]) -> Answer:
+        until = time.monotonic() + self.patience_s
+        while (response := self._send("POST", path, body)).status_code in BUSY:
+            wait_s = float(response.headers.get("Retry-After", "1"))
+            if time.monotonic() + wait_s > until:
+                break
+            time.sleep(wait_s)
+        return self._json(response)
+
     def _classify(self, calls: Sequence[Call]) -> list[Answer]:
         """A batch that is too much for the service is halved after the wait it asks for."""
         body = {"calls": [call.model_dump(mode="json", exclude_none=True) for call in calls]}

@@ -9,7 +9,10 @@ from data_contracts.schema import Call, Frozen
 from deploy.client import Client
 
 PROBE = Call(text="客户：上个月的账单多扣了三十块钱，我要投诉。\n客服：我马上为您核实。")
-OTHER_SLOT = "this service has slot 'classify', not 'generate'"
+ASK = "用一句话回答：宽带断了应该先做什么？"
+FEW_TOKENS = 16
+EMPTY = "this service has no model in slot '{slot}'"
+NO_THINKING = "the model cannot think"
 
 
 class Check(Frozen):
@@ -29,13 +32,34 @@ def verify(url: str, timeout_s: float = 60.0, bundle_digest: str | None = None, 
         key: shown to a service that asks for one.
     """
     with Client(url, timeout_s, patience_s=timeout_s, key=key) as client:
-        checks = [
+        state = [
             _check("health", lambda: _health(client.health())),
             _check("ready", lambda: _ready(client.ready())),
             _check("model_info", lambda: _model_info(client.model_info(), bundle_digest)),
-            _check("classify", lambda: _classify(client.classify([PROBE])[0], client.model_info())),
         ]
-    return [*checks, *(Check(name=name, outcome="skipped", detail=OTHER_SLOT) for name in ("generate", "thinking"))]
+        info = client.model_info() if state[-1].outcome == "passed" else {"slot": "classify"}
+        return [*state, _classified(client, info), *_generated(client, info)]
+
+
+def _classified(client: Client, info: dict[str, Any]) -> Check:
+    if info["slot"] != "classify":
+        return Check(name="classify", outcome="skipped", detail=EMPTY.format(slot="classify"))
+    return _check("classify", lambda: _classify(client.classify([PROBE])[0], client.model_info()))
+
+
+def _generated(client: Client, info: dict[str, Any]) -> list[Check]:
+    """One text, and one that was thought about, where there is a model for them."""
+    its = info if info["slot"] == "generate" else info.get("generate")
+    if not its:
+        return [_skipped(name, EMPTY.format(slot="generate")) for name in ("generate", "thinking")]
+    text = _check("generate", lambda: _generate(client.generate(ASK, FEW_TOKENS), its))
+    if not its["can_think"]:
+        return [text, _skipped("thinking", NO_THINKING)]
+    return [text, _check("thinking", lambda: _thinking(client.thinking(ASK, 1, FEW_TOKENS), its))]
+
+
+def _skipped(name: str, why: str) -> Check:
+    return Check(name=name, outcome="skipped", detail=why)
 
 
 def passed(checks: list[Check]) -> bool:
@@ -75,13 +99,32 @@ def _ready(is_ready: bool) -> str:
 def _model_info(body: dict[str, Any], bundle_digest: str | None) -> str:
     if bundle_digest is not None and body["bundle_digest"] != bundle_digest:
         raise _Wrong(f"serves bundle {body['bundle_digest'][:12]}, expected {bundle_digest[:12]}")
-    return f"{body['model_version']} on {body['engine']} {body['quantization']}, {len(body['categories'])} categories"
+    what = f"{len(body['categories'])} categories" if body["slot"] == "classify" else "generates"
+    return f"{body['model_version']} on {body['engine']} {body['quantization']}, {what}"
+
+
+def _generate(answer: dict[str, Any], info: dict[str, Any]) -> str:
+    if not 1 <= answer["tokens_used"] <= FEW_TOKENS or not isinstance(answer["generated_text"], str):
+        raise _Wrong(f"{answer['tokens_used']} tokens came, 1 to {FEW_TOKENS} were asked for")
+    _require_version(answer, info)
+    return f"{answer['tokens_used']} tokens in {answer['response_time']:.1f} s"
+
+
+def _thinking(answer: dict[str, Any], info: dict[str, Any]) -> str:
+    if answer["thinking_tokens"] < 1 or not isinstance(answer["final_answer"], str):
+        raise _Wrong("nothing was thought")
+    _require_version(answer, info)
+    return f"{answer['thinking_tokens']} of {answer['tokens_used']} tokens thought, {answer['response_time']:.1f} s"
+
+
+def _require_version(answer: dict[str, Any], info: dict[str, Any]) -> None:
+    if answer["model_version"] != info["model_version"]:
+        raise _Wrong(f"answered by {answer['model_version']}, but {info['model_version']} is served")
 
 
 def _classify(answer: dict[str, Any], info: dict[str, Any]) -> str:
     shares = answer["probabilities"]
     if abs(sum(shares.values()) - 1) > 1e-3 or set(shares) != {c["key"] for c in info["categories"]}:
         raise _Wrong("the probabilities do not sum to 1 over the categories")
-    if answer["model_version"] != info["model_version"]:
-        raise _Wrong(f"answered by {answer['model_version']}, but {info['model_version']} is served")
+    _require_version(answer, info)
     return f"{answer['category']['name_zh']} {answer['confidence']:.2f} {answer['decision']}"

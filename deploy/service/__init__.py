@@ -1,6 +1,7 @@
-"""The classification service. The web process holds no weights and imports no torch; the engine is one child process.
+"""The service that classifies and generates. The web process holds no weights and imports no torch; the engine is one child process.
 
 app (HTTP) → slot (which bundle) → classifier (text to answers) → batcher (queue, batches) → worker (keeps the child) → child (the engine)
+                      generator (messages to text) ───────────────────────────→ a worker and a child of its own
 """
 
 import hashlib
@@ -24,7 +25,6 @@ def command(
 
     Every setting is passed on, so that what serves is what the caller resolved, whatever the environment says.
     """
-    settings = [f"--set=serve.{key}={json.dumps(value)}" for key, value in serve.model_dump().items()]
     argv = [
         sys.executable,
         "-P",
@@ -33,9 +33,14 @@ def command(
         f"--bundle={bundle}",
         f"--port={port}",
         f"--home={home}",
-        *settings,
+        *options(serve),
     ]
     return argv + ["--evaluation"] * evaluation + ([f"--version={version}"] if version is not None else [])
+
+
+def options(serve: ServeSettings) -> list[str]:
+    """Every setting as an option, so that a profile's and the caller's own reach the service."""
+    return [f"--set=serve.{key}={json.dumps(value)}" for key, value in serve.model_dump().items()]
 
 
 def settles(argv: tuple[str, ...]) -> list[str]:

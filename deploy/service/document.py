@@ -15,7 +15,7 @@ TEXT_FAILS: Mapping[int, str] = {
     400: "请求体不是 UTF-8 的 JSON",
     404: "本服务没有加载生成模型",
     413: "请求体超过上限",
-    422: "请求格式不对，或文本与所要的长度超过模型上下文",
+    422: "请求格式不对，或文本超过模型上下文",
     503: BUSY,
 }
 FAILS: Mapping[str, Mapping[int, str]] = {

@@ -18,6 +18,8 @@ WHOLE = AfterValidator(whole)
 INFERENCE = Body(openapi_examples=document.INFERENCE)
 GENERATE = Body(openapi_examples=document.GENERATE)
 THINKING = Body(openapi_examples=document.THINKING)
+THINKING_TEMPERATURE = 0.6
+"""As Qwen recommends; a greedy thought runs in circles."""
 Question = Annotated[str, Field(min_length=1)]
 MaxTokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
@@ -59,10 +61,11 @@ class Generated(Frozen):
 
 
 class ThinkingAsked(Frozen):
-    """`thinking_depth`: from 1, a short thought, to 5; it sets how many tokens the thinking may have."""
+    """`thinking_depth`: from 1, a short thought, to 5; it sets how many tokens the thinking may have. `max_tokens`: of the answer."""
 
     question: Question
     thinking_depth: int = Field(default=3, ge=1, le=5)
+    max_tokens: MaxTokens | None = None
 
 
 class Thought(Frozen):
@@ -116,7 +119,8 @@ def _add_thinking(app: FastAPI, slots: Slots, limits: GenerateSettings) -> None:
         if not generator.dialogue.can_think:
             raise Refused(409, "cannot_think", version=generator.served.model_version)
         budget = limits.thinking_tokens[asked.thinking_depth - 1]
-        ask = Ask(({"role": "user", "content": asked.question},), thinking_tokens=budget, temperature=0.6, top_p=0.95)
+        messages = ({"role": "user", "content": asked.question},)
+        ask = Ask(messages, asked.max_tokens, thinking_tokens=budget, temperature=THINKING_TEMPERATURE, top_p=0.95)
         thought, text, ending = await _written(request, generator, ask)
         return Thought(
             thinking=thought.strip(),

@@ -28,6 +28,8 @@ COLD = 0.01
 INLINE_CHARS = 2000
 MOST_TOKENS = 131_072
 """More no model here has; what fits is known when the text is read."""
+LEAST_ROOM = 8
+"""Tokens that a text must leave for its answer."""
 PROBE_TOKENS = 4
 
 
@@ -47,7 +49,7 @@ class ServedText:
 class Ask:
     """One text. `thinking_tokens` of 0: without thinking; None: the thinking counts among `max_tokens`, as OpenAI's clients expect.
 
-    `max_tokens` None: `serve.generate.answer_tokens`, or what is left of the context.
+    `max_tokens` None: `serve.generate.answer_tokens`; never more than what is left of the context.
     """
 
     messages: Sequence[Mapping[str, str]]
@@ -143,15 +145,18 @@ class Generator:
         return await asyncio.to_thread(self.dialogue.ids, ask.messages, thinking)
 
     def _budget(self, ask: Ask, prompt_tokens: int) -> Budget:
-        """Raises: Refused: what is asked for does not fit into the context."""
-        room = self.context_tokens - prompt_tokens - len(self.dialogue.end_think) - 1
-        least = ask.max_tokens or 1
-        if room < least:
-            raise Refused(422, "too_long", tokens=prompt_tokens, more=least, limit=self.context_tokens)
+        """What is asked for, as far as the context has room for it.
+
+        Raises:
+            Refused: it has none.
+        """
+        room = self.context_tokens - prompt_tokens - len(self.dialogue.end_think)
+        if room < LEAST_ROOM:
+            raise Refused(422, "too_long", tokens=prompt_tokens, limit=self.context_tokens - LEAST_ROOM)
+        text = min(ask.max_tokens or self.limits.answer_tokens, room)
         if not ask.thinking_tokens:
-            text = ask.max_tokens or min(self.limits.answer_tokens, room)
             return Budget(text if ask.thinking_tokens is None else 0, text, shared=True)
-        text = ask.max_tokens or min(self.limits.answer_tokens, max(1, room // 2))
+        text = min(text, room // 2)
         return Budget(min(ask.thinking_tokens, room - text), text, shared=False)
 
     async def _write(self, ask: Ask, prompt: list[int], budget: Budget, ending: Ending) -> AsyncGenerator[Said, None]:

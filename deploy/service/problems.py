@@ -172,7 +172,8 @@ def _message(error: Mapping[str, Any]) -> str:
 async def on_http(request: Request, error: Exception) -> JSONResponse:
     """What we refuse, and what the framework does: wrong path, wrong method, a body that cannot be read."""
     if isinstance(error, Refused):
-        return problem(request, error.status_code, error.code, retry_after_s=error.retry_after_s, **error.values)
+        status = 400 if error.status_code == 422 and is_openai(request) else error.status_code
+        return problem(request, status, error.code, retry_after_s=error.retry_after_s, **error.values)
     status = error.status_code if isinstance(error, HTTPException) else 400
     headers = error.headers if isinstance(error, HTTPException) else None
     code = HTTP_CODES.get(status, "invalid_chat" if is_openai(request) else "invalid_request")

@@ -8,7 +8,8 @@ import typer
 Profile = Annotated[
     str | None,
     typer.Option(
-        "--profile", help="tiny, qwen3-0.6b, qwen3-1.7b; default: what settings.yaml in TINGSU_HOME names, else tiny"
+        "--profile",
+        help="tiny, qwen3-0.6b, qwen3-1.7b, qwen3-4b-thinking; default: what settings.yaml in TINGSU_HOME names, else tiny",
     ),
 ]
 Overlay = Annotated[list[str] | None, typer.Option("--overlay", help="more settings on top, such as production")]

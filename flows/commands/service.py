@@ -32,6 +32,7 @@ def serve(
     sets: Sets = None,
 ) -> None:
     """Serve in the foreground until SIGTERM: a bundle that classifies, one that generates, or both."""
+    from deploy.service import options
     from deploy.service.__main__ import main
     from flows.session import open_session
 
@@ -50,8 +51,7 @@ def serve(
         str(port or session.settings.ports.service),
         *version,
     ]
-    options = [word for item in sets or () if item.startswith("serve.") for word in ("--set", item)]
-    raise typer.Exit(main([*argv, *options, *(["--evaluation"] if evaluation else [])]))
+    raise typer.Exit(main([*argv, *options(session.settings.serve), *(["--evaluation"] if evaluation else [])]))
 
 
 def _champion(profile: str | None, sets: list[str] | None) -> tuple[Path, list[str]]:

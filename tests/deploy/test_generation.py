@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from deploy import keys
+from deploy.operate.verify import passed, verify
 from deploy.store import FolderStore
 from tests.deploy import served, speaking
 from tests.deploy.served import Served
@@ -93,10 +94,9 @@ def test_a_model_that_cannot_think_says_409_and_a_text_too_long_says_how_long(sl
     assert (refused.status_code, refused.json()["code"]) == (409, "cannot_think")
     assert "不会思考" in refused.json()["detail_zh"]
 
-    for body in ({"prompt": "话费" * 3000}, {"prompt": ASK, "max_length": 60_000}):
-        long = post(slow, "/generate", **body)
-        assert (long.status_code, long.json()["code"]) == (422, "too_long")
-        assert "4096" in long.json()["detail"]
+    long = post(slow, "/generate", prompt="话费" * 3000)
+    assert (long.status_code, long.json()["code"]) == (422, "too_long")
+    assert "4088" in long.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -204,6 +204,17 @@ def test_both_slots_serve_side_by_side_each_with_its_scope(tmp_path: Path, speak
         assert ask(reader, "/generate", prompt=ASK) == ask(writer, "/api/v1/classify", text=ASK) == 403
         info = httpx.get(f"{live.url}/model_info", headers={"X-API-Key": reader}).json()
         assert info["slot"] == "classify" and info["generate"]["can_think"]
+
+
+def test_verify_checks_a_text_and_a_thought_where_there_is_a_model_for_them(
+    live: Served, slow: Served, folder: Path
+) -> None:
+    checks, other = verify(live.url, bundle_digest=folder.name), verify(slow.url)
+
+    assert [c.name for c in checks] == ["health", "ready", "model_info", "classify", "generate", "thinking"]
+    assert [c.outcome for c in checks] == ["passed"] * 3 + ["skipped"] + ["passed"] * 2
+    assert [c.outcome for c in other] == ["passed"] * 3 + ["skipped", "passed", "skipped"]
+    assert passed(checks) and not passed(verify(live.url, bundle_digest="f" * 64))
 
 
 def test_an_empty_slot_says_so(tmp_path: Path) -> None:
