@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from fastapi import Body
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticSerializationError
 
 from data_contracts.artifacts import Calibration, Verdict
@@ -41,6 +41,14 @@ def whole(asked: Asking) -> Asking:
     return asked
 
 
+def _number(value: Any) -> Any:
+    """pydantic would take `true` and "5" for numbers; JSON Schema, and so our document, does not, but 5.0 for a whole one."""
+    if isinstance(value, bool | str):
+        raise ValueError("Input should be a number")
+    return value
+
+
+NUMBER = BeforeValidator(_number)
 EXAMPLES = {
     "text": {"value": {"text": "客户：上个月多扣了我三十块钱，我要投诉。\n客服：我帮您查一下账单。"}},
     "turns": {

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from configs.settings import GenerateSettings
 from data_contracts.schema import Frozen
 from deploy.service import document
-from deploy.service.answers import whole
+from deploy.service.answers import NUMBER, whole
 from deploy.service.attend import while_connected
 from deploy.service.generator import MOST_TOKENS, Ask, Ending, Generator
 from deploy.service.problems import Refused
@@ -21,8 +21,8 @@ THINKING = Body(openapi_examples=document.THINKING)
 THINKING_TEMPERATURE = 0.6
 """As Qwen recommends; a greedy thought runs in circles."""
 Question = Annotated[str, Field(min_length=1)]
-MaxTokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
-Temperature = Annotated[float, Field(ge=0, le=2)]
+MaxTokens = Annotated[int, Field(ge=1, le=MOST_TOKENS), NUMBER]
+Temperature = Annotated[float, Field(ge=0, le=2), NUMBER]
 
 
 class InferenceAsked(Frozen):
@@ -64,7 +64,7 @@ class ThinkingAsked(Frozen):
     """`thinking_depth`: from 1, a short thought, to 5; it sets how many tokens the thinking may have. `max_tokens`: of the answer."""
 
     question: Question
-    thinking_depth: int = Field(default=3, ge=1, le=5)
+    thinking_depth: Annotated[int, Field(ge=1, le=5), NUMBER] = 3
     max_tokens: MaxTokens | None = None
 
 

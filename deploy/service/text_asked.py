@@ -2,15 +2,26 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from data_contracts.schema import Frozen
+from deploy.service.answers import NUMBER
 from deploy.service.chat_asked import JsonText, Nothing, Only, Part, StreamOptions
 from deploy.service.generator import MOST_TOKENS, Ask
 
 GENERATE = "generate"
+
+
+def _boolean(value: Any) -> Any:
+    """Python takes 0 for False."""
+    if not isinstance(value, bool):
+        raise ValueError("Input should be a boolean")
+    return value
+
+
 ROLES = {"developer": "system"}
-Count = Annotated[StrictInt, Field(ge=1, le=MOST_TOKENS)]
+Count = Annotated[int, Field(ge=1, le=MOST_TOKENS), NUMBER]
+Zero = Annotated[Annotated[Literal[0], NUMBER] | None, Only]
 Word = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -44,15 +55,15 @@ class TextAsked(Frozen):
     stream_options: StreamOptions | None = None
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2), NUMBER] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1), NUMBER] | None = None
+    seed: Annotated[int, Field(ge=-(2**53), le=2**53), NUMBER] | None = None
     stop: Word | Annotated[tuple[Word, ...], Field(max_length=16)] | None = None
     chat_template_kwargs: TemplateOptions | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
-    n: Annotated[Literal[1] | None, Only] = None
-    logprobs: Annotated[Literal[False] | None, Only] = None
-    top_logprobs: Annotated[Literal[0] | None, Only] = None
+    n: Annotated[Annotated[Literal[1], NUMBER] | None, Only] = None
+    logprobs: Annotated[Annotated[Literal[False], BeforeValidator(_boolean)] | None, Only] = None
+    top_logprobs: Zero = None
     tools: Nothing = None
     functions: Nothing = None
     tool_choice: Annotated[Literal["none", "auto"] | None, Only] = None
@@ -62,8 +73,8 @@ class TextAsked(Frozen):
     audio: Annotated[None, Only] = None
     logit_bias: Annotated[None, Only] = None
     web_search_options: Annotated[None, Only] = None
-    presence_penalty: Annotated[Literal[0] | None, Only] = None
-    frequency_penalty: Annotated[Literal[0] | None, Only] = None
+    presence_penalty: Zero = None
+    frequency_penalty: Zero = None
     user: Any = None
     metadata: Any = None
     store: Any = None

@@ -12,6 +12,7 @@ import pytest
 
 from deploy import keys
 from deploy.operate.verify import passed, verify
+from deploy.service import document
 from deploy.store import FolderStore
 from tests.deploy import served, speaking
 from tests.deploy.served import Served
@@ -204,6 +205,23 @@ def test_both_slots_serve_side_by_side_each_with_its_scope(tmp_path: Path, speak
         assert ask(reader, "/generate", prompt=ASK) == ask(writer, "/api/v1/classify", text=ASK) == 403
         info = httpx.get(f"{live.url}/model_info", headers={"X-API-Key": reader}).json()
         assert info["slot"] == "classify" and info["generate"]["can_think"]
+
+
+@pytest.mark.parametrize(
+    ("path", "examples"),
+    [
+        ("/api/v1/inference", document.INFERENCE),
+        ("/generate", document.GENERATE),
+        ("/thinking", document.THINKING),
+        ("/v1/chat/completions", document.TEXT_CHAT),
+    ],
+)
+def test_the_requests_the_document_shows_are_answered(live: Served, path: str, examples: dict[str, Any]) -> None:
+    tree = httpx.get(f"{live.url}/openapi.json").json()
+    shown = tree["paths"][path]["post"]["requestBody"]["content"]["application/json"]["examples"]
+
+    assert examples.items() <= shown.items()
+    assert [post(live, path, **example["value"]).status_code for example in examples.values()] == [200] * len(examples)
 
 
 def test_verify_checks_a_text_and_a_thought_where_there_is_a_model_for_them(
