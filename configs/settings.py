@@ -257,11 +257,16 @@ class RolloutSettings(Section):
 
 
 class LogSettings(Section):
-    """The service's log. In the background it is a file: at `max_mb` it is put aside as .1, and `kept` such files are kept."""
+    """The service's log. In the background it is a file: at `max_mb` it is put aside as .1, and `kept` such files are kept.
+
+    No text is logged, unless `text_share` of the classified calls is asked for: their beginning, masked as far as patterns recognise
+    personal data.
+    """
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     max_mb: float = Field(default=16.0, gt=0)
     kept: int = Field(default=3, ge=1, le=100)
+    text_share: Share = 0.0
 
 
 class Settings(Section):

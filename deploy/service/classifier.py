@@ -12,7 +12,7 @@ from data_contracts.prompt import Encoded
 from data_contracts.schema import Call
 from deploy import calibration
 from deploy.bundle import Bundle, Golden
-from deploy.service import answers
+from deploy.service import answers, logs
 from deploy.service.answers import Answer, Served
 from deploy.service.batcher import Batcher, Limits, NotReady
 from deploy.service.child import Loader, plan_of
@@ -22,6 +22,7 @@ from deploy.service.worker import ParityFailed, Worker
 from deploy.tokenizer import Tokens
 
 log = logging.getLogger(__name__)
+LOGGED_CHARS = 500
 INLINE_CHARS = 2000  # longer requests are cleaned and encoded in a thread, so that others are answered meanwhile
 
 
@@ -114,9 +115,11 @@ class Classifier:
         encoded = await self._encode(calls)
         scores = await self.batcher.submit([e.ids for e in encoded])
         found = answers.compose(calls, encoded, scores, self.served, self.calibration)
-        for answer, mass in zip(found, scores.label_mass, strict=True):
+        for call, answer, mass in zip(calls, found, scores.label_mass, strict=True):
             self.metrics.answers.labels(answer.category.key, answer.decision).inc()
             self.metrics.mass.observe(float(mass))
+            if logs.takes_text():
+                _log_text(call, answer)
         return found
 
     async def _encode(self, calls: tuple[Call, ...]) -> list[Encoded]:
@@ -146,6 +149,11 @@ class Classifier:
 
 def _limits(settings: ServeSettings) -> Limits:
     return Limits(settings.batch_tokens, settings.max_wait_ms / 1000, settings.queue_calls, settings.deadline_s)
+
+
+def _log_text(call: Call, answer: Answer) -> None:
+    told = {"category": answer.category.key, "confidence": round(answer.confidence, 4), "decision": answer.decision}
+    log.info("call", extra={"text": prepare(call)[:LOGGED_CHARS], **told})
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

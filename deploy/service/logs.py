@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import random
 import stat
 import sys
 import traceback
@@ -82,6 +83,12 @@ def where(error: BaseException | None) -> list[str]:
 def to_stderr(settings: LogSettings, folder: Path) -> None:
     """Send every log record of this process to stderr as JSON; `folder`: as Rolling."""
     logging.basicConfig(level=settings.level, handlers=[Rolling(folder, settings)], force=True)
+
+
+def takes_text() -> bool:
+    """Whether the text of a call may go into the log now: of that share of calls that was asked for, by lot."""
+    shares = [h.settings.text_share for h in logging.getLogger().handlers if isinstance(h, Rolling)]
+    return random.random() < max(shares, default=0.0)
 
 
 def tune(settings: LogSettings) -> None:

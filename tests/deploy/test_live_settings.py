@@ -180,3 +180,21 @@ def test_a_log_file_that_has_grown_is_put_aside_and_no_line_is_lost(tmp_path: Pa
     assert 3 <= len(old) <= 9
     assert [x["request_id"] for x in lines if x["event"] == "request"] == [f"r-{n}" for n in range(300)]
     assert all(file.stat().st_size < 11_000 for file in old)
+
+
+def test_texts_are_logged_only_when_asked_for_by_share_and_then_masked(running: Running) -> None:
+    said = {"text": "客户：我叫王小明，手机13812345678，上个月多扣了三十块钱。"}
+    ask = lambda: httpx.post(running.live.url + CLASSIFY, json=said, timeout=30).raise_for_status()  # noqa: E731
+    ask()
+    before = running.live.log.read_text()
+    running.edit("log: {text_share: 1.0}\n")
+    ask()
+    running.edit("log: {text_share: 0.0}\n")
+    ask()
+    lines = [json.loads(line) for line in running.live.log.read_text().splitlines() if '"event": "call"' in line]
+
+    assert '"event": "call"' not in before
+    assert len(lines) == 1
+    assert "多扣了三十块钱" in lines[0]["text"]
+    assert lines[0]["decision"] in ("auto", "review")
+    assert "13812345678" not in running.live.log.read_text()
