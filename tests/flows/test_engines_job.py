@@ -1,4 +1,4 @@
-"""The main job with llama.cpp: what its server was measured and calibrated with is what it serves."""
+"""The main job with every engine that is a server: what it was measured and calibrated with is what it serves."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data_contracts.artifacts import Calibration
+from data_contracts.artifacts import Calibration, Form
 from data_contracts.schema import Call
 from deploy import calibration
 from deploy.client import Client
-from tests.deploy import engines
+from tests.deploy import engines, fake_ollama
 from tests.flows.stack import QUICK, Stack, stack
 
-GGUF = ("quantize.serve=gguf-q8_0", "quantize.forms=[gguf-q8_0]", "serve.engine=llamacpp")
+FORMS: dict[str, Form] = {"llamacpp": "gguf-q8_0", "ollama": "gguf-q8_0", "lmdeploy": "merged"}
 SAME = 0.05
-"""Of a probability, the tolerance of the parity probe: its int8 activations round otherwise with other calls in the batch."""
+"""Of a probability: int8 activations round otherwise with other calls in the batch."""
 
 pytestmark = pytest.mark.slow
 
@@ -26,17 +26,31 @@ pytestmark = pytest.mark.slow
 class Job(Stack):
     """A running stack and what `retrain` answered."""
 
+    engine: str
+    form: Form
+    ollama_url: str
     ending: dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
-    engines.require("llamacpp")
-    with stack(tmp_path_factory.mktemp("llamacpp")) as made:
+@pytest.fixture(scope="module", params=FORMS)
+def job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    engine, form = request.param, FORMS[request.param]
+    engines.require(engine)
+    its = [f"serve.lmdeploy_python={engines.stub()}"] if engine == "lmdeploy" else []
+    place = tmp_path_factory.mktemp(engine)
+    with fake_ollama.running(place / "ollama") as ollama, stack(place) as made:
         made.run("sample", "--calls", "500", "--seed", "77", "--out", str(made.home / "calls.jsonl"))
         dataset = made.json("submit", str(made.home / "calls.jsonl"), "--name", "calls")
-        sets = [word for item in GGUF for word in ("--set", item)]
-        yield Job(**vars(made), ending=made.json("retrain", "--dataset", dataset["id"], *QUICK, *sets))
+        chosen = [f"serve.engine={engine}", f"serve.ollama_url={ollama.url}", *its]
+        chosen += [f"quantize.serve={form}", "quantize.forms=[gguf-q8_0]"]
+        sets = [word for item in chosen for word in ("--set", item)]
+        yield Job(
+            **vars(made),
+            engine=engine,
+            form=form,
+            ollama_url=ollama.url,
+            ending=made.json("retrain", "--dataset", dataset["id"], *QUICK, *sets),
+        )
 
 
 def stored(job: Job, hop: str) -> pl.DataFrame:
@@ -48,14 +62,14 @@ def test_bundle_verdict_and_service_say_which_engine_they_are_of(job: Job) -> No
         info = client.model_info()
 
     assert job.ending["verdict"]["decision"] == "PROMOTE"
-    assert (job.ending["verdict"]["engine"], job.ending["verdict"]["quantization"]) == ("llamacpp", "gguf-q8_0")
-    assert job.ending["speed"]["engine"] == "llamacpp"
-    assert (info["engine"], info["quantization"]) == ("llamacpp", "gguf-q8_0")
+    assert (job.ending["verdict"]["engine"], job.ending["verdict"]["quantization"]) == (job.engine, job.form)
+    assert job.ending["speed"]["engine"] == job.engine
+    assert (info["engine"], info["quantization"]) == (job.engine, job.form)
     assert info["bundle_digest"] == job.ending["bundle"]["digest"]
 
 
 def test_the_hop_was_scored_by_the_engine_that_serves(job: Job) -> None:
-    hop, served = stored(job, "gguf-q8_0"), stored(job, "served")
+    hop, served = stored(job, job.form), stored(job, "served")
     apart = np.abs(np.array(hop["logprobs"].to_list()) - np.array(served["logprobs"].to_list()))
 
     assert hop["conversation_id"].to_list() == served["conversation_id"].to_list()
@@ -63,8 +77,8 @@ def test_the_hop_was_scored_by_the_engine_that_serves(job: Job) -> None:
 
 
 def test_the_live_service_answers_what_is_stored(job: Job) -> None:
-    fitted = Calibration.model_validate(job.ending["reports"]["gguf-q8_0"]["calibration"])
-    hop = stored(job, "gguf-q8_0")
+    fitted = Calibration.model_validate(job.ending["reports"][job.form]["calibration"])
+    hop = stored(job, job.form)
     want = calibration.apply(fitted, np.array(hop["logprobs"].to_list()))
     split = next((job.home / "store/stages/split").glob("*/gold.parquet"))
     calls = pl.read_parquet(split)
@@ -78,3 +92,15 @@ def test_the_live_service_answers_what_is_stored(job: Job) -> None:
     assert all("evaluation" not in answer or not answer["evaluation"] for answer in answers)
     one = job.json("classify", calls["input_text"][0], "--url", job.ending["release"]["endpoint"])
     assert list(one["probabilities"].values()) == pytest.approx(want[0].tolist(), abs=SAME)
+
+
+def test_the_champions_weights_become_a_model_of_ollama(job: Job) -> None:
+    at = ("--set", f"serve.ollama_url={job.ollama_url}")
+    if job.form != "gguf-q8_0":
+        assert "Ollama runs only GGUF" in job.run("ollama", "create", *at, ok=(1,)).stderr
+        return
+
+    made = job.json("ollama", "create", "--name", "mine", *at)
+    listed = {model["name"]: model for model in job.json("ollama", "status", *at)["models"]}
+
+    assert made["name"] == "mine:latest" and listed["mine:latest"] == made
