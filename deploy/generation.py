@@ -22,6 +22,7 @@ from deploy import sealed
 from deploy.store import Store, folder_digest
 
 FACTS = "generation.json"
+WEIGHTS = (".safetensors", ".gguf")
 
 
 class Facts(Frozen):
@@ -55,8 +56,8 @@ def assemble(files: Mapping[str, Path], facts: Facts, store: Store) -> BundleRef
     """Commit a model of slot `generate` under its digest. Same parts, same bundle; a damaged one of that name is replaced.
 
     Args:
-        files: name in the model folder → the file. It is linked, not copied, where the store lies on the same disk: who edits it
-            in place later damages the bundle, which is found out at the next start.
+        files: name in the model folder → the file. Weights are linked, not copied, where the store lies on the same disk: who
+            edits them in place later damages the bundle, which is found out at the next start.
     """
     parts = json.dumps([sorted(map(str, files.values())), facts.model_dump(mode="json")])
     content = store.scratch(f"bundle-{hashlib.sha256(parts.encode()).hexdigest()[:16]}") / "content"
@@ -97,9 +98,12 @@ def permit(bundle: GenerationBundle, trusted_key: str) -> GenerationVerdict:
 
 
 def _link(file: Path, target: Path) -> None:
-    """The same file under another name; a copy where it lies on another disk."""
+    """Weights under another name; a copy where they lie on another disk, and of what people edit, such as a template."""
     source = file.resolve()
     try:
-        os.link(source, target)
+        if target.suffix in WEIGHTS:
+            os.link(source, target)
+            return
     except OSError:
-        shutil.copyfile(source, target)
+        pass
+    shutil.copyfile(source, target)

@@ -50,6 +50,7 @@ def test_a_folder_becomes_a_bundle_that_may_serve_without_a_copy_of_its_weights(
     assert {bound.metric for bound in verdict.bounds} == {"repeatable_share", "new_tokens", "tokens_s", "first_token_s"}
     assert all(bound.holds for bound in verdict.bounds) and verdict.speed.tokens_s > 1
     assert (made.model / "model.safetensors").samefile(model / "model.safetensors")
+    assert not (made.model / "config.json").samefile(model / "config.json")
     assert not (made.model / "pytorch_model.bin").exists()
     assert found.warning == ""
 
