@@ -7,6 +7,7 @@ exactly our ids; a category that is not among the 20 gets the most that it may h
 import json
 import logging
 import math
+import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from deploy.engines import Capabilities, Sampling, Scores, likeliest, require_ro
 from deploy.engines.askers import Askers
 from deploy.engines.http import reason
 from deploy.engines.ollama_server import HEALTH, MAX_CATEGORIES, TRIED, Ollama, gguf_of, model_name
-from deploy.engines.server import Remote
+from deploy.engines.server import MEMORY_S, Remote
 from deploy.spelling import Spelling
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class OllamaEngine:
         self._spelling = spelling
         self._capabilities = capabilities
         self._askers = Askers(self.name, slots)
+        self._memory_mb, self._counted_at = 0.0, -math.inf
 
     @classmethod
     def load(cls, folder: Path, *, url: str, longest_tokens: int, slots: int) -> "OllamaEngine":
@@ -100,8 +102,10 @@ class OllamaEngine:
         return not self._askers.is_closed and self._server.is_running
 
     def memory_mb(self) -> float:
-        """What Ollama says that the model takes."""
-        return next((m.in_memory_mb for m in self._ollama.status().models if m.name == self._model), 0.0)
+        """What Ollama said a moment ago that the model takes."""
+        if time.monotonic() - self._counted_at > MEMORY_S:
+            self._memory_mb, self._counted_at = self._ollama.held_mb().get(self._model, 0.0), time.monotonic()
+        return self._memory_mb
 
     def close(self) -> None:
         """Let Ollama free the memory; the model stays on its disk."""

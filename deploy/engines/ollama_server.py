@@ -72,9 +72,13 @@ class Ollama:
         Raises:
             EngineUnavailable: it does not answer.
         """
-        held = {m["name"]: float(m.get("size", 0)) / 2**20 for m in self.http.ask("/api/ps")["models"]}
+        held = self.held_mb()
         models = tuple(_described(m, held) for m in self.http.ask("/api/tags")["models"])
         return OllamaStatus(url=self.http.url, version=self.version(), models=models)
+
+    def held_mb(self) -> dict[str, float]:
+        """Models in memory, and what each takes."""
+        return {m["name"]: float(m.get("size", 0)) / 2**20 for m in self.http.ask("/api/ps")["models"]}
 
     def version(self) -> str:
         return str(self.http.ask(HEALTH)["version"])

@@ -1,5 +1,6 @@
 """An engine's server as a process of ours: started on a port the system chose and with a key of its own, asked, ended."""
 
+import math
 import os
 import secrets
 import signal
@@ -20,6 +21,7 @@ from deploy.engines.http import Http
 LAST_LINES = 8
 POLL_S = 0.05
 QUIT_S = 10.0
+MEMORY_S = 5.0
 HEALTH_S, LOST_S = 1.0, 15.0
 """How often another's server is asked how it is, and how long it may be silent."""
 
@@ -49,6 +51,7 @@ class EngineServer:
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._process: subprocess.Popen[bytes] | None = None
         self._http: Http | None = None
+        self._memory_mb, self._counted_at = 0.0, -math.inf
         started = threading.Event()
         # The thread that starts it stays until it ends: Linux takes the end of that thread for the end of the parent.
         threading.Thread(target=self._keep, args=(started,), daemon=True, name=self.name).start()
@@ -97,18 +100,22 @@ class EngineServer:
         return self._http
 
     def memory_mb(self) -> float:
-        """Resident memory of it and of what it started.
+        """Resident memory of it and of what it started, counted a moment ago: that reads every process of the machine.
 
         Raises:
             EngineUnavailable: it is gone.
         """
         import psutil
 
-        try:
-            server = psutil.Process(self.pid)
-            return sum(float(p.memory_info().rss) for p in (server, *server.children(recursive=True))) / 2**20
-        except psutil.Error as error:
-            raise EngineUnavailable(f"{self.name} is gone: {self._ended()}") from error
+        if not self.is_running:
+            raise EngineUnavailable(f"{self.name} is gone: {self._ended()}")
+        if time.monotonic() - self._counted_at > MEMORY_S:
+            with suppress(psutil.Error):  # one that has just ended
+                server = psutil.Process(self.pid)
+                counted = (server, *server.children(recursive=True))
+                self._memory_mb = sum(float(p.memory_info().rss) for p in counted) / 2**20
+                self._counted_at = time.monotonic()
+        return self._memory_mb
 
     def close(self) -> None:
         """End it, by force where it must be: it keeps nothing that could be lost."""
