@@ -109,7 +109,8 @@ class Tokens:
 
 
 class TextStream:
-    """The text of ids as they come. A piece never ends within a character, and the pieces together are the whole text."""
+    """The text of ids as they come. A piece never ends within a character, and the pieces together are the whole text, without the
+    character that it broke off in."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -128,8 +129,8 @@ class TextStream:
         return piece
 
     def end(self) -> str:
-        """What was kept back."""
-        return self._text()[self._given :]
+        """What was kept back and is whole."""
+        return self._text()[self._given :].removesuffix(LOST)
 
     def _text(self) -> str:
         """Of the ids since the last whole piece, which decides how a decoder treats a space at the front."""

@@ -84,10 +84,10 @@ def test_max_tokens_counts_the_thinking_too(client: Any) -> None:
     short, long = ask(client, max_tokens=3), ask(client, max_completion_tokens=40)
 
     assert (short.choices[0].finish_reason, short.choices[0].message.content) == ("length", "")
-    assert THOUGHT.startswith(short.choices[0].message.reasoning_content.rstrip("\ufffd"))
+    assert THOUGHT.startswith(short.choices[0].message.reasoning_content)
     assert short.usage.completion_tokens == 3
     assert long.choices[0].message.reasoning_content == THOUGHT and long.choices[0].finish_reason == "length"
-    assert ANSWER.startswith(long.choices[0].message.content.rstrip("\ufffd")) and long.usage.completion_tokens == 40
+    assert ANSWER.startswith(long.choices[0].message.content) and long.usage.completion_tokens == 40
 
 
 @pytest.mark.parametrize("stream", [False, True])

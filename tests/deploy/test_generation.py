@@ -10,11 +10,15 @@ import httpx
 import psutil
 import pytest
 
+from configs.sources import load
 from deploy import keys
 from deploy.operate.verify import passed, verify
 from deploy.service import document
 from deploy.store import FolderStore
-from tests.deploy import served, speaking
+from flows.adoption import bring
+from flows.session import Session
+from tasks import gguf_file
+from tests.deploy import engines, served, speaking
 from tests.deploy.served import Served
 from tests.deploy.speaking import ANSWER, THOUGHT
 
@@ -66,7 +70,7 @@ def test_max_length_counts_new_tokens_and_cuts_no_character(live: Served) -> Non
     for length in range(1, whole["tokens_used"] + 1):
         part = post(live, "/generate", prompt=ASK, max_length=length, temperature=0).json()
         assert (part["tokens_used"], part["finish_reason"]) == (length, "length")
-        assert ANSWER.startswith(part["generated_text"].rstrip("\ufffd"))
+        assert ANSWER.startswith(part["generated_text"])
     assert part["generated_text"] == ANSWER
 
 
@@ -85,7 +89,7 @@ def test_a_spent_budget_closes_the_thinking_and_the_answer_follows(live: Served)
     assert [a["thinking_tokens"] for a in (one, two)] == [3, 5]
     assert [a["thinking_cut"] for a in (one, two, deep)] == [True, True, False]
     for cut in (one, two):
-        assert THOUGHT.startswith(cut["thinking"].rstrip("\ufffd")) and cut["thinking"] != THOUGHT
+        assert THOUGHT.startswith(cut["thinking"]) and cut["thinking"] != THOUGHT
         assert cut["final_answer"] and "<think>" not in cut["final_answer"]
     assert (deep["thinking"], deep["final_answer"]) == (THOUGHT, ANSWER)
 
@@ -175,6 +179,26 @@ def test_an_engine_killed_in_mid_text_is_503_and_a_fresh_one_answers(slow: Serve
     assert int(died.headers["Retry-After"]) >= 1
     slow.ready(60)
     assert post(slow, "/generate", prompt=ASK, max_length=2).json()["tokens_used"] == 2
+
+
+def test_a_gguf_file_is_imported_and_served_by_llamacpp_with_the_same_text(tmp_path: Path, speaker: Path) -> None:
+    engines.require("llamacpp")
+    gguf_file.write(speaker, tmp_path)
+    sets = ["serve.threads=1", "serve.generate.slots=2"]
+    brought = bring(tmp_path / "model.gguf", Session(load(sets=sets, env={"TINGSU_HOME": str(tmp_path)}), tmp_path))
+
+    with served.serving(
+        None, tmp_path, f"--generate={brought.folder}", *(f"--set={s}" for s in sets), fake=False
+    ) as live:
+        live.ready(60)
+        thought = post(live, "/thinking", question=ASK).json()
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: post(live, "/generate", prompt=ASK, temperature=0), range(6)))
+        checks = verify(live.url, bundle_digest=brought.folder.name)
+
+    assert (thought["thinking"], thought["final_answer"]) == (THOUGHT, ANSWER)
+    assert [answer.json()["generated_text"] for answer in answers] == [ANSWER] * 6
+    assert passed(checks) and checks[-1].outcome == "passed"
 
 
 def test_it_says_what_it_serves_and_counts(live: Served, folder: Path) -> None:
