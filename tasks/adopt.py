@@ -14,7 +14,7 @@ from deploy.chat_template import CONFIG as TOKENIZER_CONFIG
 from deploy.chat_template import FILE as TEMPLATE
 from deploy.dialogue import Dialogue
 from deploy.engines import weights
-from deploy.engines.llamacpp import SPARE_TOKENS
+from deploy.engines.llama_server import SPARE_TOKENS
 from deploy.generation import Facts
 from deploy.store import Store
 from deploy.tokenizer import FILE as TOKENIZER

@@ -1,32 +1,26 @@
 """The llama.cpp engine: a GGUF model in a llama-server of our own, as many prompts at a time as it has slots."""
 
-import json
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from data_contracts.errors import EngineUnavailable, ModelLoadError
-from deploy import cores
 from deploy.engines import Capabilities, Sampling, Scores, likeliest, llama_server, require_room, require_within
 from deploy.engines.askers import Askers
+from deploy.engines.llama_server import TRIED
 from deploy.engines.server import EngineServer
 from deploy.engines.slots import Slots
 from deploy.engines.weights import GGUF_FILE
 
-ALIAS = "tingsu"
 FIRST_TOP = 64
 """Likeliest tokens asked for at first; more as soon as a category was not among them."""
 WIDER = 16
 SURELY = 1000.0
 NO_PROBABILITY = -1e30
 """llama-server writes the lowest float for a token whose probability rounds to 0."""
-SPARE_TOKENS = 2
-"""A slot that its answer fills to the last counts as cut off."""
 A_FEW = 4
 """Tokens a request when generating: a millisecond of its own each, and what a caller who left may still cost."""
 BROKEN_TEXT = "Content-only format"
-TRIED = "tried was build 10434 of llama.cpp; let serve.llama_server name one like it"
 
 
 class LlamaCppEngine:
@@ -73,10 +67,12 @@ class LlamaCppEngine:
             raise ModelLoadError(
                 f"{folder} has no {GGUF_FILE}; engine llamacpp runs only GGUF: quantize.serve=gguf-q8_0"
             )
-        server = llama_server.start(llama_server.find(program), _options(file, slots, longest_tokens, threads))
+        server = llama_server.start(
+            llama_server.find(program), llama_server.options(file, slots, longest_tokens, threads)
+        )
         try:
             server.wait(start_timeout_s)
-            engine = cls(server, _asserted(server, folder, file, slots), slots, _letter(server))
+            engine = cls(server, llama_server.asserted(server, folder, file, slots), slots, llama_server.letter(server))
             require_within(cls.name, engine.capabilities, [range(longest_tokens)], ())
             engine._try_out()
         except BaseException:
@@ -229,53 +225,3 @@ class LlamaCppEngine:
             raise EngineUnavailable(
                 f"llama-server gave {len(found)} of {size} tokens, of probability {total:.4f} together; {TRIED}"
             )
-
-
-def _options(file: Path, slots: int, longest_tokens: int, threads: int) -> list[str]:
-    return [
-        *("--model", str(file), "--alias", ALIAS, "--ctx-size", str(slots * (longest_tokens + SPARE_TOKENS))),
-        *("--parallel", str(slots), "--threads", str(threads or cores.usable())),
-        # Every slot its own share of the context, and no copies of prompts that never return.
-        *("--no-kv-unified", "--cache-ram", "0"),
-        *("--no-slots", "--no-webui", "--offline", "--log-verbosity", "2"),
-    ]
-
-
-def _asserted(server: EngineServer, folder: Path, file: Path, slots: int) -> Capabilities:
-    """What the running server can do, after comparing it with what it was started for.
-
-    Raises:
-        ModelLoadError: it serves another file, another vocabulary or other slots.
-    """
-    try:
-        props, models = server.ask("/props"), server.ask("/v1/models")
-        runs: dict[str, Any] = {
-            "model": props["model_path"],
-            "alias": props["model_alias"],
-            "slots": props["total_slots"],
-            "vocabulary": models["data"][0]["meta"]["n_vocab"],
-        }
-        context = int(props["default_generation_settings"]["n_ctx"])
-    except (KeyError, IndexError, TypeError) as error:
-        raise EngineUnavailable(f"llama-server says nothing of {error}; {TRIED}") from error
-    vocabulary = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
-    wanted = {"model": str(file), "alias": ALIAS, "slots": slots, "vocabulary": vocabulary}
-    wrong = [f"{key} {runs[key]!r} instead of {value!r}" for key, value in wanted.items() if runs[key] != value]
-    if wrong:
-        raise ModelLoadError(f"llama-server runs {', '.join(wrong)}; make the folder {folder} again")
-    return Capabilities(
-        exact_ids=True,
-        max_categories=vocabulary,
-        max_prompt_tokens=context - SPARE_TOKENS,
-        raw_logprobs=True,
-        adapters=False,
-        generation=True,
-    )
-
-
-def _letter(server: EngineServer) -> int:
-    """The token of a letter."""
-    try:
-        return int(server.ask("/tokenize", {"content": "A"})["tokens"][0])
-    except (KeyError, IndexError, TypeError) as error:
-        raise EngineUnavailable(f"llama-server's /tokenize lacks {error}; {TRIED}") from error

@@ -181,6 +181,7 @@ def test_an_engine_killed_in_mid_text_is_503_and_a_fresh_one_answers(slow: Serve
     assert post(slow, "/generate", prompt=ASK, max_length=2).json()["tokens_used"] == 2
 
 
+@pytest.mark.slow
 def test_a_gguf_file_is_imported_and_served_by_llamacpp_with_the_same_text(tmp_path: Path, speaker: Path) -> None:
     engines.require("llamacpp")
     gguf_file.write(speaker, tmp_path)
@@ -214,6 +215,7 @@ def test_it_says_what_it_serves_and_counts(live: Served, folder: Path) -> None:
     assert "tingsu_generated_tokens_total" in metrics and ASK not in live.log.read_text()
 
 
+@pytest.mark.slow
 def test_both_slots_serve_side_by_side_each_with_its_scope(tmp_path: Path, speaker: Path) -> None:
     store = FolderStore(tmp_path / "store")
     classify = served.promote(store, served.real_bundle(store), tmp_path)
