@@ -83,8 +83,8 @@ def an_ollama() -> FakeOllama:
     folder = Path(tempfile.mkdtemp(prefix="tingsu-ollama-"))
     stopping = ExitStack()
     server = stopping.enter_context(fake_ollama.running(folder))
-    atexit.register(stopping.close)
-    atexit.register(shutil.rmtree, folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(stopping.close)  # the last registered is the first called
     return server
 
 
@@ -92,7 +92,7 @@ def an_ollama() -> FakeOllama:
 def stub() -> Path:
     """The interpreter of an environment laid over LMDeploy's, whose engines need no GPU."""
     folder, python = Path(tempfile.mkdtemp(prefix="tingsu-lmdeploy-")), LMDEPLOY
-    atexit.register(shutil.rmtree, folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     real = subprocess.run([python, "-I", "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
