@@ -138,9 +138,9 @@ def open(folder: Path) -> Bundle:
         BundleCorrupt: names the first file that is missing, changed or not part of the bundle.
     """
     digest = sealed.digest(folder)
-    codes = json.loads((folder / "codes.json").read_text(encoding="utf-8"))
-    golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
     try:
+        codes = json.loads((folder / "codes.json").read_text(encoding="utf-8"))
+        golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
         return Bundle(
             folder=folder,
             digest=digest,
@@ -153,7 +153,7 @@ def open(folder: Path) -> Bundle:
         )
     except (ValidationError, KeyError, OSError) as error:
         raise BundleCorrupt(
-            f"bundle {folder} was written by another version of Tingsu; assemble it again with this one"
+            f"bundle {folder} is of another kind, or was written by another version of Tingsu; assemble it again with this one"
         ) from error
 
 

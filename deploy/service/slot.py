@@ -67,6 +67,7 @@ class Slot:
         self._keeper: asyncio.Task[None] | None = None
         self._reload: asyncio.Task[How] | None = None
         self._failed: asyncio.Future[None] | None = None
+        self._is_retiring = self._is_abandoned = False
 
     @property
     def is_reloading(self) -> bool:
@@ -104,8 +105,9 @@ class Slot:
                 await _stop(self._keeper)
 
     def abandon(self) -> None:
-        """Give up the reload that runs, if one does: the service is about to stop."""
-        if self._reload is not None:
+        """Give up the reload that runs, if one does: the service is about to stop. What the bundle before has begun is finished."""
+        self._is_abandoned = True
+        if self._reload is not None and not self._is_retiring:
             self._reload.cancel()
 
     async def reload(self, opened: Callable[[], Served], drain: bool) -> How:
@@ -160,6 +162,8 @@ class Slot:
         old.is_closing, is_ready = True, False
         try:
             await self._retire(old, before)
+            if self._is_abandoned:
+                raise asyncio.CancelledError
             new.worker.load_s = old.worker.load_s  # what callers are told to wait
             self.current, keeper = new, asyncio.create_task(new.run())
             await self._until_ready(new, keeper, is_kept=False)
@@ -187,9 +191,11 @@ class Slot:
 
     async def _retire(self, old: Classifier, keeper: "asyncio.Task[None] | None") -> None:
         """Close it when its last request is answered, or should have been."""
+        self._is_retiring = True
         try:
             await old.finished(FINISH_S)
         finally:
+            self._is_retiring = False
             if keeper is not None:
                 await _stop(keeper)
 

@@ -160,7 +160,10 @@ class Worker:
         if self._dead.is_set():
             raise EngineUnavailable("the engine process ended; it is being restarted")
         try:
-            return await asyncio.wait_for(self._reply, timeout_s)
+            async with asyncio.timeout(
+                timeout_s
+            ):  # wait_for loses a cancellation that comes with the reply, before Python 3.12
+                return await self._reply
         except TimeoutError as error:
             self._bury()
             raise EngineUnavailable(

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from deploy import bundle, keys
+from deploy import bundle, generation, keys
 from deploy.service.admin import Reload
 from deploy.store import FolderStore
 from tests.deploy import served
@@ -113,6 +113,7 @@ def test_what_serves_already_is_kept(live: Served, first: Path) -> None:
     ("what", "code", "said"),
     [
         ("nowhere", "reload_refused", "is not a folder"),
+        ("text", "reload_refused", "is of another kind"),
         ("held", "reload_refused", "is HOLD"),
         ("corrupt", "reload_refused", "does not match its digest"),
         ("parity", "reload_failed", "parity probe"),
@@ -121,9 +122,11 @@ def test_what_serves_already_is_kept(live: Served, first: Path) -> None:
 def test_a_bundle_that_may_not_or_cannot_serve_changes_nothing(
     live: Served, first: Path, home: Path, what: str, code: str, said: str
 ) -> None:
-    folder = {"nowhere": lambda: home / "nowhere", "held": lambda: made(home, "HOLD", shift=1.0)}.get(
-        what, lambda: None
-    )()
+    folder = {
+        "nowhere": lambda: home / "nowhere",
+        "held": lambda: made(home, "HOLD", shift=1.0),
+        "text": lambda: of_another_kind(home),
+    }.get(what, lambda: None)()
     if what == "corrupt":
         folder = made(home, shift=2.0)
         (folder / "model/model.safetensors").write_bytes(b"v" * 1000)
@@ -138,6 +141,17 @@ def test_a_bundle_that_may_not_or_cannot_serve_changes_nothing(
     assert (answer.status_code, problem["code"]) == (422, code), problem
     assert said in problem["detail"] and problem["detail_zh"].startswith("新模型包")
     assert serving_now(live) == "1" and engines(live) == [before]
+
+
+def of_another_kind(home: Path) -> Path:
+    """A whole bundle, of slot `generate`."""
+    store = FolderStore(home / "store")
+    model = served.fake_model(store)
+    facts = generation.Facts(
+        engine="transformers", quantization="merged", thinks="no", stop_ids=(2,), context_tokens=100
+    )
+    ref = generation.assemble({"model.safetensors": store.root / model.key / "model.safetensors"}, facts, store)
+    return bundle.place(store, ref)
 
 
 def wrong(home: Path) -> Path:
@@ -238,3 +252,30 @@ def test_only_a_key_of_the_administration_may_reload(tmp_path: Path) -> None:
     told = [json.loads(line) for line in running.log.read_text().splitlines() if RELOAD in line]
     assert [a.status_code for a in asked] == [401, 403, 200]
     assert [(line["status"], line.get("key")) for line in told] == [(401, None), (403, None), (200, "ops")]
+
+
+@pytest.mark.parametrize("drain", [False, True])
+def test_a_service_told_to_stop_finishes_what_the_bundle_before_has_begun(home: Path, first: Path, drain: bool) -> None:
+    slow = made(home, delay_s=1.0, shift=7.0)
+    with served.serving(slow, home, "--version=1") as running, ThreadPoolExecutor(50) as pool:
+        running.ready()
+        begun = [pool.submit(post, running, CLASSIFY, CALL)]
+        time.sleep(0.3)
+        switching = pool.submit(reload, running, first, 2, drain=drain)
+        while not retires(running, drain):
+            begun += [] if drain else [pool.submit(post, running, CLASSIFY, CALL)]
+            time.sleep(0.1)
+        is_in_time = not all(asked.done() for asked in begun)
+        running.process.terminate()
+
+        assert is_in_time and [asked.result().status_code for asked in begun] == [200] * len(begun)
+        assert begun[0].result().json()["model_version"].startswith("1+")
+        assert switching.result().status_code == (503 if drain else 200)
+        assert running.process.wait(15) == 0
+
+
+def retires(service: Served, drain: bool) -> bool:
+    """Whether the bundle before takes nothing more."""
+    if drain:
+        return httpx.get(service.url + "/ready").status_code == 503
+    return str(httpx.get(service.url + "/model_info").json()["model_version"]).startswith("2+")
