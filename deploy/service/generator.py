@@ -215,14 +215,17 @@ class Generator:
         count, begun = 0, time.monotonic()
         try:
             while True:
-                token = await asyncio.wait_for(anext(tokens), max(until - time.monotonic(), 0.001))
+                async with asyncio.timeout(max(until - time.monotonic(), 0.001)):
+                    token = await anext(tokens)
                 if not count:
                     self.metrics.first_token.observe(time.monotonic() - begun)
                 count += 1
                 yield token
         except StopAsyncIteration:
             ending.finish = "stop" if count < most else "length"
-        except TimeoutError:
+        except TimeoutError as error:
+            if not ending.new_tokens:
+                raise DeadlineExceeded(f"no token came within {self.limits.limit_s:g} s; ask again later") from error
             ending.finish = "time"
         finally:
             await tokens.aclose()
