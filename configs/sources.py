@@ -72,7 +72,7 @@ def _own(path: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from error
     if tree is not None and not isinstance(tree, dict):
         raise ConfigurationError(f"{path} holds {type(tree).__name__}; it needs sections, as configs/base.yaml has")

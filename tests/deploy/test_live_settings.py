@@ -103,6 +103,7 @@ def test_a_change_is_noticed_without_a_signal_also_behind_a_link(running: Runnin
         ("serve: {max_calls_per_request: 0}\n", "serve.max_calls_per_request' = 0"),
         ("serve: {max_call_per_request: 2}\n", "did you mean 'serve.max_calls_per_request'"),
         ("serve: [\n", "cannot be read as YAML"),
+        ("a: " + "[" * 3000, "cannot be read as YAML"),
     ],
 )
 def test_a_wrong_file_keeps_what_held_and_says_why(running: Running, text: str, said: str) -> None:
