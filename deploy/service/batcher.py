@@ -145,7 +145,8 @@ class Batcher:
         ticket = _Ticket(loop.create_future(), [np.empty(0, np.float32)] * n, [0.0] * n, n)
         self._enqueue([_Item(prompt, ticket, row, loop.time()) for row, prompt in enumerate(prompts)])
         try:
-            await asyncio.wait_for(ticket.done, self.limits.deadline_s)
+            async with asyncio.timeout(self.limits.deadline_s):
+                await ticket.done
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"{n} calls were not answered within {self.limits.deadline_s:g} s; send fewer at a time"
@@ -192,7 +193,8 @@ class Batcher:
         while self.waiting_calls < self._last_calls and (left := until - loop.time()) > 0:
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._arrived.wait()
             except TimeoutError:
                 break
 

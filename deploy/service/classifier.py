@@ -92,7 +92,8 @@ class Classifier:
     async def finished(self, more_s: float) -> None:
         """Return when no request is being answered, or should be any more: its deadline passed `more_s` ago."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._is_idle.wait(), self.batcher.limits.deadline_s + more_s)
+            async with asyncio.timeout(self.batcher.limits.deadline_s + more_s):
+                await self._is_idle.wait()
 
     async def classify(self, calls: tuple[Call, ...]) -> list[Answer]:
         """Answers in the order of the calls.

@@ -239,7 +239,8 @@ class Generator:
             raise Overloaded(f"{self.waiting} texts wait and {self.limits.queue} may", self.limits.wait_s)
         self.waiting += 1
         try:
-            await asyncio.wait_for(self._places.acquire(), self.limits.wait_s)
+            async with asyncio.timeout(self.limits.wait_s):
+                await self._places.acquire()
         except TimeoutError as error:
             raise DeadlineExceeded(f"no slot became free within {self.limits.wait_s:g} s; ask again later") from error
         finally:

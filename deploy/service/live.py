@@ -62,7 +62,8 @@ class Live:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hup.set)
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(hup.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await hup.wait()
             self.look(at_once=hup.is_set())
             hup.clear()
 

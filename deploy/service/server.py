@@ -91,7 +91,9 @@ def _opener(options: Namespace) -> Opener:
 
     def opened(folder: Path, version: int | None) -> Served:
         if not os.path.isdir(folder):  # also of a name longer than a name may be
-            raise ConfigurationError(f"bundle {str(folder)!r} is not a folder on this machine")
+            raise ConfigurationError(
+                f"bundle {str(folder)!r} is not a folder on this machine; give that of a bundle, bundles/DIGEST of the store"
+            )
         found = bundle.open(folder.absolute())
         verdict = None if options.evaluation else bundle.permit(found, bundle.public_key(options.home))
         return Served(found, verdict, version)

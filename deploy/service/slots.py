@@ -63,11 +63,13 @@ class Slots:
         """
         running = [asyncio.ensure_future(each.run()) for each in (self.classify, self.generate) if each is not None]
         try:
-            await asyncio.gather(*running)
+            ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
         finally:
             for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+                task.cancel()  # once: a second time would cut short the end of an engine that hangs
+            await asyncio.wait(running)
 
     def tune(self, settings: ServeSettings) -> None:
         """Put other settings in force.

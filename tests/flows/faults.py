@@ -559,7 +559,13 @@ FAULTS = (
         "cannot listen on 127.0.0.1:{web_port}",
         home="released",
     ),
-    Fault("no such bundle", "serve --bundle {folder}/none", 2, "none' is not a folder; give --bundle", home="released"),
+    Fault(
+        "no such bundle",
+        "serve --bundle {folder}/none",
+        2,
+        "none' is not a folder on this machine; give that of a bundle",
+        home="released",
+    ),
     Fault(
         "MODEL_PATH and --bundle",
         "serve --bundle {bundle}",
