@@ -173,6 +173,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "the API key is not known here, or was revoked; ask the operator for one",
         "API 密钥无效或已吊销，请向管理员申请",
     ),
+    "host_refused": (
+        "without API keys this service answers to 127.0.0.1 and localhost, not to {host!r}; make a key: ./tingsu keys add NAME",
+        "没有 API 密钥时，本服务只以 127.0.0.1 和 localhost 应答，不以 {host!r} 应答；请先生成密钥：./tingsu keys add 名称",
+    ),
     "scope_missing": (
         "the API key's scope is {scopes}, and {path} needs '{scope}'; ask the operator for a key with it",
         "该 API 密钥的权限为 {scopes}，{path} 需要 {scope} 权限，请向管理员申请",

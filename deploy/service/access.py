@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from data_contracts.errors import ConfigurationError
 from deploy import keys
@@ -66,9 +67,13 @@ class Access:
         """Return the caller's key, None where none is needed.
 
         Raises:
-            Refused: no key, an unknown one, one without the scope, or too many requests with it.
+            Refused: no key, an unknown one, one without the scope, or too many requests with it; where no key is needed, a
+                request by another name than this machine's: of a page in a browser whose name was made to point here.
         """
-        if path in OPEN or self.is_open:
+        if path in OPEN:
+            return None
+        if self.is_open:
+            _require_loopback(headers.get(b"host", ""))
             return None
         key = self._known(_shown(headers))
         needed = SCOPES_OF.get(path)
@@ -134,3 +139,10 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _require_loopback(host: str) -> None:
+    """Raises: Refused: the Host header names another machine."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if not keys.is_loopback(name):
+        raise Refused(403, "host_refused", host=host[:100])

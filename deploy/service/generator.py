@@ -167,6 +167,8 @@ class Generator:
                     async for piece in pieces:
                         yield Said(thinking=piece)
             left = budget.text - ending.thinking_tokens if budget.shared else budget.text
+            if left <= 0 and ending.finish == "stop":
+                ending.finish = "length"  # the thinking took all there was
             if left > 0 and ending.finish != "time":
                 async with aclosing(self._answer(ask, prompt, left, ending, until)) as pieces:
                     async for piece in pieces:

@@ -52,7 +52,7 @@ def seconds_until_cut_off(raw: socket.socket) -> float:
 
 
 def head(length: int, path: str = CLASSIFY) -> bytes:
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n".encode()
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n".encode()
 
 
 def test_every_answer_forbids_sniffing_keeping_framing_and_loading(live: Served) -> None:
@@ -130,7 +130,7 @@ def test_a_kept_connection_may_wait_between_requests_and_not_in_the_middle_of_on
 
 
 def test_a_caller_that_does_not_take_its_answers_is_cut_off(live: Served) -> None:
-    asked = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 4000
+    asked = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 4000
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.settimeout(20)
@@ -170,3 +170,16 @@ def test_a_caller_that_hangs_up_takes_its_calls_out_of_the_queue(home: Path) -> 
 def queued(service: Served) -> float:
     lines = httpx.get(service.url + "/metrics").text.splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith("tingsu_queue_calls ")))
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "10.0.0.7", ""])
+def test_a_page_whose_name_was_made_to_point_here_is_not_answered(live: Served, host: str) -> None:
+    answer = httpx.post(live.url + CLASSIFY, json=CALL, headers={"Host": host})
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "host_refused")
+    assert "keys add" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:9", "[::1]:8000"])
+def test_every_name_of_this_machine_is_answered(live: Served, host: str) -> None:
+    assert httpx.post(live.url + CLASSIFY, json=CALL, headers={"Host": host}).status_code == 200
