@@ -6,7 +6,6 @@ bundles/<digest>.attest/   verdict.json and reports: they cite the digest, so th
 Bundles of slot `generate` are in deploy/generation.py.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ from data_contracts.taxonomy import Taxonomy
 from deploy import sealed
 from deploy.sealed import VERDICT
 from deploy.signing import keypair, public_key, sign, verdict_id, verify
-from deploy.store import LISTING, Store, folder_digest, write_atomically
+from deploy.store import LISTING, Store, write_atomically
 
 __all__ = [
     "Bundle",
@@ -119,16 +118,11 @@ def assemble(parts: Parts, store: Store) -> BundleRef:
     Raises:
         ModelLoadError: pickled weights, no tokenizer, or a code that is not one token.
     """
-    content = store.scratch(f"bundle-{hashlib.sha256(parts.model_dump_json().encode()).hexdigest()[:16]}") / "content"
-    shutil.rmtree(content, ignore_errors=True)
-    content.mkdir(parents=True)
+    content = sealed.workplace(store, parts.model_dump_json())
     _copy_model(store.local(parts.model.key), content / "model")
     for name, text in _documents(parts, content / "model").items():
         (content / name).write_text(text, encoding="utf-8")
-    ref = BundleRef(digest=(digest := folder_digest(content)), key=f"bundles/{digest}", synthetic=parts.synthetic)
-    sealed.drop_if_damaged(store, ref.key, open)
-    store.commit(content, ref.key)
-    return ref
+    return sealed.commit(store, content, parts.synthetic, open)
 
 
 def open(folder: Path) -> Bundle:

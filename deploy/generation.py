@@ -4,7 +4,6 @@ bundles/<digest>/          model/  generation.json
 bundles/<digest>.attest/   verdict.json, of the smoke and speed check
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ from data_contracts.artifacts import BundleRef, EngineName, GenerationVerdict, T
 from data_contracts.errors import BundleCorrupt
 from data_contracts.schema import Frozen
 from deploy import sealed
-from deploy.store import Store, folder_digest
+from deploy.store import Store
 
 FACTS = "generation.json"
 WEIGHTS = (".safetensors", ".gguf")
@@ -60,16 +59,12 @@ def assemble(files: Mapping[str, Path], facts: Facts, store: Store) -> BundleRef
             edits them in place later damages the bundle, which is found out at the next start.
     """
     parts = json.dumps([sorted(map(str, files.values())), facts.model_dump(mode="json")])
-    content = store.scratch(f"bundle-{hashlib.sha256(parts.encode()).hexdigest()[:16]}") / "content"
-    shutil.rmtree(content, ignore_errors=True)
-    (content / "model").mkdir(parents=True)
+    content = sealed.workplace(store, parts)
+    (content / "model").mkdir()
     for name, file in files.items():
         _link(file, content / "model" / name)
     (content / FACTS).write_text(facts.model_dump_json(indent=1), encoding="utf-8")
-    ref = BundleRef(digest=(digest := folder_digest(content)), key=f"bundles/{digest}", synthetic=False)
-    sealed.drop_if_damaged(store, ref.key, open)
-    store.commit(content, ref.key)
-    return ref
+    return sealed.commit(store, content, False, open)
 
 
 def open(folder: Path) -> GenerationBundle:

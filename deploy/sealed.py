@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from data_contracts.artifacts import BundleRef
 from data_contracts.errors import BundleCorrupt, GateRefused, ModelLoadError
 from deploy import signing
 from deploy.signing import Signed
-from deploy.store import LISTING, Store, sha256_file
+from deploy.store import LISTING, Store, folder_digest, sha256_file
 
 VERDICT = "verdict.json"
 """In the folder beside the content, which it cites."""
@@ -66,13 +68,24 @@ def permitted(folder: Path, content: str, kind: type[Signed], trusted_key: str, 
     return verdict
 
 
-def drop_if_damaged(store: Store, key: str, opened: Callable[[Path], object]) -> None:
-    """What `opened` refuses as corrupt makes room for the same bundle, made again."""
+def workplace(store: Store, parts: str) -> Path:
+    """An empty folder for the content of a bundle of these parts: the same one for the same parts."""
+    content = store.scratch(f"bundle-{hashlib.sha256(parts.encode()).hexdigest()[:16]}") / "content"
+    shutil.rmtree(content, ignore_errors=True)
+    content.mkdir(parents=True)
+    return content
+
+
+def commit(store: Store, content: Path, synthetic: bool, opened: Callable[[Path], object]) -> BundleRef:
+    """Commit a bundle's content under its digest; one that is there and that `opened` refuses as corrupt makes room."""
+    ref = BundleRef(digest=(found := folder_digest(content)), key=f"bundles/{found}", synthetic=synthetic)
     try:
-        if store.has(key):
-            opened(store.local(key))
+        if store.has(ref.key):
+            opened(store.local(ref.key))
     except BundleCorrupt:
-        store.delete(key)
+        store.delete(ref.key)
+    store.commit(content, ref.key)
+    return ref
 
 
 def beside(folder: Path) -> Path:

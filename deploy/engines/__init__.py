@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import ConfigurationError
 
+LEAST_TOKENS = 256
+"""A batch is not halved below this, however scarce memory is."""
+
 
 class Scores(NamedTuple):
     """logprobs (N, C): log-probability over the whole vocabulary, at the answer position, of each category's token;
@@ -90,6 +93,26 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free the weights."""
         ...
+
+
+class ScoringOnly:
+    """What an engine that does not generate answers to that."""
+
+    name: str
+    _capabilities: Capabilities
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Generator[int]:
+        """Refuses.
+
+        Raises:
+            ConfigurationError: it only scores.
+        """
+        require_room(self.name, self._capabilities, prompt, sampling.max_new_tokens)
+        yield from ()
 
 
 def require_within(name: str, can: Capabilities, prompts: Sequence[Sequence[int]], category_ids: Sequence[int]) -> None:

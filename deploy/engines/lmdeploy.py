@@ -8,12 +8,12 @@ these off; it names at most 1024 tokens, and a category beyond them gets the mos
 import json
 import math
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import ConfigurationError, EngineUnavailable, ModelLoadError
-from deploy.engines import Capabilities, Sampling, Scores, likeliest, lmdeploy_server, require_room, require_within
+from deploy.engines import Capabilities, Scores, ScoringOnly, likeliest, lmdeploy_server, require_within
 from deploy.engines.askers import Askers
 from deploy.engines.http import Http, reason
 from deploy.engines.lmdeploy_server import Backend, Server, Started
@@ -34,7 +34,7 @@ SAME = 0.05
 TRIED = f"tried was LMDeploy {environment.version()}"
 
 
-class LMDeployEngine:
+class LMDeployEngine(ScoringOnly):
     """Category log-probabilities over the whole vocabulary, one prefill a call; the server batches what comes at once."""
 
     name = "lmdeploy"
@@ -83,10 +83,6 @@ class LMDeployEngine:
             http.close()
             raise
 
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
-
     def score(self, prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
         """Score prompts given as token ids; a shared head is found by the server itself.
 
@@ -97,15 +93,6 @@ class LMDeployEngine:
         require_within(self.name, self._capabilities, prompts, category_ids)
         rows = self._askers.each(lambda prompt: self._row(prompt, category_ids), prompts)
         return likeliest.scores(rows, len(category_ids))
-
-    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Generator[int]:
-        """Refuses.
-
-        Raises:
-            ConfigurationError: it only scores.
-        """
-        require_room(self.name, self._capabilities, prompt, sampling.max_new_tokens)
-        yield from ()
 
     def healthy(self) -> bool:
         return not self._askers.is_closed and self._server.is_running

@@ -8,12 +8,12 @@ import json
 import logging
 import math
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import ConfigurationError, EngineUnavailable, ModelLoadError
-from deploy.engines import Capabilities, Sampling, Scores, likeliest, require_room, require_within
+from deploy.engines import Capabilities, Scores, ScoringOnly, likeliest, require_within
 from deploy.engines.askers import Askers
 from deploy.engines.http import reason
 from deploy.engines.ollama_server import HEALTH, MAX_CATEGORIES, TRIED, Ollama, gguf_of, model_name
@@ -33,7 +33,7 @@ PROBES = (
 )
 
 
-class OllamaEngine:
+class OllamaEngine(ScoringOnly):
     """Category log-probabilities over the whole vocabulary, as far as Ollama tells them; one prefill a call."""
 
     name = "ollama"
@@ -72,10 +72,6 @@ class OllamaEngine:
             raise
         return engine
 
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
-
     def score(self, prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
         """Score prompts given as token ids. One that no text stands for gets no label mass, so that a person looks at it: a call
         that spells a control token, or was cut within a character.
@@ -88,15 +84,6 @@ class OllamaEngine:
         words = [self._word(i) for i in category_ids]
         rows = self._askers.each(lambda prompt: self._row(prompt, words), prompts)
         return likeliest.scores(rows, len(category_ids))
-
-    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Generator[int]:
-        """Refuses.
-
-        Raises:
-            ConfigurationError: it only scores.
-        """
-        require_room(self.name, self._capabilities, prompt, sampling.max_new_tokens)
-        yield from ()
 
     def healthy(self) -> bool:
         return not self._askers.is_closed and self._server.is_running

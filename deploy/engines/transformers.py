@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import EngineUnavailable, ResourceInsufficient
-from deploy.engines import Capabilities, Sampling, Scores, decoder, prefill, require_room, require_within, weights
+from deploy.engines import (
+    LEAST_TOKENS,
+    Capabilities,
+    Sampling,
+    Scores,
+    decoder,
+    prefill,
+    require_room,
+    require_within,
+    weights,
+)
 from deploy.engines.sampler import Sampler
 from deploy.engines.slots import Slots, common
 
@@ -15,7 +25,6 @@ NO_LIMIT = 2**31
 """For a model that names no longest context."""
 STEP_TOKENS = 1024
 """Of a long prompt so many are read at once; then texts that are being written have a turn."""
-LEAST_TOKENS = 256
 SAID = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a memory")
 """By which torch's allocator on CPU and oneDNN are known: they raise plain RuntimeErrors."""
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from configs.settings import ServeSettings
 
+LOAD_TRIES = 3
+"""How often an engine that never was ready is started."""
+
 ROOT = Path(__file__).parent.parent.parent
 LAYERS = ("deploy", "configs", "data_contracts")
 ABOUT_BUNDLE = ("--bundle=", "--version=")

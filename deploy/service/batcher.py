@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts.errors import EngineUnavailable
-from deploy.engines import Scores
+from deploy.engines import LEAST_TOKENS, Scores
 
 log = logging.getLogger(__name__)
 Prompt = tuple[int, ...]
 SMALL_CALLS = 8  # a request of at most so many calls goes into the quick lane
 BATCH_S = 0.25  # about how long one prefill may hold up the calls behind it
-LEAST_TOKENS = 256  # however scarce memory is
 USEFUL_TOKENS = 2048  # however slow the engine is: of fewer, weights are read for too few rows (0.6B on CPU: half as long again a call)
 
 

@@ -68,8 +68,7 @@ async def _classify(request: Request, asked: ChatAsked, slots: Slots) -> Respons
     made = chat_answer.completion(found[0], asked.shares, _id(request), int(time.time()))
     if not asked.stream:
         return JSONResponse(chat_answer.body(made))
-    has_usage = asked.stream_options is not None and asked.stream_options.include_usage
-    return Response("".join(chat_answer.events(made, has_usage)), media_type=STREAM)
+    return Response("".join(chat_answer.events(made, asked.has_usage)), media_type=STREAM)
 
 
 async def _write(request: Request, asked: TextAsked, generator: Generator) -> Response:

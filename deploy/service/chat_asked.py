@@ -29,16 +29,24 @@ class Part(BaseModel):
     text: str
 
 
+Content = str | tuple[Part, ...]
+
+
+def in_lines(content: Content) -> str:
+    """A message's content, its parts as lines."""
+    return content if isinstance(content, str) else "\n".join(part.text for part in content)
+
+
 class UserMessage(BaseModel):
     """What is classified, if it is the last of its kind."""
 
     model_config = ConfigDict(frozen=True)
     role: Literal["user"]
-    content: str | tuple[Part, ...]
+    content: Content
 
     def text(self) -> str:
         """Parts are lines of one call."""
-        return self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
+        return in_lines(self.content)
 
 
 class OtherMessage(BaseModel):
@@ -80,20 +88,11 @@ Only = WrapValidator(_only)
 Nothing = Annotated[tuple[()] | None, Only]
 
 
-class ChatAsked(Frozen):
-    """`POST /v1/chat/completions`. Sampling has no meaning here: a classification is one prefill and nothing is drawn."""
+class Common(Frozen):
+    """What both models take alike: how the answer comes, what they refuse, and what neither reads."""
 
-    model: Annotated[str, Field(json_schema_extra={"not": {"const": "generate"}})]
-    messages: Annotated[
-        tuple[Annotated[UserMessage | OtherMessage, Field(discriminator="role")], ...],
-        Field(min_length=1, json_schema_extra={"contains": {"properties": {"role": {"const": "user"}}}}),
-        AfterValidator(_with_user),
-    ]
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    logprobs: StrictBool | None = None
-    top_logprobs: Annotated[StrictInt, Field(ge=0, le=MOST_LOGPROBS)] | None = None
-    n: Annotated[Literal[1] | None, Only] = None
     tools: Nothing = None
     functions: Nothing = None
     tool_choice: Annotated[Literal["none", "auto"] | None, Only] = None
@@ -103,6 +102,35 @@ class ChatAsked(Frozen):
     audio: Annotated[None, Only] = None
     logit_bias: Annotated[None, Only] = None
     web_search_options: Annotated[None, Only] = None
+    user: Any = None
+    metadata: Any = None
+    store: Any = None
+    service_tier: Any = None
+    parallel_tool_calls: Any = None
+    prediction: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_retention: Any = None
+    safety_identifier: Any = None
+    verbosity: Any = None
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether a stream ends with the usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+class ChatAsked(Common):
+    """`POST /v1/chat/completions`. Sampling has no meaning here: a classification is one prefill and nothing is drawn."""
+
+    model: Annotated[str, Field(json_schema_extra={"not": {"const": "generate"}})]
+    messages: Annotated[
+        tuple[Annotated[UserMessage | OtherMessage, Field(discriminator="role")], ...],
+        Field(min_length=1, json_schema_extra={"contains": {"properties": {"role": {"const": "user"}}}}),
+        AfterValidator(_with_user),
+    ]
+    logprobs: StrictBool | None = None
+    top_logprobs: Annotated[StrictInt, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+    n: Annotated[Literal[1] | None, Only] = None
     temperature: Any = None
     top_p: Any = None
     top_k: Any = None
@@ -111,20 +139,10 @@ class ChatAsked(Frozen):
     max_completion_tokens: Any = None
     stop: Any = None
     seed: Any = None
-    user: Any = None
     presence_penalty: Any = None
     frequency_penalty: Any = None
     repetition_penalty: Any = None
-    metadata: Any = None
-    store: Any = None
-    service_tier: Any = None
-    parallel_tool_calls: Any = None
-    prediction: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_retention: Any = None
     reasoning_effort: Any = None
-    safety_identifier: Any = None
-    verbosity: Any = None
 
     def call(self) -> Call:
         """The last user message as a call."""

@@ -4,9 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
-from data_contracts.schema import Frozen
 from deploy.service.answers import NUMBER
-from deploy.service.chat_asked import JsonText, Nothing, Only, Part, StreamOptions
+from deploy.service.chat_asked import Common, Content, Only, in_lines
 from deploy.service.generator import MOST_TOKENS, Ask
 
 GENERATE = "generate"
@@ -30,12 +29,11 @@ class TextMessage(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | tuple[Part, ...]
+    content: Content
 
     def plain(self) -> dict[str, str]:
         """As templates take it."""
-        said = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
-        return {"role": ROLES.get(self.role, self.role), "content": said}
+        return {"role": ROLES.get(self.role, self.role), "content": in_lines(self.content)}
 
 
 class TemplateOptions(BaseModel):
@@ -45,14 +43,12 @@ class TemplateOptions(BaseModel):
     enable_thinking: StrictBool = True
 
 
-class TextAsked(Frozen):
+class TextAsked(Common):
     """`POST /v1/chat/completions` of model `generate`. Thinking counts among `max_tokens`; it is left out with
     `chat_template_kwargs: {"enable_thinking": false}` or `reasoning_effort: "none"`."""
 
     model: Literal["generate"]
     messages: Annotated[tuple[TextMessage, ...], Field(min_length=1)]
-    stream: StrictBool | None = None
-    stream_options: StreamOptions | None = None
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     temperature: Annotated[float, Field(ge=0, le=2), NUMBER] | None = None
@@ -64,27 +60,8 @@ class TextAsked(Frozen):
     n: Annotated[Annotated[Literal[1], NUMBER] | None, Only] = None
     logprobs: Annotated[Annotated[Literal[False], BeforeValidator(_boolean)] | None, Only] = None
     top_logprobs: Zero = None
-    tools: Nothing = None
-    functions: Nothing = None
-    tool_choice: Annotated[Literal["none", "auto"] | None, Only] = None
-    function_call: Annotated[Literal["none", "auto"] | None, Only] = None
-    response_format: Annotated[JsonText | None, Only] = None
-    modalities: Annotated[tuple[Literal["text"]] | None, Only] = None
-    audio: Annotated[None, Only] = None
-    logit_bias: Annotated[None, Only] = None
-    web_search_options: Annotated[None, Only] = None
     presence_penalty: Zero = None
     frequency_penalty: Zero = None
-    user: Any = None
-    metadata: Any = None
-    store: Any = None
-    service_tier: Any = None
-    parallel_tool_calls: Any = None
-    prediction: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_retention: Any = None
-    safety_identifier: Any = None
-    verbosity: Any = None
 
     def ask(self) -> Ask:
         """What the generator is asked; the temperature is 0.7 where none is given, as for /generate."""
@@ -101,8 +78,3 @@ class TextAsked(Frozen):
             stop=words,
             **seed,
         )
-
-    @property
-    def has_usage(self) -> bool:
-        """Whether a stream ends with the usage."""
-        return self.stream_options is not None and self.stream_options.include_usage

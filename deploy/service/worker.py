@@ -13,12 +13,12 @@ from data_contracts import errors
 from data_contracts.errors import EngineUnavailable, ModelLoadError, TingsuError
 from deploy.engines import Sampling, Scores
 from deploy.memory import oom_kills
+from deploy.service import LOAD_TRIES
 from deploy.service.child import Failed, Loader, Message, Plan, Ready, Scored, Usage, main
 from deploy.service.texts import Piece, Texts
 
 log = logging.getLogger(__name__)
 State = Literal["loading", "ready", "restarting", "stopped"]
-FIRST_TRIES = 3
 BACKOFF_S = 0.5
 MAX_BACKOFF_S = 30.0
 STEADY_S = 60.0  # a child that lived this long starts the backoff anew
@@ -66,7 +66,7 @@ class Worker:
         """Run the child, and a new one whenever it dies, until cancelled.
 
         Raises:
-            TingsuError: the child never became ready in FIRST_TRIES tries, or the probe says it answers wrongly.
+            TingsuError: the child never became ready in LOAD_TRIES tries, or the probe says it answers wrongly.
         """
         loop = asyncio.get_running_loop()
         self.state, was_ready, failures = "loading", False, 0
@@ -85,7 +85,7 @@ class Worker:
                     failures = 0 if loop.time() - since > STEADY_S else failures + 1
                 except (ModelLoadError, EngineUnavailable) as error:
                     failures += 1
-                    if isinstance(error, ParityFailed) or (not was_ready and failures >= FIRST_TRIES):
+                    if isinstance(error, ParityFailed) or (not was_ready and failures >= LOAD_TRIES):
                         raise
                     log.error("engine did not start", extra={"reason": str(error)})
                 self.state = "restarting" if was_ready else "loading"

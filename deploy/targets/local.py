@@ -14,8 +14,6 @@ from deploy.targets import Placed, Status
 SERVICE = "service"
 STAGED = "service-next"
 ANSWERS_S = 10.0
-TRIES = 3
-"""A service's own, at loading a bundle."""
 
 
 class Local:
@@ -79,7 +77,7 @@ class Local:
         command, known = self._command(SERVICE, placed, port), processes.find(self.home, SERVICE)
         if known is None or not _only_bundle_differs(known, command) or not processes.answers(command.url, ANSWERS_S):
             return False
-        limit_s = TRIES * self.settings.serve.start_timeout_s
+        limit_s = service.LOAD_TRIES * self.settings.serve.start_timeout_s
         with Client(self._url(port), key=keys.machine(self.home)) as client:
             if not _serves(client, placed):
                 folder = Path(placed.folder)

@@ -29,7 +29,7 @@ from deploy.tokenizer import Tokens
 from tasks import gguf_file
 from tasks.base import BUILTIN, resolve
 from tasks.prompting import compose
-from tests.bench._train_side import KINDS
+from tests.bench._train_side import KINDS, products
 
 CLASSIFY = "/api/v1/classify"
 KNOWN = taxonomy.load()
@@ -199,36 +199,21 @@ def in_process(job: dict[str, Any], folder: Path, run: Callable[[Any, Any], obje
     ids = torch.tensor(read(folder)["ids"])
     batches = [ids[i : i + job["clients"]] for i in range(0, len(ids) - job["clients"] + 1, job["clients"])]
     seconds: list[float] = []
-    until = 0.0
     with torch.inference_mode():
-        for i in count():
+        run(model, batches[0])
+        until = time.perf_counter() + job["seconds"]
+        while time.perf_counter() < until:
             start = time.perf_counter()
-            run(model, batches[i % len(batches)])
-            if i == 0:
-                until = time.perf_counter() + job["seconds"]
-                continue
+            run(model, batches[(1 + len(seconds)) % len(batches)])
             seconds.append(time.perf_counter() - start)
-            if time.perf_counter() > until:
-                return {"calls_per_s": job["clients"] / statistics.median(seconds)}
-    raise AssertionError("never")
+    return {"calls_per_s": job["clients"] / statistics.median(seconds)}
 
 
 def ceiling(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """GFLOP/s of nothing but a layer's products in bf16, at the size of a batch of the clients' calls."""
     import torch
 
-    shape = job["shape"]
-    hidden, wide = shape["hidden_size"], shape["intermediate_size"]
-    query, key = (shape[name] * shape["head_dim"] for name in ("num_attention_heads", "num_key_value_heads"))
-    sizes = [
-        (hidden, query),
-        (hidden, key),
-        (hidden, key),
-        (query, hidden),
-        (hidden, wide),
-        (hidden, wide),
-        (wide, hidden),
-    ]
+    sizes = products(job["shape"])
     rows = job["clients"] * (job["tokens"] - read(folder)["head"])
     made = [(torch.randn(rows, i, dtype=torch.bfloat16), torch.randn(o, i, dtype=torch.bfloat16)) for i, o in sizes]
     seconds: list[float] = []
@@ -239,15 +224,15 @@ def ceiling(job: dict[str, Any], folder: Path) -> dict[str, Any]:
             torch.nn.functional.linear(x, weight)
         seconds.append(time.perf_counter() - start)
     gflops = 2 * rows * sum(i * o for i, o in sizes) / statistics.median(seconds) / 1e9
-    return {"gflops": gflops, "gflop_a_call": flop_a_call(job, read(folder)["head"], sizes, query) / 1e9}
+    return {"gflops": gflops, "gflop_a_call": flop_a_call(job, read(folder)["head"], sizes) / 1e9}
 
 
-def flop_a_call(job: dict[str, Any], head: int, sizes: list[tuple[int, int]], query: int) -> float:
+def flop_a_call(job: dict[str, Any], head: int, sizes: list[tuple[int, int]]) -> float:
     """What our pass runs in matrix products: of the last layer only what leads to its keys and values at every position; of
     attention the keys that a position sees; the vocabulary once."""
     shape, own = job["shape"], job["tokens"] - head
-    layers, products = shape["num_hidden_layers"], [2 * i * o for i, o in sizes]
-    linear = own * ((layers - 1) * sum(products) + sum(products[:3])) + sum(products[3:])
+    layers, flop, query = shape["num_hidden_layers"], [2 * i * o for i, o in sizes], sizes[0][1]
+    linear = own * ((layers - 1) * sum(flop) + sum(flop[:3])) + sum(flop[3:])
     seen = own * head + own * (own + 1) / 2
     return linear + layers * 4 * seen * query + 2 * shape["vocab_size"] * shape["hidden_size"]
 

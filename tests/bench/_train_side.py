@@ -169,14 +169,11 @@ def flop_a_token(model: Any) -> float:
     return 4.0 * frozen + 6.0 * learned
 
 
-def ceiling(job: dict[str, Any]) -> dict[str, float]:
-    """GFLOP/s of nothing but a layer's frozen products, forward and gradient of the inputs, at a batch's size."""
-    import torch
-
-    shape = job["shape"]
+def products(shape: dict[str, Any]) -> list[tuple[int, int]]:
+    """(inputs, outputs) of a layer's linear layers: query, key, value, out, gate, up, down."""
     hidden, wide = shape["hidden_size"], shape["intermediate_size"]
     query, key = (shape[name] * shape["head_dim"] for name in ("num_attention_heads", "num_key_value_heads"))
-    sizes = [
+    return [
         (hidden, query),
         (hidden, key),
         (hidden, key),
@@ -185,6 +182,13 @@ def ceiling(job: dict[str, Any]) -> dict[str, float]:
         (hidden, wide),
         (wide, hidden),
     ]
+
+
+def ceiling(job: dict[str, Any]) -> dict[str, float]:
+    """GFLOP/s of nothing but a layer's frozen products, forward and gradient of the inputs, at a batch's size."""
+    import torch
+
+    sizes = products(job["shape"])
     count = job["rows"] * job["tokens"]
     made = [tuple(torch.randn(s, dtype=torch.bfloat16) for s in ((count, i), (o, i), (count, o))) for i, o in sizes]
     work = sum(4 * count * i * o for i, o in sizes)
