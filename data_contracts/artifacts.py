@@ -15,8 +15,18 @@ Thinks = Literal["always", "if asked", "no"]
 SIDES: tuple[Side, ...] = ("train", "validation", "calibration", "gold")
 
 
+class Parent(Frozen):
+    """What a dataset was made from: a submitted file (its SHA-256) or another dataset (its id), with the name it had."""
+
+    kind: Literal["file", "dataset"]
+    digest: str
+    name: str
+
+
 class Dataset(Frozen):
-    """An accepted, content-addressed dataset. `id` is the SHA-256 of its accepted, masked records and taxonomy."""
+    """An accepted, content-addressed dataset. `id` is the SHA-256 of its accepted, masked records and taxonomy.
+
+    `parents`: what it was first made from; the same content made again in another way keeps them."""
 
     id: str
     key: str
@@ -30,6 +40,7 @@ class Dataset(Frozen):
     synthetic: bool
     taxonomy_digest: str
     created_at: str
+    parents: tuple[Parent, ...] = ()
 
 
 class Splits(Frozen):

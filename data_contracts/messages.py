@@ -143,6 +143,74 @@ TABLE: dict[str, tuple[str, str]] = {
         "{rows} 通通话没有 confidence_score，按 1 处理",
     ),
     "lossy_encoding": ("{rows} rows hold bytes that are not {encoding}", "{rows} 行含有不属于 {encoding} 的字节"),
+    # datasets
+    "merge_disputed": (
+        "{calls} conversations have another category in another dataset: {shown}{more}. Mend the files and submit them "
+        "again, or take the newest dataset's: --prefer newest. `./tingsu datasets diff A B` lists all.",
+        "{calls} 通通话在不同数据集中类别不同：{shown}{more}。请修改文件后重新提交，或以最新数据集为准：--prefer newest。"
+        "全部列表见 ./tingsu datasets diff A B。",
+    ),
+    "merged": (
+        "{calls} calls of {datasets} datasets: {repeated} stood in several and are taken once, {relabelled} of them with the "
+        "newest category.",
+        "{datasets} 个数据集共 {calls} 通：{repeated} 通重复出现，只取一次，其中 {relabelled} 通类别不同，以最新为准。",
+    ),
+    "merged_before": (
+        "Nothing new: dataset {id} ({name}) holds exactly these calls.",
+        "没有新内容：数据集 {id}（{name}）的内容与此完全相同。",
+    ),
+    "diff_moved": (
+        "{share:.1%} of the calls would have to change category for both to be spread alike.",
+        "若要两者类别分布一致，需有 {share:.1%} 的通话改换类别。",
+    ),
+    "diff_same_calls": (
+        "Both hold the same conversations: what differs was relabelled.",
+        "两者包含相同的通话，差异来自重新标注。",
+    ),
+    "diff_too_few": (
+        "Too few calls were added or removed to test whether that is chance.",
+        "新增或移除的通话太少，无法检验是否为偶然。",
+    ),
+    "diff_added_differ": (
+        "The {calls} added calls are spread otherwise than the first dataset's, and not by chance (chi-square {chi:.1f}, "
+        "{degrees} degrees of freedom, p = {p:.2g}; all calls of a customer counted as one).",
+        "新增的 {calls} 通与前一数据集类别分布不同，并非偶然（卡方 {chi:.1f}，自由度 {degrees}，p = {p:.2g}；同一客户的通话按一通计）。",
+    ),
+    "diff_added_alike": (
+        "Chance alone may spread the {calls} added calls as they are (chi-square {chi:.1f}, {degrees} degrees of freedom, "
+        "p = {p:.2g}; all calls of a customer counted as one).",
+        "新增的 {calls} 通的分布差异可能只是偶然（卡方 {chi:.1f}，自由度 {degrees}，p = {p:.2g}；同一客户的通话按一通计）。",
+    ),
+    "diff_removed_differ": (
+        "The {calls} removed calls are spread otherwise than those that stayed, and not by chance (chi-square {chi:.1f}, "
+        "{degrees} degrees of freedom, p = {p:.2g}; all calls of a customer counted as one).",
+        "移除的 {calls} 通与保留的类别分布不同，并非偶然（卡方 {chi:.1f}，自由度 {degrees}，p = {p:.2g}；同一客户的通话按一通计）。",
+    ),
+    "diff_removed_alike": (
+        "Chance alone may spread the {calls} removed calls as they are (chi-square {chi:.1f}, {degrees} degrees of freedom, "
+        "p = {p:.2g}; all calls of a customer counted as one).",
+        "移除的 {calls} 通的分布差异可能只是偶然（卡方 {chi:.1f}，自由度 {degrees}，p = {p:.2g}；同一客户的通话按一通计）。",
+    ),
+    "gold_custody": (
+        "Gold set, version {version}: {rows} frozen calls ({digest}), answered by candidates {looks} times and judged by the gate "
+        "{judged} times. {in_gold} calls of this dataset stand in it, {held_out} more are of its customers: none is trained on.",
+        "黄金集第 {version} 版：冻结 {rows} 通（{digest}），候选模型已作答 {looks} 次，其中门禁评判 {judged} 次。"
+        "本数据集有 {in_gold} 通在其中，另有 {held_out} 通属于同一批客户：均不参与训练。",
+    ),
+    "gold_refreshed": (
+        "It was refreshed by {by}: {stayed} calls stayed, {retired} left, {added} came; {looks_carried} looks count on. Reason: {reason}",
+        "由 {by} 更新：保留 {stayed} 通，退出 {retired} 通，新增 {added} 通；此前的查看计入 {looks_carried} 次。原因：{reason}",
+    ),
+    "gold_trained": (
+        "{calls} calls were left out: models were trained on their customers or their words.",
+        "{calls} 通未纳入：其客户或文本已被模型训练过。",
+    ),
+    "gold_next": (
+        "The champion and every candidate answer this version anew: ./tingsu retrain --dataset {dataset}. The first promotion "
+        "after it needs a reason: ./tingsu promote V --new-standard 'REASON'.",
+        "现役模型和候选模型都将在这一版上重新评测：./tingsu retrain --dataset {dataset}。之后的首次晋级需说明原因："
+        "./tingsu promote V --new-standard '原因'。",
+    ),
     # service: problems
     "invalid_request": (
         "the request is not what {path} takes; look at: {fields}, and at /openapi.json",

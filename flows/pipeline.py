@@ -20,7 +20,7 @@ from flows.steps import (
     split,
     train,
 )
-from tasks import champion, prompting
+from tasks import champion, gold, prompting
 from tasks.champion import Champion
 from tasks.gate import Evidence
 from tasks.measure import How
@@ -33,7 +33,8 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     run.check(taxonomy)  # what can be known to be wrong now is said now, not after the training
     prompt = prompting.compose(run.base, taxonomy, s.prompt)
     reigning = champion.find(run.registry, taxonomy, s.serve)
-    trial = Trial(run, taxonomy, prompt, split(run, run.dataset, s.split, s.data))
+    sides = split(run, run.dataset, s.split, s.data, gold.version(run.store, run.dataset.family))
+    trial = Trial(run, taxonomy, prompt, sides)
     reports, models, adapter = learn(trial)
 
     chosen = reports[s.quantize.serve].calibration

@@ -13,7 +13,7 @@ from flows.environment import await_server
 from flows.pipeline import pipeline
 from flows.run import Ending, Run, require_trainable, tracker
 from flows.session import open_session
-from tasks import accept, base, summary
+from tasks import base, catalog, summary
 from tasks.tracking import Status
 
 log = logging.getLogger("tingsu")
@@ -33,8 +33,8 @@ def retrain(
     """
     session = open_session(profile, overlays or (), sets or ())
     require_trainable(session.settings)
-    chosen = accept.find(session.store, dataset, session.settings.data.family)
-    taxonomy = Taxonomy.model_validate_json((session.store.local(chosen.key) / "taxonomy.json").read_bytes())
+    chosen = catalog.find(session.store, dataset, session.settings.data.family)
+    taxonomy = catalog.taxonomy_of(session.store, chosen)
     run = Run(session.settings, session.store, session.home, chosen, base.resolve(session.settings.train.base_model))
     if session.settings.profile == "tiny" and not chosen.synthetic:
         log.warning(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_contracts import messages
 from data_contracts.taxonomy import Taxonomy
+from tasks import spreadsheet
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,7 +37,7 @@ MASKED_ZH = {
 def write(out: Path, summary: Mapping[str, Any], rejects: "pl.DataFrame", taxonomy: Taxonomy) -> None:
     """rejects.csv (opens in a spreadsheet), rejects.parquet, summary.json and report.html, into `out`."""
     rejects.write_parquet(out / REJECTS_PARQUET)
-    _inert(rejects).write_csv(out / REJECTS, include_bom=True)
+    spreadsheet.inert(rejects).write_csv(out / REJECTS, include_bom=True)
     (out / SUMMARY).write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")
     (out / REPORT).write_text(_report(summary, rejects, taxonomy), encoding="utf-8")
 
@@ -46,16 +47,6 @@ def copy(out: Path, target: Path) -> None:
     shutil.copytree(out / DOCS, target / DOCS)
     for name in (REJECTS, REJECTS_PARQUET, SUMMARY, REPORT):
         shutil.copyfile(out / name, target / name)
-
-
-def _inert(rejects: "pl.DataFrame") -> "pl.DataFrame":
-    """Cells that a spreadsheet would run as formulas, made plain text."""
-    import polars as pl
-
-    cells = pl.col(pl.String)
-    return rejects.with_columns(
-        pl.when(cells.str.contains(r"^[=+\-@\t]")).then(pl.lit("'") + cells).otherwise(cells).name.keep()
-    )
 
 
 def _report(summary: Mapping[str, Any], rejects: "pl.DataFrame", taxonomy: Taxonomy) -> str:

@@ -1,12 +1,24 @@
 """Who has seen a gold set: every candidate that answered it, judged or not, since the best of many is partly luck.
 
 A candidate is an adapter. Its merged and quantized forms answer together, and are one look; each of its bundles that the
-gate judges is one, such as that of another form or calibration.
+gate judges is one, such as that of another form or calibration. Of a refreshed gold set the looks at the calls that stayed count on.
 """
 
 from collections import Counter
 
+from data_contracts.schema import Frozen
 from deploy.store import Store
+
+CARRIED = "before-"
+
+
+class Looks(Frozen):
+    """Looks at a gold set: `total` is what verdicts say; `judged` by the gate; `carried` over from the version before."""
+
+    total: int
+    candidates: int
+    judged: int
+    carried: int
 
 
 def answered(store: Store, gold_digest: str, adapter: str) -> None:
@@ -18,6 +30,28 @@ def judged(store: Store, gold_digest: str, adapter: str, bundle: str) -> int:
     """Note that a bundle made of this adapter is about to be judged; how many looks there are, this one included."""
     answered(store, gold_digest, adapter)
     store.write(f"looks/{gold_digest}/{adapter}.{bundle}", b"")
-    names = (key.rpartition("/")[2] for key in store.keys(f"looks/{gold_digest}"))
+    return count(store, gold_digest)
+
+
+def carry(store: Store, gold_digest: str, looks: int) -> None:
+    """Note looks at calls of this gold set that were made when they stood in the version before."""
+    for at in range(looks):
+        store.write(f"looks/{gold_digest}/{CARRIED}{at}", b"")
+
+
+def count(store: Store, gold_digest: str) -> int:
+    """How many looks there are."""
+    return of(store, gold_digest).total
+
+
+def of(store: Store, gold_digest: str) -> Looks:
+    """The looks at a gold set."""
+    names = [key.rpartition("/")[2] for key in store.keys(f"looks/{gold_digest}")]
     notes = Counter(name.partition(".")[0] for name in names)
-    return sum(max(1, count - 1) for count in notes.values())
+    carried = sum(name.startswith(CARRIED) for name in names)
+    return Looks(
+        total=sum(max(1, found - 1) for found in notes.values()),
+        candidates=len(notes) - carried,
+        judged=sum("." in name for name in names),
+        carried=carried,
+    )

@@ -1,12 +1,12 @@
 """Split a dataset into sides that share no customer, conversation or near-duplicate text; keep the gold set frozen.
 
 A group's side is a hash of its id alone, so it is the same in every dataset. The gold set is made from the family's
-first dataset and never again; from then on whatever belongs to gold by group, hash or words stays out of training.
+first dataset and changes only by a refresh (tasks/refresh.py); from then on whatever belongs to any version of it by group,
+hash or words stays out of training.
 """
 
 import hashlib
 import json
-import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,32 +16,21 @@ import numpy as np
 from configs.settings import DataSettings, SplitSettings
 from data_contracts.artifacts import SIDES, Dataset, Side, Splits
 from data_contracts.errors import ConfigurationError, ContractViolation
-from data_contracts.schema import Frozen
-from deploy.store import Store
-from tasks import near
+from tasks import gold, near
 from tasks.calls import CALLS, content_digest
-from tasks.stages import Work
+from tasks.stages import Work, now
 
 if TYPE_CHECKING:
     import polars as pl
 
-PREFIX, GOLD, MANIFEST, COUNTS = "gold", "gold.parquet", "manifest.json", "counts.json"
+COUNTS = "counts.json"
 
 
-class Gold(Frozen):
-    """The frozen gold set of a family, in the store under `key` (gold.parquet). `digest` names its rows."""
-
-    key: str
-    family: str
-    digest: str
-    dataset_id: str
-    taxonomy_digest: str
-    rows: int
-    synthetic: bool = False
-
-
-def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, work: Work) -> Splits:
+def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, version: int, work: Work) -> Splits:
     """One Parquet file a side, and counts.json: rows a side and category, and what was left out and why.
+
+    Args:
+        version: of the family's gold set (`gold.version`); the first is made here.
 
     Raises:
         ContractViolation: the family's gold set has another taxonomy, or a side would be empty or of one category.
@@ -49,29 +38,20 @@ def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, work: W
     """
     import polars as pl
 
-    calls = _sided(pl.read_parquet(work.store.local(dataset.key) / CALLS), settings)
-    frozen = gold(work.store, dataset.family)
-    if frozen and frozen.taxonomy_digest != dataset.taxonomy_digest:
-        raise ContractViolation(
-            f"the gold set of family {dataset.family!r} has another taxonomy; results under two cannot be compared; "
-            "submit under another family (--set data.family=NAME), or with that gold set's taxonomy"
-        )
-    if frozen and frozen.synthetic != dataset.synthetic:
-        kinds = ("synthetic", "real") if frozen.synthetic else ("real", "synthetic")
-        raise ContractViolation(
-            f"the gold set of family {dataset.family!r} is {kinds[0]} and this dataset is {kinds[1]}; they are never "
-            "mixed. Work in a home of its own: export TINGSU_HOME=FOLDER"
-        )
-    rows = pl.read_parquet(work.store.local(frozen.key) / GOLD) if frozen else _first_gold(calls)
-    sides, dropped = _apart(calls, rows, data.near_duplicate_jaccard)
+    store = work.store
+    calls = sided(pl.read_parquet(store.local(dataset.key) / CALLS), settings)
+    frozen = gold.find(store, dataset.family, version)
+    if frozen:
+        require_of_gold(dataset, frozen)
+    rows = gold.rows(store, frozen) if frozen else calls.filter(pl.col("side") == "gold").drop("side")
+    barred = gold.barred(store, dataset.family, version) if frozen else rows
+    sides, dropped = _apart(calls, rows, barred, data.near_duplicate_jaccard)
     _require(sides, dataset)
     if frozen is None:
-        frozen = _freeze(rows, dataset, work)
+        frozen = gold.freeze(store, _first_gold(rows, dataset), rows, work.scratch / "gold")
         if frozen.digest != content_digest(rows):  # another process froze its gold set first
-            return split(dataset, settings, data, work)
-    for side in SIDES:
-        sides[side].write_parquet(work.out / f"{side}.parquet")
-    (work.out / COUNTS).write_text(json.dumps(_counts(sides, dropped, dataset), indent=1), encoding="utf-8")
+            return split(dataset, settings, data, version, work)
+    _write(sides, _counts(sides, dropped, dataset), work.out)
     return Splits(
         key=work.key,
         dataset_id=dataset.id,
@@ -82,12 +62,10 @@ def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, work: W
     )
 
 
-def gold(store: Store, family: str) -> Gold | None:
-    """The family's frozen gold set, or None before its first split."""
-    key = f"{PREFIX}/{family}"
-    return (
-        Gold.model_validate_json((store.local(key) / MANIFEST).read_text(encoding="utf-8")) if store.has(key) else None
-    )
+def _write(sides: dict[Side, "pl.DataFrame"], counts: dict[str, object], out: Path) -> None:
+    for side, frame in sides.items():
+        frame.write_parquet(out / f"{side}.parquet")
+    (out / COUNTS).write_text(json.dumps(counts, indent=1), encoding="utf-8")
 
 
 def side_of(group: str, settings: SplitSettings) -> Side:
@@ -102,7 +80,26 @@ def side_of(group: str, settings: SplitSettings) -> Side:
     return "train"
 
 
-def _sided(calls: "pl.DataFrame", settings: SplitSettings) -> "pl.DataFrame":
+def require_of_gold(dataset: Dataset, frozen: gold.Gold) -> None:
+    """Return if the dataset's calls can be measured on this gold set, or join it.
+
+    Raises:
+        ContractViolation: another taxonomy, or real and synthetic calls together.
+    """
+    if frozen.taxonomy_digest != dataset.taxonomy_digest:
+        raise ContractViolation(
+            f"the gold set of family {dataset.family!r} has another taxonomy; results under two cannot be compared; "
+            "submit under another family (--set data.family=NAME), or with that gold set's taxonomy"
+        )
+    if frozen.synthetic != dataset.synthetic:
+        kinds = ("synthetic", "real") if frozen.synthetic else ("real", "synthetic")
+        raise ContractViolation(
+            f"the gold set of family {dataset.family!r} is {kinds[0]} and this dataset is {kinds[1]}; they are never "
+            "mixed. Work in a home of its own: export TINGSU_HOME=FOLDER"
+        )
+
+
+def sided(calls: "pl.DataFrame", settings: SplitSettings) -> "pl.DataFrame":
     """Calls with their `side`; null for the earlier calls of a group that is gold by time."""
     import polars as pl
 
@@ -110,13 +107,25 @@ def _sided(calls: "pl.DataFrame", settings: SplitSettings) -> "pl.DataFrame":
     calls = calls.with_columns(pl.col("group").replace_strict(sides, return_dtype=pl.String).alias("side"))
     if settings.gold_after is None:
         return calls
-    bound = _moment(settings.gold_after)
-    if bound is None:
-        raise ConfigurationError(f"split.gold_after = {settings.gold_after!r} is no date; write it as 2026-06-01")
-    late = pl.Series("late", [(m := _moment(text)) is not None and m >= bound for text in calls["started_at"]])
-    calls = calls.with_columns(late)
+    calls = calls.with_columns(since(calls, settings.gold_after, "split.gold_after").alias("late"))
     by_time = pl.when("late").then(pl.lit("gold")).when(~pl.col("late").any().over("group")).then("side")
     return calls.with_columns(by_time.alias("side")).drop("late")
+
+
+def since(calls: "pl.DataFrame", date: str, name: str) -> "pl.Series":
+    """Whether each call is known to have started on this day or later.
+
+    Raises:
+        ConfigurationError: `date`, which is called `name`, is no date.
+    """
+    import polars as pl
+
+    bound = _moment(date)
+    if bound is None:
+        raise ConfigurationError(f"{name} = {date!r} is no date; write it as 2026-06-01")
+    return pl.Series(
+        [(m := _moment(text)) is not None and m >= bound for text in calls["started_at"]], dtype=pl.Boolean
+    )
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -127,45 +136,29 @@ def _moment(text: str | None) -> datetime | None:
         return None
 
 
-def _first_gold(calls: "pl.DataFrame") -> "pl.DataFrame":
-    """The gold rows of a family that has no gold set yet."""
-    import polars as pl
-
-    return calls.filter(pl.col("side") == "gold").drop("side")
-
-
-def _freeze(rows: "pl.DataFrame", dataset: Dataset, work: Work) -> Gold:
-    """Make the gold set once; if another process was faster, its gold set is the one."""
-    key = f"{PREFIX}/{dataset.family}"
-    made = Gold(
-        key=key,
+def _first_gold(rows: "pl.DataFrame", dataset: Dataset) -> gold.Gold:
+    return gold.Gold(
+        key=gold.place(dataset.family, 1),
         family=dataset.family,
         digest=content_digest(rows),
         dataset_id=dataset.id,
         taxonomy_digest=dataset.taxonomy_digest,
         rows=rows.height,
         synthetic=dataset.synthetic,
+        created_at=now(),
     )
-    folder: Path = work.scratch / "gold"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    rows.write_parquet(folder / GOLD)
-    (folder / MANIFEST).write_text(made.model_dump_json(indent=1), encoding="utf-8")
-    work.store.commit(folder, key)
-    return gold(work.store, dataset.family) or made
 
 
 def _apart(
-    calls: "pl.DataFrame", frozen: "pl.DataFrame", threshold: float
+    calls: "pl.DataFrame", frozen: "pl.DataFrame", barred: "pl.DataFrame", threshold: float
 ) -> tuple[dict[Side, "pl.DataFrame"], dict[str, int]]:
     """Sides without shared groups or near-duplicates; where two share words, the one nearer to training loses."""
     import polars as pl
 
     rest = calls.filter(pl.col("side").is_not_null() & (pl.col("side") != "gold"))
-    known = pl.any_horizontal(pl.col(c).is_in(frozen[c].implode()) for c in ("group", "conversation_id"))
-    free = rest.filter(~known)
+    free = rest.filter(~pl.col("group").is_in(gold.customers(calls, barred).implode()))
     sketches = near.sketch(free["input_text"])
-    near_gold = near.any_near(sketches, near.sketch(frozen["input_text"]), threshold)
+    near_gold = near.any_near(sketches, near.sketch(barred["input_text"]), threshold)
     sides: dict[Side, pl.DataFrame] = {"gold": frozen}
     held = np.empty(0, np.int64)
     near_sides = 0

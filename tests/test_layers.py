@@ -55,7 +55,7 @@ OWNERS = {
         "tasks/quantize.py",
         "deploy/engines/weights.py",
     ],
-    "scipy": ["tasks/calibrate.py", "tasks/resample.py"],
+    "scipy": ["tasks/calibrate.py", "tasks/resample.py", "tasks/shift.py"],
     "sklearn": ["tasks/baseline.py", "tasks/pretrain.py"],
     "sqlalchemy": ["tasks/tracking.py"],
     "starlette": ["deploy/service/*.py", "deploy/console/*.py"],

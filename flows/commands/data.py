@@ -1,4 +1,4 @@
-"""`sample`, `submit`, `datasets`."""
+"""`sample`, `submit`."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from flows.commands.options import Json, Profile, Sets, show
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (sample, submit, datasets):
+    for command in (sample, submit):
         app.command()(command)
 
 
@@ -84,18 +84,3 @@ def pairs(text: str) -> dict[str, str]:
             f"--map {text!r}: write name=column, comma-separated, e.g. input_text=text,complaint_category=label"
         )
     return {key.strip(): value.strip() for key, value in (item.split("=", 1) for item in items)}
-
-
-def datasets(profile: Profile = None, sets: Sets = None, as_json: Json = False) -> None:
-    """List the accepted datasets, newest last."""
-    from flows.session import open_session
-    from tasks import accept
-
-    found = accept.datasets(open_session(profile, sets=sets or ()).store)
-    lines = [
-        f"{d.id[:12]}  {d.created_at}  {d.accepted:>8,} calls  {d.family}  {d.name}{'  synthetic' if d.synthetic else ''}"
-        for d in found
-    ]
-    show(
-        [d.model_dump(mode="json") for d in found], "\n".join(lines) or "no datasets yet; ./tingsu submit FILE", as_json
-    )

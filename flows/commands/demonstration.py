@@ -56,9 +56,9 @@ def refuse_real_data(session: Session) -> None:
     Raises:
         ConfigurationError: this home holds a dataset that is not synthetic.
     """
-    from tasks import accept
+    from tasks import catalog
 
-    real = [d.name for d in accept.datasets(session.store) if not d.synthetic]
+    real = [d.name for d in catalog.listed(session.store) if not d.synthetic]
     if real:
         raise ConfigurationError(
             f"{session.home} holds real data ({', '.join(real[:3])}); run the demo in a home of its own: "

@@ -36,11 +36,11 @@ def retrain(
     from flows.commands.running import flow_of
     from flows.run import require_trainable
     from flows.session import open_session
-    from tasks import accept
+    from tasks import catalog
 
     session = open_session(profile, overlay or (), sets or ())
     require_trainable(session.settings)  # these two take a moment; starting Prefect takes ten seconds
-    accept.find(session.store, dataset, session.settings.data.family)
+    catalog.find(session.store, dataset, session.settings.data.family)
     ending = flow_of("retrain", profile, sets)(dataset, profile, overlay or [], sets or [])
     show(ending, ending_text(ending), as_json)
     raise typer.Exit(0 if ending["verdict"]["decision"] == "PROMOTE" else 3)

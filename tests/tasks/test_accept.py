@@ -14,7 +14,7 @@ from data_contracts.artifacts import Dataset
 from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.taxonomy import Category, Taxonomy
 from deploy.store import FolderStore
-from tasks import accept, clean
+from tasks import accept, catalog, clean
 from tasks.calls import COLUMNS
 
 SETTINGS = DataSettings(min_rows=50, min_rows_per_category=5)
@@ -63,7 +63,7 @@ def test_the_same_calls_in_any_order_are_the_same_dataset_and_nothing_is_rewritt
 
     assert again == first
     assert manifest.stat().st_mtime_ns == before
-    assert len(accept.datasets(FolderStore(tmp_path / "store"))) == 1
+    assert len(catalog.listed(FolderStore(tmp_path / "store"))) == 1
 
 
 def test_no_planted_value_reaches_store_report_docs_or_refusal(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_refused_file_leaves_its_answer_and_nothing_in_the_store(tmp_path: Pat
     assert pl.read_parquet(out / "rejects.parquet").height == 60
     assert "已退回" in (out / "report.html").read_text(encoding="utf-8")
     assert json.loads((out / "summary.json").read_text())["rejected"] == 60
-    assert accept.datasets(FolderStore(tmp_path / "store")) == []
+    assert catalog.listed(FolderStore(tmp_path / "store")) == []
 
 
 def test_a_foreign_file_of_text_and_number_is_accepted(tmp_path: Path) -> None:
@@ -159,9 +159,9 @@ def test_a_dataset_is_found_by_prefix_and_the_newest_by_default(tmp_path: Path) 
     store = FolderStore(tmp_path / "store")
     made = submit(write(tmp_path / "calls.jsonl", samples.generate(60, seed=9)), tmp_path)
 
-    assert accept.find(store, made.id[:8], "other") == made
-    assert accept.find(store, "latest", "complaints") == accept.find(store, None, "complaints") == made
+    assert catalog.find(store, made.id[:8], "other") == made
+    assert catalog.find(store, "latest", "complaints") == catalog.find(store, None, "complaints") == made
     with pytest.raises(ConfigurationError, match="no dataset of family 'other'"):
-        accept.find(store, None, "other")
+        catalog.find(store, None, "other")
     with pytest.raises(ConfigurationError, match=made.id[:12]):
-        accept.find(store, "zzz", "complaints")
+        catalog.find(store, "zzz", "complaints")

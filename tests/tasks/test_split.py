@@ -14,7 +14,7 @@ from configs.settings import DataSettings, SplitSettings
 from data_contracts.artifacts import SIDES, Dataset, Splits
 from data_contracts.errors import ConfigurationError, ContractViolation
 from deploy.store import FolderStore
-from tasks import near, split
+from tasks import gold, near, split
 from tasks.calls import CALLS, COLUMNS
 from tasks.stages import Work
 
@@ -65,7 +65,7 @@ def divide(folder: Path, dataset: Dataset, how: SplitSettings = EVEN) -> tuple[S
     out.mkdir(parents=True)
     scratch.mkdir(parents=True)
     work = Work(store=FolderStore(folder / "store"), key=f"stages/split/{dataset.name}", out=out, scratch=scratch)
-    made = split.split(dataset, how, DATA, work)
+    made = split.split(dataset, how, DATA, gold.version(work.store, dataset.family), work)
     return made, {side: pl.read_parquet(out / f"{side}.parquet") for side in SIDES}
 
 
@@ -135,17 +135,17 @@ def test_shares_are_kept_in_expectation() -> None:
 
 def test_a_later_dataset_keeps_the_gold_set_and_what_belongs_to_it_never_trains(tmp_path: Path) -> None:
     first, before = divide(tmp_path, put(tmp_path, many(60), "one"))
-    gold = before["gold"].to_dicts()
+    frozen = before["gold"].to_dicts()
     stranger = next(g for g in map(str, range(99)) if split.side_of(g, EVEN) == "train")
-    copy = call("copy", stranger, str(gold[0]["input_text"]) + "呀")
-    same = call("same", str(gold[0]["group"]), text(9999))
+    copy = call("copy", stranger, str(frozen[0]["input_text"]) + "呀")
+    same = call("same", str(frozen[0]["group"]), text(9999))
     second, after = divide(tmp_path, put(tmp_path, [*many(60), *many(60, 400), copy, same], "two"))
 
     assert second.gold_digest == first.gold_digest
     assert after["gold"].equals(before["gold"])
     assert second.dropped_near_gold == 1
     assert not {"copy", "same"} & {name for frame in after.values() for name in frame["conversation_id"]}
-    found = split.gold(FolderStore(tmp_path / "store"), "complaints")
+    found = gold.find(FolderStore(tmp_path / "store"), "complaints", 1)
     assert found is not None and found.dataset_id == "one" * 8
 
 

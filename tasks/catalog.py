@@ -1,0 +1,110 @@
+"""The accepted datasets: kept under the digest of their content, listed, found, read."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from data_contracts.artifacts import Dataset
+from data_contracts.errors import ConfigurationError
+from data_contracts.taxonomy import Taxonomy
+from deploy.operate import lock
+from deploy.store import Store
+from tasks.calls import CALLS, content_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
+PREFIX = "datasets"
+TAXONOMY, MANIFEST, ANSWER = "taxonomy.json", "manifest.json", "report"
+
+
+class Kind(NamedTuple):
+    """What must be the same for calls to belong together."""
+
+    family: str
+    synthetic: bool
+    taxonomy: Taxonomy
+
+
+def identify(calls: "pl.DataFrame", kind: Kind) -> str:
+    """The id of these calls as a dataset: SHA-256 of their rows, in their order, and of what they are."""
+    seed = {
+        "calls": content_digest(calls),
+        "taxonomy": kind.taxonomy.digest,
+        "family": kind.family,
+        "synthetic": kind.synthetic,
+    }
+    return hashlib.sha256(json.dumps(seed, sort_keys=True).encode()).hexdigest()
+
+
+def keep(
+    store: Store, dataset: Dataset, calls: "pl.DataFrame", taxonomy: Taxonomy, add: Callable[[Path], object]
+) -> Dataset:
+    """The dataset in the store, whole or not at all; one that is there already counts, under the name it has.
+
+    Args:
+        add: writes what else belongs into the folder.
+    """
+    with lock.held(store.scratch("locks") / f"{PREFIX}-{dataset.id}.lock"):
+        if not store.has(dataset.key):
+            folder = store.scratch(dataset.key)
+            shutil.rmtree(folder)
+            folder.mkdir(parents=True)
+            calls.write_parquet(folder / CALLS)
+            (folder / TAXONOMY).write_text(taxonomy.model_dump_json(indent=1), encoding="utf-8")
+            add(folder)
+            (folder / MANIFEST).write_text(dataset.model_dump_json(indent=1), encoding="utf-8")
+            store.commit(folder, dataset.key)
+    return _manifest(store, dataset.key)
+
+
+def listed(store: Store) -> list[Dataset]:
+    """Every accepted dataset, the newest last."""
+    return sorted((_manifest(store, key) for key in store.keys(PREFIX)), key=age)
+
+
+def age(dataset: Dataset) -> tuple[str, str]:
+    """What datasets are ordered by, the oldest first."""
+    return dataset.created_at, dataset.id
+
+
+def find(store: Store, wanted: str | None, family: str) -> Dataset:
+    """The dataset whose id starts so, or the newest of that name; for None or `latest` the newest of the family.
+
+    Raises:
+        ConfigurationError: none, or more than one; lists what there is.
+    """
+    known = listed(store)
+    if wanted in (None, "", "latest"):
+        own = [d for d in known if d.family == family]
+        if not own:
+            raise ConfigurationError(f"no dataset of family {family!r} yet; make one with ./tingsu submit FILE")
+        return own[-1]
+    found = [d for d in known if d.name == wanted][-1:] or [d for d in known if d.id.startswith(str(wanted))]
+    if len(found) != 1:
+        listing = ", ".join(f"{d.id[:12]} ({d.name})" for d in (found or known)[-8:]) or "none yet"
+        raise ConfigurationError(
+            f"dataset {wanted!r} stands for {len(found)} datasets, it must be exactly one of: {listing}"
+        )
+    return found[0]
+
+
+def calls_of(store: Store, dataset: Dataset, columns: "Sequence[str] | None" = None) -> "pl.DataFrame":
+    """The dataset's calls, or some of their columns (`calls.COLUMNS`)."""
+    import polars as pl
+
+    return pl.read_parquet(store.local(dataset.key) / CALLS, columns=list(columns) if columns else None)
+
+
+def taxonomy_of(store: Store, dataset: Dataset) -> Taxonomy:
+    """The taxonomy a dataset was accepted with."""
+    return Taxonomy.model_validate_json((store.local(dataset.key) / TAXONOMY).read_bytes())
+
+
+def _manifest(store: Store, key: str) -> Dataset:
+    return Dataset.model_validate_json((store.local(key) / MANIFEST).read_text(encoding="utf-8"))

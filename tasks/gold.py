@@ -1,0 +1,103 @@
+"""The gold set of a family: frozen, in numbered versions, and whoever is in any of them stays out of training for ever."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_contracts.schema import Frozen
+from deploy.store import Store
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PREFIX, GOLD, MANIFEST = "gold", "gold.parquet", "manifest.json"
+
+
+class Refresh(Frozen):
+    """How a version came from the one before: calls that stayed, left (`retired`) and came. `looks_carried`: looks at the version
+    before that count for this one too, in proportion to the calls that stayed."""
+
+    reason: str
+    by: str
+    since: str | None
+    stayed: int
+    retired: int
+    added: int
+    looks_carried: int
+
+
+class Gold(Frozen):
+    """A frozen gold set, in the store under `key` (gold.parquet). `digest` names its rows; the first has no `refresh`."""
+
+    key: str
+    family: str
+    digest: str
+    dataset_id: str
+    taxonomy_digest: str
+    rows: int
+    synthetic: bool = False
+    version: int = 1
+    created_at: str = ""
+    refresh: Refresh | None = None
+
+
+def place(family: str, version: int) -> str:
+    """The key of a version; a family's name has no dot."""
+    return f"{PREFIX}/{family}" if version == 1 else f"{PREFIX}/{family}.{version}"
+
+
+def version(store: Store, family: str) -> int:
+    """The version that counts: the newest; 1 where none was made yet, since the next split makes it."""
+    newest = 1
+    while store.has(place(family, newest + 1)):
+        newest += 1
+    return newest
+
+
+def find(store: Store, family: str, version: int) -> Gold | None:
+    """A version of the family's gold set, or None."""
+    key = place(family, version)
+    if not store.has(key):
+        return None
+    return Gold.model_validate_json((store.local(key) / MANIFEST).read_text(encoding="utf-8"))
+
+
+def versions(store: Store, family: str, up_to: int | None = None) -> list[Gold]:
+    """Every version, the first one first."""
+    last = version(store, family) if up_to is None else up_to
+    found = [find(store, family, at) for at in range(1, last + 1)]
+    return [one for one in found if one is not None]
+
+
+def rows(store: Store, gold: Gold) -> "pl.DataFrame":
+    """Its calls."""
+    import polars as pl
+
+    return pl.read_parquet(store.local(gold.key) / GOLD)
+
+
+def barred(store: Store, family: str, up_to: int) -> "pl.DataFrame":
+    """Every call of this and every earlier version: what a retired call's customer says must not be trained on either, or a
+    comparison with a champion that was measured on it would be a lie."""
+    import polars as pl
+
+    every = [rows(store, one) for one in versions(store, family, up_to)]
+    return pl.concat(every).unique("conversation_id", keep="last", maintain_order=True)
+
+
+def customers(calls: "pl.DataFrame", barred: "pl.DataFrame") -> "pl.Series":
+    """The groups of barred calls: as they were called then, and as this dataset calls whoever made one of those calls."""
+    import polars as pl
+
+    today = calls.join(barred, on="conversation_id", how="semi")["group"]
+    return pl.concat([barred["group"], today]).unique()
+
+
+def freeze(store: Store, made: Gold, calls: "pl.DataFrame", scratch: Path) -> Gold:
+    """Keep a version; if another process was faster, its gold set is the one."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    calls.write_parquet(scratch / GOLD)
+    (scratch / MANIFEST).write_text(made.model_dump_json(indent=1), encoding="utf-8")
+    store.commit(scratch, made.key)
+    return find(store, made.family, made.version) or made
