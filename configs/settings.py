@@ -181,8 +181,10 @@ class GenerateSettings(Section):
     """Slot `generate` of the service. `path`: its bundle's folder; null for none.
 
     `slots`: texts written at once; `queue`: requests that may wait for one, each at most `wait_s`; `limit_s`: a text that takes
-    longer is cut off there. `context_tokens`: prompt and answer together, and never more than the model's own context.
-    `thinking_tokens`: the budgets of `thinking_depth` 1 to 5; `answer_tokens`: of what follows it, and where nobody says how long.
+    longer is cut off there; `silence_s`: an engine that works on texts and takes no step for so long hangs, and is restarted (a
+    step: a token, or a thousand of a prompt). `context_tokens`: prompt and answer together, and never more than the model's own
+    context. `thinking_tokens`: the budgets of `thinking_depth` 1 to 5; `answer_tokens`: of what follows it, and where nobody says
+    how long.
 
     `min_tokens_s`, `max_first_token_s`, `max_memory_mb`: the bounds of the smoke and speed check on the machine that imports a model.
     """
@@ -192,6 +194,7 @@ class GenerateSettings(Section):
     queue: int = Field(default=32, ge=0)
     wait_s: float = Field(default=30.0, gt=0)
     limit_s: float = Field(default=600.0, gt=0)
+    silence_s: float = Field(default=60.0, gt=0)
     context_tokens: int = Field(default=8192, ge=64)
     answer_tokens: int = Field(default=1024, ge=1)
     thinking_tokens: tuple[Tokens, Tokens, Tokens, Tokens, Tokens] = (256, 512, 1024, 2048, 4096)

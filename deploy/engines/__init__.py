@@ -1,6 +1,6 @@
 """One interface for every engine: category log-probabilities from one prefill a call, and text, token by token."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import ConfigurationError
 
+STEP_TOKENS = 1024
+"""Of a long prompt that is to be continued so many are read at once; then it is asked whether anybody still wants the text, and
+texts that are being written have a turn."""
 LEAST_TOKENS = 256
 """A batch is not halved below this, however scarce memory is."""
 
@@ -52,6 +55,19 @@ class Sampling:
     stop_ids: tuple[int, ...] = ()
 
 
+GoesOn = Callable[[], bool]
+"""Asked before each step of a text, those over its prompt too; False ends it there."""
+
+
+def always() -> bool:
+    """Nobody leaves."""
+    return True
+
+
+class Unwanted(Exception):
+    """Nobody waits for this text any more."""
+
+
 class Engine(Protocol):
     """N calls, C categories."""
 
@@ -71,8 +87,9 @@ class Engine(Protocol):
         """
         ...
 
-    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Generator[int]:
-        """Token ids that continue a prompt, as they come. Closing the generator ends the work. For any thread, as many at once as
+    def generate(self, prompt: Sequence[int], sampling: Sampling, goes_on: GoesOn = always) -> Generator[int]:
+        """Token ids that continue a prompt, as they come. Closing the generator ends the work, and so does `goes_on`, which is asked
+        while it waits and before each step, so that a long prompt need not be read to its end. For any thread, as many at once as
         the engine has slots; one more waits for the first that ends. Fewer than `max_new_tokens` come only where the text ended.
 
         Raises:
@@ -105,7 +122,7 @@ class ScoringOnly:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Generator[int]:
+    def generate(self, prompt: Sequence[int], sampling: Sampling, goes_on: GoesOn = always) -> Generator[int]:
         """Refuses.
 
         Raises:

@@ -2,10 +2,23 @@
 
 import threading
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from data_contracts.errors import EngineUnavailable, ModelLoadError
-from deploy.engines import Capabilities, Sampling, Scores, likeliest, llama_server, require_room, require_within
+from deploy.engines import (
+    STEP_TOKENS,
+    Capabilities,
+    GoesOn,
+    Sampling,
+    Scores,
+    Unwanted,
+    always,
+    likeliest,
+    llama_server,
+    require_room,
+    require_within,
+)
 from deploy.engines.askers import Askers
 from deploy.engines.llama_server import TRIED
 from deploy.engines.server import EngineServer
@@ -98,7 +111,7 @@ class LlamaCppEngine:
         logprobs = np.array(rows, dtype=np.float32).reshape(len(prompts), len(category_ids))
         return Scores(logprobs, np.exp(logprobs).sum(axis=1))
 
-    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Generator[int]:
+    def generate(self, prompt: Sequence[int], sampling: Sampling, goes_on: GoesOn = always) -> Generator[int]:
         """Continue a prompt, a few tokens a request: a stream of the server leaves out the ids of tokens that end within a character.
 
         Raises:
@@ -108,8 +121,9 @@ class LlamaCppEngine:
         require_room(self.name, self._capabilities, prompt, sampling.max_new_tokens)
         end = len(prompt) + sampling.max_new_tokens
         read = list(prompt)
-        with self._slots.held(prompt) as slot:
-            while len(read) < end:
+        with suppress(Unwanted), self._slots.held(prompt, goes_on) as slot:
+            self._read(prompt, slot, goes_on)
+            while len(read) < end and goes_on():
                 count = min(A_FEW if len(read) > len(prompt) else 1, end - len(read))
                 found, is_ended = self._next(read, count, slot, sampling, len(read) - len(prompt))
                 for token in found:
@@ -120,6 +134,19 @@ class LlamaCppEngine:
                     yield token
                 if is_ended:
                     return
+
+    def _read(self, prompt: Sequence[int], slot: int, goes_on: GoesOn) -> None:
+        """A long prompt, up to its last part, into the slot: the server itself reads one to its end, whoever left.
+
+        Raises:
+            Unwanted: it did not go on.
+        """
+        for end in range(self._slots.known(slot, prompt) + STEP_TOKENS, len(prompt), STEP_TOKENS):
+            if not goes_on():
+                raise Unwanted
+            body = {"prompt": list(prompt[:end]), "n_predict": 0, "id_slot": slot, "cache_prompt": True}
+            self._server.ask("/completion", body)
+            self._slots.note(slot, prompt[:end])
 
     def _next(
         self, read: Sequence[int], count: int, slot: int, sampling: Sampling, drawn: int
@@ -177,6 +204,7 @@ class LlamaCppEngine:
                 if top >= self._capabilities.max_categories:
                     raise EngineUnavailable(f"llama-server gave {len(found)} of {top} tokens; {TRIED}")
                 top = min(top * WIDER, self._capabilities.max_categories)
+            self._slots.note(slot, prompt)
         self._learn(found, category_ids)
         return [found[i] for i in category_ids]
 

@@ -4,6 +4,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from deploy.engines import GoesOn, Unwanted, always
+
+ASK_S = 0.1
+"""How often one that waits is asked whether it still does."""
+
 
 class Slots:
     """So many prompts at a time. Whoever comes gets the free place that knows most of its prompt already."""
@@ -14,20 +19,29 @@ class Slots:
         self._freed = threading.Condition()
 
     @contextmanager
-    def held(self, prompt: Sequence[int]) -> Iterator[int]:
-        """A place, waited for, until the block ends; it knows the prompt afterwards. `note` tells it what else was read."""
+    def held(self, prompt: Sequence[int], goes_on: GoesOn = always) -> Iterator[int]:
+        """A place, waited for, until the block ends. `note` tells it what was read.
+
+        Raises:
+            Unwanted: it was not worth the wait.
+        """
         with self._freed:
-            self._freed.wait_for(lambda: self._free)
+            while not self._freed.wait_for(lambda: self._free, ASK_S):
+                if not goes_on():
+                    raise Unwanted
             # the least recently freed of the equals: what was read just now may be asked for again
             place = max(self._free, key=lambda at: common(self._known[at], prompt))
             self._free.remove(place)
-            self._known[place] = tuple(prompt)
         try:
             yield place
         finally:
             with self._freed:
                 self._free.append(place)
                 self._freed.notify()
+
+    def known(self, place: int, prompt: Sequence[int]) -> int:
+        """How many leading ids of this prompt a place that is held has read before."""
+        return common(self._known[place], prompt)
 
     def note(self, place: int, ids: Sequence[int]) -> None:
         """What a place that is held has read by now."""

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 from data_contracts.errors import EngineUnavailable, ResourceInsufficient
 from deploy.engines import (
     LEAST_TOKENS,
+    STEP_TOKENS,
     Capabilities,
+    GoesOn,
     Sampling,
     Scores,
+    Unwanted,
+    always,
     decoder,
     prefill,
     require_room,
@@ -23,8 +28,6 @@ from deploy.engines.slots import Slots, common
 
 NO_LIMIT = 2**31
 """For a model that names no longest context."""
-STEP_TOKENS = 1024
-"""Of a long prompt so many are read at once; then texts that are being written have a turn."""
 SAID = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a memory")
 """By which torch's allocator on CPU and oneDNN are known: they raise plain RuntimeErrors."""
 
@@ -136,7 +139,7 @@ class TransformersEngine:
                     logprobs[batch] = rows
         return Scores(logprobs, np.exp(logprobs).sum(axis=1))
 
-    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Generator[int]:
+    def generate(self, prompt: Sequence[int], sampling: Sampling, goes_on: GoesOn = always) -> Generator[int]:
         """Continue a prompt; what a slot has read before is not read again.
 
         Raises:
@@ -145,31 +148,36 @@ class TransformersEngine:
         """
         require_room(self.name, self.capabilities, prompt, sampling.max_new_tokens)
         sampler = Sampler(sampling)
-        with self._slots.held(prompt) as slot:
+        with suppress(Unwanted), self._slots.held(prompt, goes_on) as slot:
             past = self._remember(slot, prompt)
             todo = list(prompt[len(past.ids) :])
             for _ in range(sampling.max_new_tokens):
-                token = sampler.choose(self._read(past, todo))
+                token = sampler.choose(self._read(past, todo, goes_on))
                 if token in sampling.stop_ids:
                     break
                 todo = [token]
-                self._slots.note(slot, past.ids)
                 yield token
             self._past[slot] = past
+            self._slots.note(slot, past.ids)
 
     def _remember(self, slot: int, prompt: Sequence[int]) -> _Past:
         """What the slot knows of this prompt; never all of it, for the last token has to be read to go on."""
         from transformers import DynamicCache
 
         past = self._past.pop(slot, None)
+        self._slots.note(slot, ())  # until it is whole again
         if past is None or not prefill.shares_head(self._model, prefill.SHARE_FROM_TOKENS):
             return _Past([], DynamicCache(config=self._model.config))
         keep = min(common(past.ids, prompt), len(prompt) - 1)
         past.cache.crop(keep - len(past.ids))
         return _Past(past.ids[:keep], past.cache)
 
-    def _read(self, past: _Past, ids: Sequence[int]) -> Any:
-        """Logits (V,) after these ids."""
+    def _read(self, past: _Past, ids: Sequence[int], goes_on: GoesOn) -> Any:
+        """Logits (V,) after these ids.
+
+        Raises:
+            Unwanted: it did not go on.
+        """
         import torch
 
         logits = None
@@ -178,6 +186,8 @@ class TransformersEngine:
             try:
                 with self._lock, torch.inference_mode():
                     self._require_open()
+                    if not goes_on():
+                        raise Unwanted
                     logits = prefill.next_logits(self._model, part, past.cache)
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):

@@ -44,9 +44,10 @@ class Classifier:
                 "assemble it again"
             )
         plan = plan_of(bundle, settings, self._tokens)
-        self.worker = Worker(plan, loader, settings.start_timeout_s, batch_timeout_s=2 * settings.deadline_s)
+        self.worker = Worker(plan, loader, settings.start_timeout_s, silence_s=2 * settings.deadline_s)
         self.batcher = Batcher(self.worker.score, _limits(settings), metrics)
         self.worker.on_scarce = self.batcher.shrink
+        self.worker.on_restart = metrics.restarts.inc
         self.calibration = bundle.calibration
         self.tune(settings)
 
@@ -57,7 +58,7 @@ class Classifier:
             log.warning("serve.review_below has no effect", extra={"set": wanted, "approved": approved.threshold})
         self.calibration = approved.model_copy(update={"threshold": max(wanted, approved.threshold)})
         self.batcher.limits = _limits(settings)
-        self.worker.start_timeout_s, self.worker.batch_timeout_s = settings.start_timeout_s, 2 * settings.deadline_s
+        self.worker.start_timeout_s, self.worker.silence_s = settings.start_timeout_s, 2 * settings.deadline_s
 
     def require_no_less_review(self, settings: ServeSettings) -> None:
         """Return if the settings send no fewer calls to a person than the gate approved.

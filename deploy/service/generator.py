@@ -3,8 +3,8 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -13,9 +13,10 @@ from data_contracts.artifacts import GenerationVerdict
 from deploy.dialogue import Dialogue
 from deploy.engines import Sampling, choose
 from deploy.generation import GenerationBundle
-from deploy.service.batcher import DeadlineExceeded, NotReady, Overloaded
+from deploy.service.batcher import DeadlineExceeded, NotReady
 from deploy.service.child import Loader, Plan
 from deploy.service.metrics import Metrics
+from deploy.service.places import Place, Places
 from deploy.service.problems import Refused
 from deploy.service.stopwords import StopWords
 from deploy.service.worker import Worker
@@ -96,6 +97,17 @@ class Budget(NamedTuple):
     shared: bool
 
 
+@dataclass
+class _Writing:
+    """A text while it is written. `prompt` grows by what was thought; `until`: monotonic time at which it is cut off."""
+
+    ask: Ask
+    prompt: list[int]
+    ending: Ending
+    place: Place
+    until: float
+
+
 class Generator:
     """One bundle of slot `generate` being served."""
 
@@ -107,13 +119,18 @@ class Generator:
         self.dialogue = Dialogue.load(served.bundle.model)
         self.context_tokens = min(limits.context_tokens, facts.context_tokens)
         plan = Plan(facts.engine, served.bundle.model, (), 0, self.context_tokens, choose.for_texts(settings))
-        self.worker = Worker(plan, loader, settings.start_timeout_s, batch_timeout_s=limits.limit_s)
-        self.waiting = 0
-        self._places = asyncio.Semaphore(limits.slots)
+        self.worker = Worker(plan, loader, settings.start_timeout_s, silence_s=limits.silence_s)
+        self.worker.on_restart, self.worker.texts.on_token = metrics.restarts.inc, metrics.generated.inc
+        self._places = Places(limits)
 
     @property
     def is_ready(self) -> bool:
         return self.worker.is_ready
+
+    @property
+    def waiting(self) -> int:
+        """Texts that wait for a slot."""
+        return self._places.waiting
 
     async def run(self) -> None:
         """Keep the engine going until cancelled.
@@ -160,65 +177,60 @@ class Generator:
         return Budget(min(ask.thinking_tokens, room - text), text, shared=False)
 
     async def _write(self, ask: Ask, prompt: list[int], budget: Budget, ending: Ending) -> AsyncGenerator[Said, None]:
-        async with self._place():
-            until = time.monotonic() + self.limits.limit_s
+        self._require_ready()
+        async with self._places.held() as place:
+            self._require_ready()  # the engine may have died while this waited
+            writing = _Writing(ask, prompt, ending, place, time.monotonic() + self.limits.limit_s)
             if budget.thinking and self.dialogue.can_think:
-                async with aclosing(self._think(ask, prompt, budget, ending, until)) as pieces:
+                async with aclosing(self._think(writing, budget.thinking)) as pieces:
                     async for piece in pieces:
                         yield Said(thinking=piece)
             left = budget.text - ending.thinking_tokens if budget.shared else budget.text
             if left <= 0 and ending.finish == "stop":
                 ending.finish = "length"  # the thinking took all there was
             if left > 0 and ending.finish != "time":
-                async with aclosing(self._answer(ask, prompt, left, ending, until)) as pieces:
+                async with aclosing(self._answer(writing, left)) as pieces:
                     async for piece in pieces:
                         yield Said(text=piece)
-        self.metrics.generated.inc(ending.new_tokens)
 
-    async def _think(
-        self, ask: Ask, prompt: list[int], budget: Budget, ending: Ending, until: float
-    ) -> AsyncGenerator[str, None]:
+    async def _think(self, writing: _Writing, most: int) -> AsyncGenerator[str, None]:
         """Pieces of the thinking; the prompt has all of it afterwards, closed, whether the model closed it or not."""
-        end = self.dialogue.end_think
+        end, ending = self.dialogue.end_think, writing.ending
         stream = TextStream(self.dialogue.tokens)
-        stops = (end[0], *self.dialogue.stop_ids)
-        async with aclosing(self._tokens(ask, prompt, budget.thinking, stops, ending, until)) as tokens:
+        async with aclosing(self._tokens(writing, most, (end[0], *self.dialogue.stop_ids))) as tokens:
             async for token in tokens:
                 ending.thinking_tokens += 1
-                prompt.append(token)
+                writing.prompt.append(token)
                 yield stream.push(token)
         yield stream.end()
         ending.is_cut = ending.finish == "length"
         if not ending.is_cut:
             ending.thinking_tokens += ending.finish == "stop"  # the token that closed it
-        prompt += end
+        writing.prompt += end
 
-    async def _answer(
-        self, ask: Ask, prompt: list[int], most: int, ending: Ending, until: float
-    ) -> AsyncGenerator[str, None]:
-        stream, words = TextStream(self.dialogue.tokens), StopWords(ask.stop)
-        async with aclosing(self._tokens(ask, prompt, most, self.dialogue.stop_ids, ending, until)) as tokens:
+    async def _answer(self, writing: _Writing, most: int) -> AsyncGenerator[str, None]:
+        stream, words = TextStream(self.dialogue.tokens), StopWords(writing.ask.stop)
+        async with aclosing(self._tokens(writing, most, self.dialogue.stop_ids)) as tokens:
             async for token in tokens:
-                ending.text_tokens += 1
+                writing.ending.text_tokens += 1
                 yield words.push(stream.push(token))
                 if words.is_found:
-                    ending.finish = "stop"
+                    writing.ending.finish = "stop"
                     return
         yield words.push(stream.end()) + words.end()
 
-    async def _tokens(
-        self, ask: Ask, prompt: Sequence[int], most: int, stops: tuple[int, ...], ending: Ending, until: float
-    ) -> AsyncGenerator[int, None]:
-        """Tokens of one go, and in `ending` why it ended."""
+    async def _tokens(self, writing: _Writing, most: int, stops: tuple[int, ...]) -> AsyncGenerator[int, None]:
+        """Tokens of one go, and in its ending why it ended."""
+        ask, ending = writing.ask, writing.ending
         temperature = ask.temperature if ask.temperature >= COLD else 0.0
         seed = (ask.seed + ending.new_tokens) % 2**31
         sampling = Sampling(most, temperature, ask.top_p, seed, stops)
-        tokens = self.worker.generate(tuple(prompt), sampling)
+        text = writing.place.text = self.worker.generate(writing.prompt, sampling)
         count, begun = 0, time.monotonic()
         try:
             while True:
-                async with asyncio.timeout(max(until - time.monotonic(), 0.001)):
-                    token = await anext(tokens)
+                async with asyncio.timeout(max(writing.until - time.monotonic(), 0.001)):
+                    token = await anext(text)
                 if not count:
                     self.metrics.first_token.observe(time.monotonic() - begun)
                 count += 1
@@ -230,27 +242,11 @@ class Generator:
                 raise DeadlineExceeded(f"no token came within {self.limits.limit_s:g} s; ask again later") from error
             ending.finish = "time"
         finally:
-            await tokens.aclose()
+            text.close()
 
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        """One of the engine's slots, waited for in order."""
+    def _require_ready(self) -> None:
         if not self.is_ready:
             raise NotReady(f"the engine is {self.worker.state}", self.worker.retry_after_s)
-        if self._places.locked() and self.waiting >= self.limits.queue:
-            raise Overloaded(f"{self.waiting} texts wait and {self.limits.queue} may", self.limits.wait_s)
-        self.waiting += 1
-        try:
-            async with asyncio.timeout(self.limits.wait_s):
-                await self._places.acquire()
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"no slot became free within {self.limits.wait_s:g} s; ask again later") from error
-        finally:
-            self.waiting -= 1
-        try:
-            yield
-        finally:
-            self._places.release()
 
     async def _probe(self) -> None:
         """A few tokens, before anybody is let in."""

@@ -23,7 +23,9 @@ class Metrics:
         self.memory = Gauge("qwen3_model_memory_usage_bytes", "Resident memory of the engine", registry=r)
         self.active = Gauge("qwen3_active_connections", "Requests being answered", registry=r)
         self.ready = Gauge("tingsu_ready", "1 while the service answers classifications", registry=r)
-        self.restarts = Gauge("tingsu_engine_restarts", "Engine processes started after the first", registry=r)
+        self.restarts = Counter(
+            "tingsu_engine_restarts_total", "Engine processes started in place of one that died or hung", registry=r
+        )
         self.queued = Gauge("tingsu_queue_calls", "Calls waiting for a prefill", registry=r)
         self.batches = Histogram("tingsu_batch_calls", "Calls in one prefill batch", buckets=COUNTS, registry=r)
         self.tokens = Counter("tingsu_prefill_tokens_total", "Tokens scored", registry=r)
@@ -35,7 +37,9 @@ class Metrics:
         )
         self.answers = Counter("tingsu_answers_total", "Answered calls", ["category", "decision"], registry=r)
         self.texts_waiting = Gauge("tingsu_queue_texts", "Texts waiting for a slot", registry=r)
-        self.generated = Counter("tingsu_generated_tokens_total", "Tokens generated", registry=r)
+        self.generated = Counter(
+            "tingsu_generated_tokens_total", "Tokens generated, also of texts cut off or left", registry=r
+        )
         self.first_token = Histogram(
             "tingsu_first_token_seconds", "Time from a free slot to the first token", buckets=MS, registry=r
         )

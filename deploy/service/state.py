@@ -195,7 +195,6 @@ def scrape(slots: Slots) -> bytes:
     metrics = slots.metrics
     metrics.memory.set(_memory_mb(slots) * 2**20)
     metrics.ready.set(slots.is_ready)
-    metrics.restarts.set(sum(worker.restarts for worker in slots.workers))
     if slots.classify is not None:
         metrics.queued.set(slots.classify.current.batcher.waiting_calls)
     if slots.generate is not None:

@@ -4,8 +4,7 @@ import asyncio
 import logging
 import multiprocessing
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from multiprocessing.connection import Connection
+from collections.abc import Awaitable, Callable, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Literal
 
@@ -13,15 +12,17 @@ from data_contracts import errors
 from data_contracts.errors import EngineUnavailable, ModelLoadError, TingsuError
 from deploy.engines import Sampling, Scores
 from deploy.memory import oom_kills
-from deploy.service import LOAD_TRIES
+from deploy.service import LOAD_TRIES, pipe
 from deploy.service.child import Failed, Loader, Message, Plan, Ready, Scored, Usage, main
-from deploy.service.texts import Piece, Texts
+from deploy.service.pipe import Pipe
+from deploy.service.texts import Piece, Text, Texts
 
 log = logging.getLogger(__name__)
 State = Literal["loading", "ready", "restarting", "stopped"]
 BACKOFF_S = 0.5
 MAX_BACKOFF_S = 30.0
 STEADY_S = 60.0  # a child that lived this long starts the backoff anew
+LOOK_S = 1.0  # how often the silence of a child that writes texts is looked at
 
 
 class ParityFailed(ModelLoadError):
@@ -31,27 +32,30 @@ class ParityFailed(ModelLoadError):
 class Worker:
     """One engine. `score` has one caller at a time (the batcher), so at most one batch is in the pipe; texts are many at once.
 
-    `on_scarce` hears how many tokens a batch may have, when memory did not suffice for more.
+    `on_scarce` hears how many tokens a batch may have, when memory did not suffice for more; `on_restart` of every child after the
+    first. A child that works and says nothing for `silence_s` hangs: it is killed, and a fresh one started.
     """
 
-    def __init__(self, plan: Plan, loader: Loader, start_timeout_s: float, batch_timeout_s: float) -> None:
+    def __init__(self, plan: Plan, loader: Loader, start_timeout_s: float, silence_s: float) -> None:
         self.plan = plan
         self.state: State = "loading"
         self.restarts = 0
         self.load_s = 0.0
         self.usage = Usage(0.0, 0.0)
         self.on_scarce: Callable[[int], None] = lambda _: None
+        self.on_restart: Callable[[], None] = lambda: None
         self._flying_tokens = 0
         self._oom_kills: int | None = None
         self._loader = loader
         self.start_timeout_s = start_timeout_s
-        self.batch_timeout_s = batch_timeout_s
+        self.silence_s = silence_s
         self._process: BaseProcess | None = None
-        self._pipe: Connection | None = None
+        self._pipe: Pipe | None = None
+        self._is_loaded = False
         self._reply: asyncio.Future[Message] | None = None
         self._dead = asyncio.Event()
         self.first_ready = asyncio.Event()
-        self._texts = Texts()
+        self.texts = Texts()
 
     @property
     def is_ready(self) -> bool:
@@ -70,6 +74,7 @@ class Worker:
         """
         loop = asyncio.get_running_loop()
         self.state, was_ready, failures = "loading", False, 0
+        watching = asyncio.create_task(self._watch())
         try:
             while True:
                 try:
@@ -90,10 +95,12 @@ class Worker:
                     log.error("engine did not start", extra={"reason": str(error)})
                 self.state = "restarting" if was_ready else "loading"
                 self.restarts += 1
+                self.on_restart()
                 await self._reap()
                 await asyncio.sleep(min(BACKOFF_S * 2 ** (failures - 1), MAX_BACKOFF_S) if failures else 0)
         finally:
             self.state = "stopped"
+            watching.cancel()
             await self._reap()
 
     async def score(self, prompts: Sequence[tuple[int, ...]]) -> Scores:
@@ -102,14 +109,10 @@ class Worker:
         Raises:
             EngineUnavailable: it is not there, died meanwhile, or took longer than the limit (then it is killed).
         """
-        if self._pipe is None:
-            raise EngineUnavailable(f"the engine is {self.state}; try again in {self.retry_after_s:.0f} s")
+        pipe = self._loaded()
         self._flying_tokens = sum(map(len, prompts))
-        try:
-            self._pipe.send(list(prompts))
-        except OSError:
-            self._bury()
-        message = await self._receive(self.batch_timeout_s)
+        pipe.send(list(prompts))
+        message = await self._receive(self.silence_s)
         if isinstance(message, Failed):  # its last word
             self._bury()
             raise EngineUnavailable(f"{message.message}; it is being restarted")
@@ -122,38 +125,41 @@ class Worker:
             self.on_scarce(message.fits_tokens)
         return message.scores
 
-    def generate(self, prompt: Sequence[int], sampling: Sampling) -> AsyncGenerator[int, None]:
+    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Text:
         """Token ids that continue a prompt, as they come; closing it ends the work.
 
         Raises:
-            EngineUnavailable: the engine is not there, died meanwhile, or cannot.
+            EngineUnavailable: the engine is not there; or, while they come, it died, hung, or cannot.
         """
-        return self._texts.tokens(self._send, prompt, sampling)
+        return self.texts.begin(self._loaded().send, prompt, sampling)
 
-    def _send(self, message: object) -> None:
-        try:
-            if self._pipe is not None:
-                self._pipe.send(message)
-                return
-        except OSError:
-            self._bury()
-        self._texts.fail(f"the engine is {self.state}; it is being restarted")
+    def _loaded(self) -> Pipe:
+        """The pipe to a child that has its weights; what is asked of one that loads would take the place of its first word."""
+        if self._pipe is None or not self._is_loaded:
+            raise EngineUnavailable(f"the engine is {self.state}; try again in {self.retry_after_s:.0f} s")
+        return self._pipe
+
+    async def _watch(self) -> None:
+        """Bury a child that hangs over its texts. Batches have their limit where they are waited for."""
+        while True:
+            await asyncio.sleep(min(LOOK_S, self.silence_s / 4))
+            if self.texts.silent_s > self.silence_s:
+                self._bury(f"the engine said nothing for {self.silence_s:g} s and was stopped")
 
     async def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._dead, self._oom_kills = asyncio.Event(), oom_kills()
-        self._pipe, theirs = context.Pipe()
+        self._pipe, theirs = await pipe.opened(self._hear, self._bury)
         self._process = context.Process(
             target=main, args=(theirs, self.plan, self._loader), daemon=True, name="tingsu-engine"
         )
         self._process.start()
         theirs.close()
-        asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._on_readable)
         message = await self._receive(self.start_timeout_s)
         if isinstance(message, Failed):
             raise _raised(message)
         if isinstance(message, Ready):
-            self.load_s, self.usage = message.seconds, message.usage
+            self.load_s, self.usage, self._is_loaded = message.seconds, message.usage, True
 
     async def _receive(self, timeout_s: float) -> Message:
         self._reply = asyncio.get_running_loop().create_future()
@@ -172,31 +178,24 @@ class Worker:
         finally:
             self._reply = None
 
-    def _on_readable(self) -> None:
-        if self._pipe is None:
-            return
-        try:
-            message: Message = self._pipe.recv()
-        except (EOFError, OSError):
-            self._bury()
-            return
+    def _hear(self, message: Message) -> None:
         if isinstance(message, Piece):
-            self._texts.take(message)
+            self.texts.take(message)
         elif self._reply is not None and not self._reply.done():
             self._reply.set_result(message)
 
-    def _bury(self) -> None:
+    def _bury(self, reason: str = "the engine process ended") -> None:
         """The child is gone, or has to go: no more batches, whoever waits is told, `keep` is woken."""
         if self._pipe is not None:
-            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
             self._pipe.close()
-            self._pipe = None
+            self._pipe, self._is_loaded = None, False
         if self.state == "ready":
             self.state = "restarting"
-            log.error("engine died", extra={"exitcode": self._process.exitcode if self._process else None})
+            exitcode = self._process.exitcode if self._process else None
+            log.error("engine died", extra={"exitcode": exitcode, "reason": reason})
         if self._reply is not None and not self._reply.done():
-            self._reply.set_exception(EngineUnavailable("the engine process ended; it is being restarted"))
-        self._texts.fail("the engine process ended; it is being restarted")
+            self._reply.set_exception(EngineUnavailable(f"{reason}; it is being restarted"))
+        self.texts.fail(f"{reason}; it is being restarted")
         self._dead.set()
 
     async def _reap(self) -> None:

@@ -198,7 +198,7 @@ def test_killed_in_mid_request_it_is_unavailable_and_a_fresh_one_answers(
     before, prompts = children(), [tuple(PROMPT.encode(call, tokens).ids) for call in CALLS]
 
     async def story() -> tuple[Scores, Scores, int]:
-        worker = Worker(plan, load, start_timeout_s=120, batch_timeout_s=60)
+        worker = Worker(plan, load, start_timeout_s=120, silence_s=60)
         keeper = asyncio.create_task(worker.keep(probe))
         await until_ready(worker)
         first = await worker.score(prompts)

@@ -12,7 +12,7 @@ from deploy.service.worker import Worker
 
 
 async def cancelled_and_buried() -> None:
-    worker = Worker(Plan("none", Path(), (), 0, 0, ServeSettings()), load, start_timeout_s=9, batch_timeout_s=9)
+    worker = Worker(Plan("none", Path(), (), 0, 0, ServeSettings()), load, start_timeout_s=9, silence_s=9)
     waiting = asyncio.create_task(worker._receive(9))
     await asyncio.sleep(0)
     reply = worker._reply

@@ -1,0 +1,140 @@
+"""Slot `generate` under callers who leave and engines that hang: no place is lost, no text is worked on that nobody wants."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.deploy import served, speaking
+from tests.deploy.served import Served
+
+SETS = ("serve.threads=1", "serve.precision=fp32", "serve.generate.slots=2", "serve.generate.silence_s=2.5")
+ASK = "上个月多扣了我三十块钱，怎么办？"
+LONG = "话费" * 1900
+SILENCE_S = 2.5
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A model that never ends: some milliseconds a token, and more than a second to read LONG."""
+    home = tmp_path_factory.mktemp("home")
+    folder = speaking.promoted(home, speaking.write_chatter(home / "model"))
+    sets = (f"--set={s}" for s in SETS)
+    with served.serving(None, home, f"--generate={folder}", *sets, fake=False) as running:
+        yield running.ready(120)
+
+
+def post(live: Served, prompt: str, length: int, timeout: float = 60) -> httpx.Response:
+    body = {"prompt": prompt, "max_length": length, "temperature": 0}
+    return httpx.post(f"{live.url}/generate", json=body, timeout=timeout)
+
+
+def leave(live: Served, after_s: float, prompt: str = LONG) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        post(live, prompt, 3500 if prompt != LONG else 200, timeout=after_s)
+
+
+def engine(live: Served) -> psutil.Process:
+    children = psutil.Process(live.process.pid).children()
+    return next(p for p in children if "spawn_main" in " ".join(p.cmdline()))
+
+
+def metric(live: Served, name: str) -> float:
+    lines = httpx.get(f"{live.url}/metrics").text.splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(name + " ")))
+
+
+def lines(live: Served, event: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in live.log.read_text().splitlines()]
+    return [line for line in found if line["event"] == event]
+
+
+def test_forty_who_leave_while_their_long_prompts_are_read_cost_the_next_one_nothing(live: Served) -> None:
+    before = time.monotonic()
+    post(live, LONG, 1)
+    whole_s = time.monotonic() - before
+    process = engine(live)
+    threads = process.num_threads()
+
+    most = 0
+    with ThreadPoolExecutor(8) as pool:
+        leaving = [pool.submit(leave, live, 0.15) for _ in range(40)]
+        while not all(one.done() for one in leaving):
+            most = max(most, process.num_threads())
+            time.sleep(0.02)
+        for one in leaving:
+            one.result()
+    before = time.monotonic()
+    answer = post(live, "好", 2)
+    took_s = time.monotonic() - before
+
+    assert answer.json()["tokens_used"] == 2
+    assert most <= threads + 4, "two texts are in the engine, and two may have said their last word just now"
+    assert took_s < whole_s, f"{took_s:.2f} s after 40 left, and {whole_s:.2f} s is what one of theirs takes"
+    assert engine(live) == process
+
+
+def test_a_stopped_engine_is_found_by_its_first_text_and_a_fresh_one_answers(live: Served) -> None:
+    """Prompts sent to it fill the pipe, which nobody reads; the service answers all the same."""
+    restarts, process = metric(live, "tingsu_engine_restarts_total"), engine(live)
+    process.send_signal(signal.SIGSTOP)
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(post, live, LONG, 5) for _ in range(2)]
+        before = time.monotonic()
+        while not all(one.done() for one in asked) and time.monotonic() < before + 3 * SILENCE_S:
+            httpx.get(f"{live.url}/health", timeout=0.5)
+        found_s = time.monotonic() - before
+        answers = [one.result() for one in asked]
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(503, "engine_unavailable")] * 2
+    assert found_s < SILENCE_S + 3
+    assert httpx.get(f"{live.url}/ready").status_code == 503
+    live.ready(60)
+    assert engine(live) != process and not process.is_running()
+    assert post(live, "好", 2).json()["tokens_used"] == 2
+    assert metric(live, "tingsu_engine_restarts_total") == restarts + 1
+    assert "said nothing for 2.5 s" in lines(live, "engine died")[-1]["reason"]
+
+
+def test_an_engine_stopped_after_all_callers_left_is_found_too(live: Served) -> None:
+    process = engine(live)
+    with ThreadPoolExecutor(2) as pool:
+        leaving = [pool.submit(leave, live, 0.3) for _ in range(2)]
+        time.sleep(0.2)
+        process.send_signal(signal.SIGSTOP)
+        for one in leaving:
+            one.result()
+
+    late = post(live, "好", 1)
+
+    assert late.status_code == 503, "its place was never given back by an engine that is stopped"
+    live.ready(60)
+    assert engine(live) != process and post(live, "好", 1).status_code == 200
+
+
+def test_a_long_prompt_is_no_silence(live: Served) -> None:
+    """Two at once take longer to read than an engine may be silent."""
+    process = engine(live)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda i: post(live, f"{i}{LONG}", 1), range(4)))
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert engine(live) == process
+
+
+def test_tokens_of_texts_that_were_left_are_counted(live: Served) -> None:
+    name = "tingsu_generated_tokens_total"
+    before = metric(live, name)
+    whole = post(live, ASK, 20).json()["tokens_used"]
+    assert metric(live, name) - before == whole == 20
+
+    leave(live, 1.0, ASK)
+
+    assert metric(live, name) - before > 25
