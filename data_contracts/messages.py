@@ -201,6 +201,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "It was refreshed by {by}: {stayed} calls stayed, {retired} left, {added} came; {looks_carried} looks count on. Reason: {reason}",
         "由 {by} 更新：保留 {stayed} 通，退出 {retired} 通，新增 {added} 通；此前的查看计入 {looks_carried} 次。原因：{reason}",
     ),
+    "gold_seen": (
+        "Gold set {digest}: {looks} candidates had answered it by then, this one included.",
+        "黄金集 {digest}：截至当时已有 {looks} 个候选模型作答（含本次）。",
+    ),
     "gold_trained": (
         "{calls} calls were left out: models were trained on their customers or their words.",
         "{calls} 通未纳入：其客户或文本已被模型训练过。",

@@ -48,12 +48,13 @@ def retrain(
 
 def ending_text(ending: dict[str, Any]) -> str:
     """Hop table, verdict and where it went."""
-    from flows.commands.tables import bounds, hops
+    from flows.commands.tables import bounds, hops, seen
 
     verdict, release = ending["verdict"], ending["release"]
     where = f"live at {release['endpoint']}" if release else f"not released: {ending['withheld']}"
     synthetic = "\nMeasured on synthetic calls; says nothing about real ones." if verdict["synthetic"] else ""
     head = f"{verdict['decision']}: version {ending['version']['version']}, {where}\n{verdict['sentence_en']}\n{verdict['sentence_zh']}"
+    head += f"\n{seen(verdict)}"
     return f"{hops(ending['reports'])}\n\n{bounds(verdict)}\n\n{head}{synthetic}"
 
 
@@ -98,7 +99,7 @@ def gate(
     as_json: Json = False,
 ) -> None:
     """The verdict of a version, bound by bound; exits 3 unless it is a valid PROMOTE."""
-    from flows.commands.tables import bounds
+    from flows.commands.tables import bounds, seen
     from flows.registry import judge_again, open_registry, stored_verdict
     from flows.session import open_session
 
@@ -107,7 +108,7 @@ def gate(
     verdict = (judge_again(at, version, settings) if again else stored_verdict(at, version)).model_dump(mode="json")
     show(
         verdict,
-        f"{bounds(verdict)}\n\n{verdict['decision']}: {verdict['sentence_en']}\n{verdict['sentence_zh']}",
+        f"{bounds(verdict)}\n\n{verdict['decision']}: {verdict['sentence_en']}\n{verdict['sentence_zh']}\n{seen(verdict)}",
         as_json,
     )
     raise typer.Exit(0 if verdict["decision"] == "PROMOTE" else 3)

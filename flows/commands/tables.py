@@ -4,6 +4,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from data_contracts.messages import say
+
 if TYPE_CHECKING:
     from tasks.versions import Row
 
@@ -67,6 +69,11 @@ def bounds(verdict: dict[str, Any]) -> str:
     return "\n".join(
         f"{b['decision']:<8}{'' if b['binding'] else '(not binding) '}{b['sentence_en']}" for b in verdict["bounds"]
     )
+
+
+def seen(verdict: dict[str, Any]) -> str:
+    """How often the verdict's gold set had been answered when it was given, in both languages."""
+    return "\n".join(say("gold_seen", digest=verdict["gold_digest"][:12], looks=verdict["gold_looks"]))
 
 
 def _pad(cell: str, to: int, left: bool) -> str:
