@@ -262,6 +262,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "not answered in time; send fewer calls at a time, or try again in {seconds} s",
         "未能按时处理，请减少每次的通话数，或在 {seconds} 秒后重试",
     ),
+    "call_too_large": (
+        "call {at} does not fit into the engine's memory, though it is scored alone; send it shorter, or give the service more memory",
+        "第 {at} 通即使单独处理，推理引擎内存仍不足，请缩短后重发，或为服务增加内存",
+    ),
     "not_ready": ("the model is being loaded; try again in {seconds} s", "模型正在加载，请在 {seconds} 秒后重试"),
     "engine_unavailable": (
         "the engine stopped while it worked on this; try again in {seconds} s",

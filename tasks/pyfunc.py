@@ -62,7 +62,7 @@ def classify(bundle: Bundle, engine: Engine, tokens: Tokens, texts: Sequence[str
     """One answer a call, as the service gives them: category, calibrated probabilities, auto or review."""
     if not texts:
         return []
-    encoded = [bundle.prompt.encode(text.prepare(Call(text=t)), tokens) for t in texts]
+    encoded = [bundle.prompt.encode(text.prepare(Call(text=t), bundle.prompt), tokens) for t in texts]
     scores = engine.score([e.ids for e in encoded], bundle.code_ids, encoded[0].head_tokens)
     probabilities = calibration.apply(bundle.calibration, scores.logprobs)
     decided = calibration.decide(bundle.calibration, probabilities, scores.label_mass)

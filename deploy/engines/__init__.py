@@ -1,13 +1,13 @@
 """One interface for every engine: category log-probabilities from one prefill a call, and text, token by token."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_contracts.errors import ConfigurationError
+from data_contracts.errors import ConfigurationError, EngineUnavailable, TingsuError
 
 STEP_TOKENS = 1024
 """Of a long prompt that is to be continued so many are read at once; then it is asked whether anybody still wants the text, and
@@ -22,6 +22,16 @@ class Scores(NamedTuple):
 
     logprobs: NDArray[np.float32]
     label_mass: NDArray[np.float32]
+
+
+class RowsFailed(EngineUnavailable):
+    """Some prompts of a batch could not be scored, and the engine lives: row → why. `scores`: the others' rows; theirs are empty."""
+
+    def __init__(self, scores: Scores, failed: Mapping[int, TingsuError]) -> None:
+        first = min(failed)
+        super().__init__(f"{len(failed)} of {len(scores.label_mass)} prompts were not scored: {failed[first]}")
+        self.scores = scores
+        self.failed = dict(failed)
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,7 @@ class Engine(Protocol):
 
         Raises:
             ConfigurationError: a prompt is longer, or the categories are more, than its capabilities allow.
+            RowsFailed: of some prompts alone, each for its own reason; it can score others.
             EngineUnavailable: it died, or does not answer.
         """
         ...

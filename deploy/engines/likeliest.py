@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from deploy.engines import Scores
+from data_contracts.errors import TingsuError
+from deploy.engines import RowsFailed, Scores
 
 
 class Row(NamedTuple):
@@ -37,9 +38,17 @@ def unscored(categories: int) -> Row:
     return Row([-math.inf] * categories, 0.0)
 
 
-def scores(rows: Sequence[Row], categories: int) -> Scores:
-    """Rows of calls, in order, as an engine answers them."""
+def scores(rows: Sequence[Row | None], failed: Mapping[int, TingsuError], categories: int) -> Scores:
+    """Rows of calls, in order, as an engine answers them.
+
+    Raises:
+        RowsFailed: some have none.
+    """
     import numpy as np
 
-    logprobs = np.array([row.logprobs for row in rows], dtype=np.float32).reshape(len(rows), categories)
-    return Scores(logprobs, np.array([row.label_mass for row in rows], dtype=np.float32))
+    whole = [unscored(categories) if row is None else row for row in rows]
+    logprobs = np.array([row.logprobs for row in whole], dtype=np.float32).reshape(len(rows), categories)
+    found = Scores(logprobs, np.array([row.label_mass for row in whole], dtype=np.float32))
+    if failed:
+        raise RowsFailed(found, failed)
+    return found

@@ -102,14 +102,12 @@ class LlamaCppEngine:
 
         Raises:
             ConfigurationError: a prompt or the categories are more than the capabilities allow.
-            EngineUnavailable: the server died, or does not answer as llama.cpp's does.
+            RowsFailed: the server does not answer to some, or not as llama.cpp's does.
+            EngineUnavailable: the engine was closed.
         """
-        import numpy as np
-
         require_within(self.name, self._capabilities, prompts, category_ids)
-        rows = self._askers.each(lambda prompt: self._row(prompt, category_ids), prompts)
-        logprobs = np.array(rows, dtype=np.float32).reshape(len(prompts), len(category_ids))
-        return Scores(logprobs, np.exp(logprobs).sum(axis=1))
+        rows, failed = self._askers.each(lambda prompt: self._row(prompt, category_ids), prompts)
+        return likeliest.scores(rows, failed, len(category_ids))
 
     def generate(self, prompt: Sequence[int], sampling: Sampling, goes_on: GoesOn = always) -> Generator[int]:
         """Continue a prompt, a few tokens a request: a stream of the server leaves out the ids of tokens that end within a character.
@@ -196,7 +194,7 @@ class LlamaCppEngine:
         self._askers.close()
         self._server.close()
 
-    def _row(self, prompt: Sequence[int], category_ids: Sequence[int]) -> list[float]:
+    def _row(self, prompt: Sequence[int], category_ids: Sequence[int]) -> likeliest.Row:
         """One call's log-probabilities. A category beyond the likeliest tokens is asked for again, in the same slot, among more."""
         top = self._top
         with self._slots.held(prompt) as slot:
@@ -206,7 +204,7 @@ class LlamaCppEngine:
                 top = min(top * WIDER, self._capabilities.max_categories)
             self._slots.note(slot, prompt)
         self._learn(found, category_ids)
-        return [found[i] for i in category_ids]
+        return likeliest.complete(found, category_ids)
 
     def _learn(self, found: Mapping[int, float], category_ids: Sequence[int]) -> None:
         """Ask for enough at once the next time."""

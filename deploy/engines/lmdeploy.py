@@ -88,11 +88,12 @@ class LMDeployEngine(ScoringOnly):
 
         Raises:
             ConfigurationError: a prompt or the categories are more than the capabilities allow.
-            EngineUnavailable: the server died, or does not answer as LMDeploy's does.
+            RowsFailed: the server does not answer to some, or not as LMDeploy's does.
+            EngineUnavailable: the engine was closed.
         """
         require_within(self.name, self._capabilities, prompts, category_ids)
-        rows = self._askers.each(lambda prompt: self._row(prompt, category_ids), prompts)
-        return likeliest.scores(rows, len(category_ids))
+        rows, failed = self._askers.each(lambda prompt: self._row(prompt, category_ids), prompts)
+        return likeliest.scores(rows, failed, len(category_ids))
 
     def healthy(self) -> bool:
         return not self._askers.is_closed and self._server.is_running

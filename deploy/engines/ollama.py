@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,13 @@ class OllamaEngine(ScoringOnly):
 
         Raises:
             ConfigurationError: a prompt or the categories are more than the capabilities allow, or a category has no text of its own.
-            EngineUnavailable: Ollama does not answer, or not as it does.
+            RowsFailed: Ollama does not answer to some, or not as it does.
+            EngineUnavailable: the engine was closed.
         """
         require_within(self.name, self._capabilities, prompts, category_ids)
         words = [self._word(i) for i in category_ids]
-        rows = self._askers.each(lambda prompt: self._row(prompt, words), prompts)
-        return likeliest.scores(rows, len(category_ids))
+        rows, failed = self._askers.each(lambda prompt: self._row(prompt, words), prompts)
+        return likeliest.scores(rows, failed, len(category_ids))
 
     def healthy(self) -> bool:
         return not self._askers.is_closed and self._server.is_running
@@ -91,7 +93,9 @@ class OllamaEngine(ScoringOnly):
     def memory_mb(self) -> float:
         """What Ollama said a moment ago that the model takes."""
         if time.monotonic() - self._counted_at > MEMORY_S:
-            self._memory_mb, self._counted_at = self._ollama.held_mb().get(self._model, 0.0), time.monotonic()
+            self._counted_at = time.monotonic()
+            with suppress(EngineUnavailable):  # whether it answers is told by `healthy` and by the calls
+                self._memory_mb = self._ollama.held_mb().get(self._model, 0.0)
         return self._memory_mb
 
     def close(self) -> None:

@@ -1,18 +1,20 @@
 """The default engine: transformers in this process, on CPU or GPU: one prefill a call, or one step a token."""
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from data_contracts.errors import EngineUnavailable, ResourceInsufficient
+from data_contracts.errors import EngineUnavailable, ResourceInsufficient, TingsuError
 from deploy.engines import (
     LEAST_TOKENS,
     STEP_TOKENS,
     Capabilities,
     GoesOn,
+    RowsFailed,
     Sampling,
     Scores,
     Unwanted,
@@ -26,6 +28,7 @@ from deploy.engines import (
 from deploy.engines.sampler import Sampler
 from deploy.engines.slots import Slots, common
 
+Work = TypeVar("Work")
 NO_LIMIT = 2**31
 """For a model that names no longest context."""
 SAID = ("can't allocate memory", "not enough memory", "bad_alloc", "could not create a memory")
@@ -113,7 +116,7 @@ class TransformersEngine:
 
         Raises:
             ConfigurationError: a prompt or the categories are more than the capabilities allow.
-            ResourceInsufficient: not even one call fits into memory.
+            RowsFailed: not even alone do some calls fit into memory.
             EngineUnavailable: it was closed.
         """
         with self._lock:
@@ -127,17 +130,26 @@ class TransformersEngine:
 
         logprobs = np.zeros((len(prompts), len(category_ids)), dtype=np.float32)
         ids = torch.tensor(list(category_ids), device=self._model.device)
+        failed: dict[int, TingsuError] = {}
         with torch.inference_mode():
-            skip = self._share_head(prompts, head_tokens)
-            todo = prefill.by_length([len(p) - skip for p in prompts], self._batch_tokens)
+            skip = _within_memory(lambda: self._share_head(prompts, head_tokens))
+            todo = [] if skip is None else prefill.by_length([len(p) - skip for p in prompts], self._batch_tokens)
+            if skip is None:
+                failed = {row: _too_large(len(prompt)) for row, prompt in enumerate(prompts)}
             while todo:
                 batch = todo.pop()
-                rows = self._within_memory([prompts[i] for i in batch], ids, skip)
-                if rows is None:
+                rows = _within_memory(partial(self._batch, [prompts[i] for i in batch], ids, skip or 0))
+                if rows is not None:
+                    logprobs[batch] = rows
+                elif len(batch) > 1:
+                    self._shrink(len(batch) * (len(prompts[batch[0]]) - (skip or 0)))
                     todo += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
                 else:
-                    logprobs[batch] = rows
-        return Scores(logprobs, np.exp(logprobs).sum(axis=1))
+                    failed[batch[0]] = _too_large(len(prompts[batch[0]]))
+        scores = Scores(logprobs, np.exp(logprobs).sum(axis=1))
+        if failed:
+            raise RowsFailed(scores, failed)
+        return scores
 
     def generate(self, prompt: Sequence[int], sampling: Sampling, goes_on: GoesOn = always) -> Generator[int]:
         """Continue a prompt; what a slot has read before is not read again.
@@ -238,23 +250,9 @@ class TransformersEngine:
             self._head_ids = head_ids
         return head_tokens
 
-    def _within_memory(self, prompts: list[Sequence[int]], category_ids: Any, skip: int) -> Any:
-        """Log-probabilities (N, C), or None if the batch has to be halved first."""
-        import torch
-
-        try:
-            return self._batch(prompts, category_ids, skip)
-        except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            if len(prompts) == 1:
-                raise ResourceInsufficient(
-                    f"one call of {len(prompts[0])} tokens does not fit into memory; lower prompt.max_call_tokens"
-                ) from error
-            tokens = len(prompts) * (max(map(len, prompts)) - skip)
-            self._batch_tokens = self.fits_tokens = max(min(self._batch_tokens, tokens) // 2, LEAST_TOKENS)
-            torch.cuda.empty_cache()
-            return None
+    def _shrink(self, tokens: int) -> None:
+        """Memory did not suffice for a batch of so many, padding counted."""
+        self._batch_tokens = self.fits_tokens = max(min(self._batch_tokens, tokens) // 2, LEAST_TOKENS)
 
     def _batch(self, prompts: list[Sequence[int]], category_ids: Any, skip: int) -> Any:
         """One prefill → (N, C)."""
@@ -267,6 +265,25 @@ class TransformersEngine:
             hidden = prefill.answer_hidden(self._model, block, head)
         logits = prefill.answer_logits(self._model, hidden)
         return (logits[:, category_ids] - logits.logsumexp(dim=-1, keepdim=True)).cpu().numpy()
+
+
+def _within_memory(work: Callable[[], Work]) -> Work | None:
+    """What it gives, or None if memory did not suffice; it was freed then."""
+    import torch
+
+    try:
+        return work()
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+    torch.cuda.empty_cache()  # once the error is gone, which held what had been computed
+    return None
+
+
+def _too_large(tokens: int) -> ResourceInsufficient:
+    return ResourceInsufficient(
+        f"one call of {tokens} tokens does not fit into memory; free some, or lower prompt.max_call_tokens"
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -19,12 +19,13 @@ from deploy.service import document, problems, state
 from deploy.service.access import Access
 from deploy.service.admin import Opener, add_admin
 from deploy.service.answers import RAW_FIELDS, Answer, Answers, Asked, Calls
-from deploy.service.attend import while_connected
+from deploy.service.attend import arrived_s, while_connected
 from deploy.service.boundary import DOCS, Boundary
 from deploy.service.chat import add_chat
 from deploy.service.generation import add_generation
 from deploy.service.live import Live
 from deploy.service.problems import Refused
+from deploy.service.refusals import CallTooLarge
 from deploy.service.slots import Slots
 
 RAW: dict[type, Any] = {Call: RAW_FIELDS, Calls: {"results": {"__all__": RAW_FIELDS}}}
@@ -50,6 +51,7 @@ def create_app(
         Boundary, metrics=slots.metrics, access=access, max_body_bytes=lambda: int(live.serve.max_body_mb * 2**20)
     )
     app.add_exception_handler(EngineUnavailable, problems.on_engine)
+    app.add_exception_handler(CallTooLarge, problems.on_memory)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.add_exception_handler(HTTPException, problems.on_http)
     _add_state(app, slots, live, started)
@@ -123,7 +125,7 @@ def _add_classify(app: FastAPI, slots: Slots, live: Live) -> None:
         """One call (`text` or `turns`) or a batch (`calls`); the answers keep the order."""
         calls = asked.calls if isinstance(asked, Calls) else (asked,)
         _require_within_limits(calls, live.serve)
-        found = await while_connected(request, slots.classifier_slot.classify(calls))
+        found = await while_connected(request, slots.classifier_slot.classify(calls, arrived_s(request)))
         version, evaluation = found[0].model_version, found[0].evaluation
         answer = (
             Answers(results=tuple(found), model_version=version, evaluation=evaluation)

@@ -12,6 +12,11 @@ HUNG_UP = 499
 """What nginx calls a request whose caller left; nobody reads the answer, the log and the metrics do."""
 
 
+def arrived_s(request: Request) -> float:
+    """When the last of the request was here, by the loop's clock."""
+    return float(request.scope["state"]["arrived_s"])
+
+
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of the work, which is cancelled when the caller goes. The request's body must have been read.
 

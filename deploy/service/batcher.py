@@ -1,53 +1,56 @@
 """Dynamic batching: calls of many requests share prefills; the queue is bounded and every request has a deadline.
 
-Two lanes take turns, so that a request of 1,000 calls does not delay single ones, nor they starve it.
+A request is counted from its arrival, while it is still being read. When the engine dies, who waits goes on waiting if a fresh one
+can be there in time, and what it worked on is asked once more.
 """
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data_contracts.errors import EngineUnavailable
-from deploy.engines import LEAST_TOKENS, Scores
+from data_contracts.errors import EngineUnavailable, ResourceInsufficient, TingsuError
+from deploy.engines import LEAST_TOKENS, RowsFailed, Scores
+from deploy.service.lanes import Item, Lanes, Prompt, Ticket
+from deploy.service.refusals import CallTooLarge, EngineDied, Overloaded
 
 log = logging.getLogger(__name__)
-Prompt = tuple[int, ...]
-SMALL_CALLS = 8  # a request of at most so many calls goes into the quick lane
+DEATHS = 2
+"""A call that was with the engine so often when it died is not asked again."""
 BATCH_S = 0.25  # about how long one prefill may hold up the calls behind it
 USEFUL_TOKENS = 2048  # however slow the engine is: of fewer, weights are read for too few rows (0.6B on CPU: half as long again a call)
 
 
-class Overloaded(EngineUnavailable):
-    """The queue is full, or would not be worked off before the deadline; refused at once."""
+class Scorer(Protocol):
+    """One engine, and a fresh one whenever it dies."""
 
-    code = "overloaded"
+    @property
+    def is_ready(self) -> bool:
+        """Whether it may be asked."""
+        ...
 
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    @property
+    def back_in_s(self) -> float:
+        """About how long until it is ready again."""
+        ...
 
+    async def until_ready(self) -> None:
+        """Return when it may be asked."""
+        ...
 
-class NotReady(EngineUnavailable):
-    """The engine loads or restarts; refused at once."""
+    async def score(self, prompts: Sequence[Prompt]) -> Scores:
+        """Scores of one batch.
 
-    code = "not_ready"
-
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
-
-class DeadlineExceeded(EngineUnavailable):
-    """Accepted, but not answered in time."""
-
-    code = "deadline_exceeded"
+        Raises:
+            RowsFailed: some of the batch cannot be scored; the engine lives.
+            EngineUnavailable: it died.
+        """
+        ...
 
 
 class Meter(Protocol):
@@ -69,24 +72,6 @@ class Limits:
 
 
 @dataclass
-class _Ticket:
-    """A request: its rows come back in any order and leave together."""
-
-    done: "asyncio.Future[None]"
-    logprobs: list[NDArray[np.float32]]
-    label_mass: list[float]
-    missing: int
-
-
-@dataclass
-class _Item:
-    prompt: Prompt
-    ticket: _Ticket
-    row: int
-    since: float
-
-
-@dataclass
 class _Speed:
     """Tokens a second: follows improvements at once and losses slowly, for small batches understate it."""
 
@@ -102,20 +87,28 @@ class _Speed:
 
 @dataclass
 class Batcher:
-    """`run` is its one worker; `submit` is called by every request."""
+    """`run` is its one worker; every request is `admitted`, then read, then `submit`ted."""
 
-    score: Callable[[Sequence[Prompt]], Awaitable[Scores]]
+    engine: Scorer
     limits: Limits
     meter: Meter
-    waiting_calls: int = 0
-    waiting_tokens: int = 0
+    _reading_calls: int = 0
     _fits_tokens: int | None = None
-    _lanes: tuple[deque[_Item], deque[_Item]] = field(default_factory=lambda: (deque(), deque()))
-    _turn: int = 0
+    _lanes: Lanes = field(default_factory=Lanes)
     _last_calls: int = 1
     _flying_tokens: int = 0
     _speed: _Speed = field(default_factory=_Speed)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def waiting_calls(self) -> int:
+        """Calls that are being read or wait for a prefill."""
+        return self._reading_calls + self._lanes.calls
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Of the calls that were read."""
+        return self._lanes.tokens
 
     @property
     def batch_tokens(self) -> int:
@@ -128,31 +121,42 @@ class Batcher:
             self._fits_tokens = max(tokens, LEAST_TOKENS)
             log.warning("batches shrunk for memory", extra={"batch_tokens": self._fits_tokens})
 
-    async def submit(self, prompts: Sequence[Prompt]) -> Scores:
-        """Scores of one request, in order.
+    @contextmanager
+    def admitted(self, calls: int, until: float) -> Iterator[None]:
+        """Room in the queue for calls that are being read; `submit` them right behind it.
 
         Raises:
-            Overloaded: at once, when it could not be answered in time.
-            DeadlineExceeded: after the deadline.
-            EngineUnavailable: the engine died with it.
-
-        Cancelled, or late, it leaves the queue to others at once.
+            Overloaded: there is none, or what waits already takes until after the deadline.
         """
-        self._admit(prompts)
-        loop = asyncio.get_running_loop()
-        n = len(prompts)
-        ticket = _Ticket(loop.create_future(), [np.empty(0, np.float32)] * n, [0.0] * n, n)
-        self._enqueue([_Item(prompt, ticket, row, loop.time()) for row, prompt in enumerate(prompts)])
+        if self.waiting_calls + calls > self.limits.queue_calls:
+            wait_s = self._speed.seconds(self.waiting_tokens + self._flying_tokens)
+            raise Overloaded(f"{self.waiting_calls} calls wait and {self.limits.queue_calls} may", max(wait_s, 1.0))
+        self._require_in_time(0, until)
+        self._reading_calls += calls
         try:
-            async with asyncio.timeout(self.limits.deadline_s):
-                await ticket.done
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"{n} calls were not answered within {self.limits.deadline_s:g} s; send fewer at a time"
-            ) from error
+            yield
+        finally:
+            self._reading_calls -= calls
+
+    async def submit(self, prompts: Sequence[Prompt], until: float) -> Scores:
+        """Scores of one request, in order. Cancelled, it leaves the queue to others at once.
+
+        Raises:
+            Overloaded: at once, when it could not be answered before the loop's clock says `until`.
+            EngineDied: and it could not be answered by a fresh engine.
+            TingsuError: one of the prompts cannot be scored.
+        """
+        self._require_in_time(sum(map(len, prompts)), until)
+        loop = asyncio.get_running_loop()
+        ticket = Ticket.of(len(prompts), until)
+        self._lanes.add([Item(prompt, ticket, row, loop.time()) for row, prompt in enumerate(prompts)])
+        self._arrived.set()
+        try:
+            self._give_up_late()
+            await ticket.done
         finally:
             if ticket.missing:
-                self._withdraw(ticket)
+                self._lanes.withdraw(ticket)
         return Scores(np.stack(ticket.logprobs), np.array(ticket.label_mass, np.float32))
 
     def learn(self, tokens: int, seconds: float) -> None:
@@ -160,36 +164,32 @@ class Batcher:
         self._speed.learn(tokens, seconds)
 
     async def run(self) -> None:
-        """Form batches and have them scored, one at a time, until cancelled."""
-        while True:
-            await self._arrived.wait()
-            await self._company()
-            batch = self._take()
-            if batch:
-                await self._serve(batch)
+        """Form batches and have them scored, one at a time, until cancelled; who waits then is told."""
+        try:
+            while True:
+                await self._arrived.wait()
+                await self.engine.until_ready()
+                await self._company()
+                if self.engine.is_ready and (batch := self._take()):
+                    await self._serve(batch)
+        finally:
+            for item in self._lanes:
+                item.ticket.fail(EngineUnavailable("the engine was stopped"))
 
-    def _admit(self, prompts: Sequence[Prompt]) -> None:
-        tokens = sum(map(len, prompts))
+    def _require_in_time(self, tokens: int, until: float) -> None:
+        left_s = until - asyncio.get_running_loop().time()
         wait_s = self._speed.seconds(self.waiting_tokens + self._flying_tokens)
-        if self.waiting_calls + len(prompts) > self.limits.queue_calls:
-            raise Overloaded(f"{self.waiting_calls} calls wait and {self.limits.queue_calls} may", max(wait_s, 1.0))
         total_s = wait_s + self._speed.seconds(tokens)
-        if total_s > self.limits.deadline_s:
+        if total_s > left_s:
             raise Overloaded(
-                f"the answer would take about {ceil(total_s)} s and {self.limits.deadline_s:g} s are allowed",
-                max(wait_s, 1.0),
+                f"the answer would take about {ceil(total_s)} s and {left_s:.1f} s are left", max(wait_s, 1.0)
             )
-
-    def _enqueue(self, items: Sequence[_Item]) -> None:
-        self._lanes[len(items) > SMALL_CALLS].extend(items)
-        self._count(items, +1)
-        self._arrived.set()
 
     async def _company(self) -> None:
         """Wait shortly for as many calls as the last batch had: its callers are about to come back."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self.limits.max_wait_s
-        while self.waiting_calls < self._last_calls and (left := until - loop.time()) > 0:
+        while self._lanes.calls < self._last_calls and (left := until - loop.time()) > 0:
             self._arrived.clear()
             try:
                 async with asyncio.timeout(left):
@@ -197,74 +197,67 @@ class Batcher:
             except TimeoutError:
                 break
 
-    def _take(self) -> list[_Item]:
-        """The next batch, from both lanes in turn; calls nobody waits for any more are dropped."""
-        room = self._room()
-        batch: list[_Item] = []
-        while self.waiting_calls:
-            lane = self._lanes[self._turn] or self._lanes[1 - self._turn]
-            item = lane[0]
-            if not item.ticket.done.done():
-                if batch and len(item.prompt) > room:
-                    break
-                batch.append(item)
-                room -= len(item.prompt)
-                self._turn = 1 - self._turn
-            self._count([lane.popleft()], -1)
-        if self.waiting_calls:
+    def _take(self) -> list[Item]:
+        batch = self._lanes.take(self._room())
+        self._mark()
+        self._last_calls = max(len(batch), 1)
+        return batch
+
+    def _mark(self) -> None:
+        if self._lanes.calls:
             self._arrived.set()
         else:
             self._arrived.clear()
-        self._last_calls = max(len(batch), 1)
-        return batch
 
     def _room(self) -> int:
         """Tokens of the next batch: what takes about BATCH_S, within the limits."""
         wanted = int((self._speed.tokens_s or 0) * BATCH_S)
         return min(max(wanted, USEFUL_TOKENS), self.batch_tokens)
 
-    async def _serve(self, batch: Sequence[_Item]) -> None:
+    async def _serve(self, batch: Sequence[Item]) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
         self._flying_tokens = tokens = sum(len(item.prompt) for item in batch)
+        failed: dict[int, TingsuError] = {}
         try:
-            scores = await self.score([item.prompt for item in batch])
+            scores = await self.engine.score([item.prompt for item in batch])
+        except RowsFailed as error:
+            scores, failed = error.scores, error.failed
         except EngineUnavailable as error:
-            self._fail(batch, error)
+            self._on_death(batch, error)
             return
+        except BaseException:
+            for item in batch:
+                item.ticket.fail(EngineUnavailable("the engine was stopped"))
+            raise
         finally:
             self._flying_tokens = 0
         self._speed.learn(tokens, loop.time() - started)
         self.meter.batch(len(batch), tokens, [started - item.since for item in batch])
         for i, item in enumerate(batch):
-            _deliver(item, scores.logprobs[i], float(scores.label_mass[i]))
+            if i in failed:
+                item.ticket.fail(_refusal(item, failed[i]))
+            else:
+                item.ticket.deliver(item.row, scores.logprobs[i], float(scores.label_mass[i]))
 
-    def _fail(self, batch: Sequence[_Item], error: EngineUnavailable) -> None:
-        """Everybody who waits is told now: a fresh engine may need longer than their deadlines."""
-        waiting = [item for lane in self._lanes for item in lane]
-        self._count(waiting, -1)
-        for lane in self._lanes:
-            lane.clear()
-        self._arrived.clear()
-        for item in (*batch, *waiting):
-            if not item.ticket.done.done():
-                item.ticket.done.set_exception(error)
+    def _on_death(self, batch: Sequence[Item], error: EngineUnavailable) -> None:
+        """Ask what it worked on once more, each call alone."""
+        for item in batch:
+            item.deaths += 1
+            if item.deaths >= DEATHS:
+                item.ticket.fail(EngineDied(str(error), max(self.engine.back_in_s, 1.0)))
+        self._lanes.put_back([item for item in batch if item.is_wanted])
+        self._give_up_late()
+        self._mark()
 
-    def _withdraw(self, ticket: _Ticket) -> None:
-        for lane in self._lanes:
-            self._count([item for item in lane if item.ticket is ticket], -1)
-            others = [item for item in lane if item.ticket is not ticket]
-            lane.clear()
-            lane.extend(others)
-
-    def _count(self, items: Sequence[_Item], sign: int) -> None:
-        self.waiting_calls += sign * len(items)
-        self.waiting_tokens += sign * sum(len(item.prompt) for item in items)
+    def _give_up_late(self) -> None:
+        """Tell now whoever cannot be answered in time, for the engine is away for longer."""
+        away_s = self.engine.back_in_s
+        back_at = asyncio.get_running_loop().time() + away_s
+        for item in self._lanes if away_s else ():
+            if item.ticket.until < back_at:
+                item.ticket.fail(EngineDied("the engine is being restarted", away_s))
 
 
-def _deliver(item: _Item, logprobs: NDArray[np.float32], label_mass: float) -> None:
-    ticket = item.ticket
-    ticket.logprobs[item.row], ticket.label_mass[item.row] = logprobs, label_mass
-    ticket.missing -= 1
-    if not ticket.missing and not ticket.done.done():
-        ticket.done.set_result(None)
+def _refusal(item: Item, error: TingsuError) -> TingsuError:
+    return CallTooLarge(str(error), item.row + 1) if isinstance(error, ResourceInsufficient) else error

@@ -1,5 +1,6 @@
 """Around every request: its id, key, size limit, headers, time and log line, and the last word when anything fails."""
 
+import asyncio
 import logging
 import re
 import time
@@ -114,6 +115,8 @@ class _Exchange:
         self.received += len(message.get("body", b""))
         if self.received > self.max_body_bytes:
             raise self.too_large(self.received)
+        if message["type"] == "http.request":
+            self.scope["state"]["arrived_s"] = asyncio.get_running_loop().time()
         return message
 
     def too_large(self, size: int) -> Refused:

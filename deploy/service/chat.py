@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Discriminator, Tag
 from deploy.keys import Scope
 from deploy.service import chat_answer, document, text_answer
 from deploy.service.answers import whole
-from deploy.service.attend import while_connected
+from deploy.service.attend import arrived_s, while_connected
 from deploy.service.chat_answer import Completion, ModelCard, ModelCards
 from deploy.service.chat_asked import EXAMPLES, MODEL, ChatAsked
 from deploy.service.generation import collect
@@ -64,7 +64,7 @@ def add_chat(app: FastAPI, slots: Slots) -> None:
 
 
 async def _classify(request: Request, asked: ChatAsked, slots: Slots) -> Response:
-    found = await while_connected(request, slots.classifier_slot.classify((asked.call(),)))
+    found = await while_connected(request, slots.classifier_slot.classify((asked.call(),), arrived_s(request)))
     made = chat_answer.completion(found[0], asked.shares, _id(request), int(time.time()))
     if not asked.stream:
         return JSONResponse(chat_answer.body(made))

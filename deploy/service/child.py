@@ -7,15 +7,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.settings import ServeSettings
-from data_contracts.errors import TingsuError
-from deploy.engines import Engine, Scores, choose, tether
+from data_contracts.errors import EngineUnavailable, TingsuError
+from deploy.engines import Engine, RowsFailed, Scores, choose, tether
 from deploy.service.texts import Begin, Cancel, Piece, Writers
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HEALTH_S = 1.0
 """How often an idle engine is looked at."""
+BARREN = 3
+"""After so many batches in a row of which it scored nothing, though it says it is healthy, the engine is loaded anew."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,13 @@ class Failed:
 
 @dataclass(frozen=True)
 class Scored:
-    """The answer to one batch. `fits_tokens`: no larger batch may come, if memory did not suffice for one."""
+    """The answer to one batch. `fits_tokens`: no larger batch may come, if memory did not suffice for one; `failed`: row → why it
+    has no scores."""
 
     scores: Scores
     usage: Usage
     fits_tokens: int | None
+    failed: Mapping[int, Failed]
 
 
 Message = Ready | Failed | Scored | Piece
@@ -127,16 +131,40 @@ def _answer(pipe: Connection, plan: Plan, engine: Engine) -> None:
         with lock:
             pipe.send(message)
 
-    writers = Writers(engine, send)
+    writers, scorer = Writers(engine, send), _Scorer(engine, plan)
     while engine.healthy():
         if pipe.poll(HEALTH_S):
             asked: list[tuple[int, ...]] | Begin | Cancel = pipe.recv()
             if isinstance(asked, Begin | Cancel):
                 writers.take(asked)
                 continue
-            scores = engine.score(asked, plan.category_ids, plan.head_tokens)
-            # Engines that are servers of their own find room by themselves, or die.
-            send(Scored(scores, _usage(engine), getattr(engine, "fits_tokens", None)))
+            send(scorer.scored(asked))
+
+
+class _Scorer:
+    """One call that cannot be scored is no reason to end an engine that can score others."""
+
+    def __init__(self, engine: Engine, plan: Plan) -> None:
+        self._engine, self._plan = engine, plan
+        self._barren = 0
+
+    def scored(self, prompts: Sequence[tuple[int, ...]]) -> Scored:
+        """Raises: EngineUnavailable: the engine is of no use any more."""
+        try:
+            scores, failed = self._engine.score(prompts, self._plan.category_ids, self._plan.head_tokens), {}
+            self._barren = 0
+        except RowsFailed as error:
+            self._require_use(error)
+            scores = error.scores
+            failed = {row: Failed(type(why).__name__, str(why)) for row, why in error.failed.items()}
+        # Engines that are servers of their own find room by themselves, or die.
+        return Scored(scores, _usage(self._engine), getattr(self._engine, "fits_tokens", None), failed)
+
+    def _require_use(self, error: RowsFailed) -> None:
+        is_barren = all(isinstance(error.failed.get(row), EngineUnavailable) for row in range(len(error.scores[0])))
+        self._barren = self._barren + 1 if is_barren else 0
+        if self._barren >= BARREN or not self._engine.healthy():
+            raise EngineUnavailable(str(error)) from error
 
 
 def _usage(engine: Engine) -> Usage:

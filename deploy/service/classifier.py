@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 from configs.settings import ServeSettings
 from data_contracts.errors import BundleCorrupt, ConfigurationError
@@ -14,25 +15,36 @@ from deploy import calibration
 from deploy.bundle import Bundle, Golden
 from deploy.service import answers, logs
 from deploy.service.answers import Answer, Served
-from deploy.service.batcher import Batcher, Limits, NotReady
+from deploy.service.batcher import Batcher, Limits
 from deploy.service.child import Loader, plan_of
 from deploy.service.metrics import Metrics
-from deploy.service.text import prepare
+from deploy.service.reading import Reading
+from deploy.service.refusals import NotReady, before
+from deploy.service.text import chars, prepare
 from deploy.service.worker import ParityFailed, Worker
 from deploy.tokenizer import Tokens
 
 log = logging.getLogger(__name__)
 LOGGED_CHARS = 500
-INLINE_CHARS = 2000  # longer requests are cleaned and encoded in a thread, so that others are answered meanwhile
+
+
+class _Read(NamedTuple):
+    """A call as the model gets it, and how its text begins."""
+
+    encoded: Encoded
+    begins: str
 
 
 class Classifier:
     """One bundle being served. `is_closing`: it finishes what it has begun and takes nothing more."""
 
-    def __init__(self, served: Served, settings: ServeSettings, loader: Loader, metrics: Metrics) -> None:
+    def __init__(
+        self, served: Served, settings: ServeSettings, loader: Loader, metrics: Metrics, reading: Reading
+    ) -> None:
         bundle = served.bundle
         self.served = served
         self.metrics = metrics
+        self._reading = reading
         self.is_closing = False
         self._busy = 0
         self._is_idle = asyncio.Event()
@@ -45,7 +57,7 @@ class Classifier:
             )
         plan = plan_of(bundle, settings, self._tokens)
         self.worker = Worker(plan, loader, settings.start_timeout_s, silence_s=2 * settings.deadline_s)
-        self.batcher = Batcher(self.worker.score, _limits(settings), metrics)
+        self.batcher = Batcher(self.worker, _limits(settings), metrics)
         self.worker.on_scarce = self.batcher.shrink
         self.worker.on_restart = metrics.restarts.inc
         self.calibration = bundle.calibration
@@ -96,41 +108,46 @@ class Classifier:
             async with asyncio.timeout(self.batcher.limits.deadline_s + more_s):
                 await self._is_idle.wait()
 
-    async def classify(self, calls: tuple[Call, ...]) -> list[Answer]:
+    async def classify(self, calls: tuple[Call, ...], arrived_s: float) -> list[Answer]:
         """Answers in the order of the calls.
+
+        Args:
+            arrived_s: when the request was here, by the loop's clock; its deadline runs from then.
 
         Raises:
             EngineUnavailable: not ready, overloaded, too late, or the engine died.
+            ResourceInsufficient: one of the calls does not fit into the engine's memory.
         """
         if not self.is_ready:
             raise NotReady(f"the engine is {self.worker.state}", self.worker.retry_after_s)
         self._busy += 1
         self._is_idle.clear()
         try:
-            return await self._answer(calls)
+            return await self._answer(calls, arrived_s + self.batcher.limits.deadline_s)
         finally:
             self._busy -= 1
             if not self._busy:
                 self._is_idle.set()
 
-    async def _answer(self, calls: tuple[Call, ...]) -> list[Answer]:
-        encoded = await self._encode(calls)
-        scores = await self.batcher.submit([e.ids for e in encoded])
-        found = answers.compose(calls, encoded, scores, self.served, self.calibration)
-        for call, answer, mass in zip(calls, found, scores.label_mass, strict=True):
+    async def _answer(self, calls: tuple[Call, ...], until: float) -> list[Answer]:
+        async with before(until, len(calls)):
+            with self.batcher.admitted(len(calls), until):
+                read = await self._reading.each(self._read, calls, self._chars)
+            scores = await self.batcher.submit([one.encoded.ids for one in read], until)
+        found = answers.compose(calls, [one.encoded for one in read], scores, self.served, self.calibration)
+        for one, answer, mass in zip(read, found, scores.label_mass, strict=True):
             self.metrics.answers.labels(answer.category.key, answer.decision).inc()
             self.metrics.mass.observe(float(mass))
             if logs.takes_text():
-                _log_text(call, answer)
+                _log_text(one.begins, answer)
         return found
 
-    async def _encode(self, calls: tuple[Call, ...]) -> list[Encoded]:
-        if sum(len(call.flat()) for call in calls) < INLINE_CHARS:
-            return self._encoded([prepare(call) for call in calls])
-        return await asyncio.to_thread(lambda: self._encoded([prepare(call) for call in calls]))
+    def _chars(self, call: Call) -> int:
+        return chars(call, self.served.bundle.prompt)
 
-    def _encoded(self, texts: Sequence[str]) -> list[Encoded]:
-        return [self.served.bundle.prompt.encode(text, self._tokens) for text in texts]
+    def _read(self, call: Call) -> _Read:
+        text = prepare(call, self.served.bundle.prompt)
+        return _Read(self.served.bundle.prompt.encode(text, self._tokens), text[:LOGGED_CHARS])
 
     async def _probe(self) -> None:
         """Ask the golden calls and compare; ask them again to warm up and to learn how fast this is.
@@ -139,7 +156,7 @@ class Classifier:
             ParityFailed: says which one is how far off.
         """
         bundle = self.served.bundle
-        prompts = [e.ids for e in self._encoded([g.text for g in bundle.golden])]
+        prompts = [bundle.prompt.encode(golden.text, self._tokens).ids for golden in bundle.golden]
         scores = await self.worker.score(prompts)
         rows = calibration.apply(bundle.calibration, scores.logprobs)
         for number, (golden, row) in enumerate(zip(bundle.golden, rows, strict=True), start=1):
@@ -153,9 +170,9 @@ def _limits(settings: ServeSettings) -> Limits:
     return Limits(settings.batch_tokens, settings.max_wait_ms / 1000, settings.queue_calls, settings.deadline_s)
 
 
-def _log_text(call: Call, answer: Answer) -> None:
+def _log_text(begins: str, answer: Answer) -> None:
     told = {"category": answer.category.key, "confidence": round(answer.confidence, 4), "decision": answer.decision}
-    log.info("call", extra={"text": prepare(call)[:LOGGED_CHARS], **told})
+    log.info("call", extra={"text": begins, **told})
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

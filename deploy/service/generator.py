@@ -13,11 +13,11 @@ from data_contracts.artifacts import GenerationVerdict
 from deploy.dialogue import Dialogue
 from deploy.engines import Sampling, choose
 from deploy.generation import GenerationBundle
-from deploy.service.batcher import DeadlineExceeded, NotReady
 from deploy.service.child import Loader, Plan
 from deploy.service.metrics import Metrics
 from deploy.service.places import Place, Places
 from deploy.service.problems import Refused
+from deploy.service.refusals import DeadlineExceeded, NotReady
 from deploy.service.stopwords import StopWords
 from deploy.service.worker import Worker
 from deploy.tokenizer import TextStream

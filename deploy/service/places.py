@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from configs.settings import GenerateSettings
-from deploy.service.batcher import DeadlineExceeded, Overloaded
+from deploy.service.refusals import DeadlineExceeded, Overloaded
 from deploy.service.texts import Text
 
 

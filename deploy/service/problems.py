@@ -135,6 +135,11 @@ async def on_engine(request: Request, error: Exception) -> JSONResponse:
     return problem(request, 503, code, retry_after_s=wait_s, seconds=max(1, ceil(wait_s)))
 
 
+async def on_memory(request: Request, error: Exception) -> JSONResponse:
+    """A call for which the engine has no memory, though it is alone: 413; the engine goes on."""
+    return problem(request, 413, "call_too_large", at=getattr(error, "at", 1))
+
+
 async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     """The body is not what is asked for: 422, naming fields; 400 in OpenAI's dialect."""
     found = error.errors() if isinstance(error, RequestValidationError) else []

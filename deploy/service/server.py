@@ -28,6 +28,7 @@ from deploy.service.generator import Generator, ServedText
 from deploy.service.live import Live, read
 from deploy.service.metrics import Metrics
 from deploy.service.protocol import patient
+from deploy.service.reading import Reading
 from deploy.service.slot import Slot
 from deploy.service.slots import Slots
 
@@ -55,7 +56,7 @@ def serve(options: Namespace, loader: Loader) -> None:
 
 def _slots(first: Served | None, text: ServedText | None, settings: ServeSettings, loader: Loader) -> Slots:
     metrics = Metrics()
-    make = partial(Classifier, loader=loader, metrics=metrics)
+    make = partial(Classifier, loader=loader, metrics=metrics, reading=Reading())
     slot = None if first is None else Slot(first, make, settings, memory)
     return Slots(slot, None if text is None else Generator(text, settings, loader, metrics), metrics)
 

@@ -83,9 +83,9 @@ class Slot:
         self.serve = serve
         self.current.tune(serve)
 
-    async def classify(self, calls: tuple[Call, ...]) -> list[Answer]:
+    async def classify(self, calls: tuple[Call, ...], arrived_s: float) -> list[Answer]:
         """As Classifier.classify, by the current one."""
-        return await self.current.classify(calls)
+        return await self.current.classify(calls, arrived_s)
 
     async def run(self) -> None:
         """Keep the current classifier going until cancelled.

@@ -4,17 +4,19 @@ import asyncio
 import logging
 import multiprocessing
 import signal
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Literal
 
 from data_contracts import errors
 from data_contracts.errors import EngineUnavailable, ModelLoadError, TingsuError
-from deploy.engines import Sampling, Scores
+from deploy.engines import RowsFailed, Sampling, Scores
 from deploy.memory import oom_kills
 from deploy.service import LOAD_TRIES, pipe
 from deploy.service.child import Failed, Loader, Message, Plan, Ready, Scored, Usage, main
 from deploy.service.pipe import Pipe
+from deploy.service.refusals import NotReady
 from deploy.service.texts import Piece, Text, Texts
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ class Worker:
         self._is_loaded = False
         self._reply: asyncio.Future[Message] | None = None
         self._dead = asyncio.Event()
+        self._serving = asyncio.Event()
+        self._start_s, self._back_at = 0.0, 0.0
         self.first_ready = asyncio.Event()
         self.texts = Texts()
 
@@ -62,9 +66,18 @@ class Worker:
         return self.state == "ready"
 
     @property
+    def back_in_s(self) -> float:
+        """About how long until it is ready again, after its death: as long as the start before took; 0 while it is, or is overdue."""
+        return 0.0 if self.is_ready else max(self._back_at - time.monotonic(), 0.0)
+
+    @property
     def retry_after_s(self) -> float:
-        """About how long until it may be ready again."""
-        return max(self.load_s, 1.0)
+        """What callers are told to wait."""
+        return max(self.back_in_s if self._start_s else self.load_s, 1.0)
+
+    async def until_ready(self) -> None:
+        """Return when it may be asked."""
+        await self._serving.wait()
 
     async def keep(self, probe: Callable[[], Awaitable[None]]) -> None:
         """Run the child, and a new one whenever it dies, until cancelled.
@@ -78,9 +91,12 @@ class Worker:
         try:
             while True:
                 try:
+                    began = time.monotonic()
                     await self._start()
                     await probe()
                     self.state, was_ready, since = "ready", True, loop.time()
+                    self._start_s = time.monotonic() - began
+                    self._serving.set()
                     self.first_ready.set()
                     log.info(
                         "engine ready",
@@ -99,6 +115,7 @@ class Worker:
                 await self._reap()
                 await asyncio.sleep(min(BACKOFF_S * 2 ** (failures - 1), MAX_BACKOFF_S) if failures else 0)
         finally:
+            self._serving.clear()
             self.state = "stopped"
             watching.cancel()
             await self._reap()
@@ -107,6 +124,7 @@ class Worker:
         """Score one batch in the child.
 
         Raises:
+            RowsFailed: some of the batch cannot be scored.
             EngineUnavailable: it is not there, died meanwhile, or took longer than the limit (then it is killed).
         """
         pipe = self._loaded()
@@ -123,6 +141,8 @@ class Worker:
         self._flying_tokens, self.usage = 0, message.usage
         if message.fits_tokens is not None:
             self.on_scarce(message.fits_tokens)
+        if message.failed:
+            raise RowsFailed(message.scores, {row: _raised(failed) for row, failed in message.failed.items()})
         return message.scores
 
     def generate(self, prompt: Sequence[int], sampling: Sampling) -> Text:
@@ -136,7 +156,7 @@ class Worker:
     def _loaded(self) -> Pipe:
         """The pipe to a child that has its weights; what is asked of one that loads would take the place of its first word."""
         if self._pipe is None or not self._is_loaded:
-            raise EngineUnavailable(f"the engine is {self.state}; try again in {self.retry_after_s:.0f} s")
+            raise NotReady(f"the engine is {self.state}", self.retry_after_s)
         return self._pipe
 
     async def _watch(self) -> None:
@@ -191,6 +211,8 @@ class Worker:
             self._pipe, self._is_loaded = None, False
         if self.state == "ready":
             self.state = "restarting"
+            self._serving.clear()
+            self._back_at = time.monotonic() + BACKOFF_S + self._start_s
             exitcode = self._process.exitcode if self._process else None
             log.error("engine died", extra={"exitcode": exitcode, "reason": reason})
         if self._reply is not None and not self._reply.done():

@@ -1,6 +1,7 @@
 """A real service process over a small bundle, with a fake engine at the port or the real one."""
 
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -86,11 +87,19 @@ def load(plan: Plan) -> Engine:
 
 
 def load_scarce(plan: Plan) -> Engine:
-    """The real engine, with `TEST_ROOM_MB` of address space left to its process."""
+    """The real engine, with `TEST_ROOM_MB` of address space left to its process; from the batch numbered `TEST_ROOM_FROM` on."""
     engine = choose.load(plan.engine, plan.model, plan.serve, plan.longest_tokens)
+    score, batches = engine.score, itertools.count()
+    first = int(os.environ.get("TEST_ROOM_FROM", "1"))
+
+    def counted(prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
+        if next(batches) == first:
+            limit = psutil.Process().memory_info().vms + int(os.environ["TEST_ROOM_MB"]) * 2**20
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        return score(prompts, category_ids, head_tokens)
+
+    engine.score = counted  # type: ignore[method-assign]
     engine.score([(1, 2, 3)], plan.category_ids, 0)
-    limit = psutil.Process().memory_info().vms + int(os.environ["TEST_ROOM_MB"]) * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     return engine
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_contracts.errors import ModelLoadError, ResourceInsufficient
-from deploy.engines import prefill
+from deploy.engines import RowsFailed, prefill
 from deploy.engines.transformers import TransformersEngine
 from deploy.engines.weights import form_of
 from tests.tiny import write_base
@@ -103,8 +103,10 @@ def test_out_of_memory_halves_the_batch_and_then_names_the_setting(tmp_path: Pat
     np.testing.assert_allclose(scores.logprobs, reference(folder, PROMPTS), atol=1e-4)
     assert engine.fits_tokens == 256
     engine.rows = 0
-    with pytest.raises(ResourceInsufficient, match="max_call_tokens"):
+    with pytest.raises(RowsFailed, match="max_call_tokens") as caught:
         engine.score(PROMPTS, CODES, len(HEAD))
+    assert caught.value.failed.keys() == set(range(len(PROMPTS)))
+    assert {type(why) for why in caught.value.failed.values()} == {ResourceInsufficient}
 
 
 def test_pickled_weights_are_refused_with_the_command_that_converts_them(tmp_path: Path) -> None:

@@ -66,7 +66,9 @@ def group() -> Iterator[Path]:
         assert time.monotonic() < until
 
 
-def test_an_engine_the_kernel_killed_for_memory_comes_back_with_smaller_batches(home: Path, group: Path) -> None:
+def test_an_engine_the_kernel_killed_for_memory_comes_back_with_smaller_batches_and_answers(
+    home: Path, group: Path
+) -> None:
     """About 9,000 tokens come in one batch, and memory is there for some 5,000."""
     store = FolderStore(home / "store")
     folder = served.promote(store, served.fake_bundle(store, token_mb=0.05), home)
@@ -74,13 +76,34 @@ def test_an_engine_the_kernel_killed_for_memory_comes_back_with_smaller_batches(
         running.ready()
         for process in (psutil.Process(running.process.pid), *psutil.Process(running.process.pid).children()):
             (group / "cgroup.procs").write_text(str(process.pid))
-        answers = [ask(running)]
-        while answers[-1].status_code != 200 and len(answers) < 8:
-            running.ready()
-            answers.append(ask(running))
-        log, fitting = running.log.read_text(), batch_tokens(running)
+        first, second = ask(running), ask(running)
+        log, info = running.log.read_text(), httpx.get(running.url + "/model_info").json()
 
-    assert {a.status_code for a in answers[:-1]} == {503} and answers[-1].status_code == 200
-    assert all(int(a.headers["retry-after"]) >= 1 for a in answers[:-1])
-    assert fitting < 6000
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert 1 <= info["engine_restarts"] <= 3 and info["batch_tokens"] < 6000
     assert "engine died" in log and "batches shrunk for memory" in log
+
+
+def test_a_call_that_does_not_fit_into_memory_alone_is_refused_and_the_engine_lives(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The long one needs 67 MB, the short ones a few; 40 are there once the bundle's golden calls are answered."""
+    store = FolderStore(home / "store")
+    folder = served.promote(store, served.real_bundle(store, 3, intermediate_size=65536), home)
+    monkeypatch.setenv("TEST_ROOM_MB", "40")
+    monkeypatch.setenv("TEST_ROOM_FROM", "3")
+    short, long = {"text": "客户：断网了。"}, CALLS[0]
+    with served.serving(folder, home, "--version=1", *REAL, loader="load_scarce") as running:
+        running.ready(120)
+        engine = psutil.Process(running.process.pid).children()
+        refused = httpx.post(running.url + CLASSIFY, json={"calls": [short, long, short]}, timeout=60)
+        chat = {"model": "complaints", "messages": [{"role": "user", "content": long["text"]}]}
+        openai = httpx.post(running.url + "/v1/chat/completions", json=chat, timeout=60)
+        answered = httpx.post(running.url + CLASSIFY, json=short, timeout=60)
+        log, info = running.log.read_text(), httpx.get(running.url + "/model_info").json()
+
+        assert (refused.status_code, refused.json()["code"]) == (413, "call_too_large"), log[-2000:]
+        assert "call 2 " in refused.json()["detail"] and "第 2 通" in refused.json()["detail_zh"]
+        assert (openai.status_code, openai.json()["error"]["code"]) == (413, "call_too_large")
+        assert (answered.status_code, info["engine_restarts"]) == (200, 0)
+        assert psutil.Process(running.process.pid).children() == engine

@@ -194,25 +194,41 @@ def test_no_text_of_a_call_reaches_the_log(live: Served) -> None:
     assert SECRET not in log and json.dumps(SECRET)[1:-1] not in log
 
 
-def test_a_dead_engine_means_503_not_ready_and_then_a_fresh_engine(home: Path) -> None:
-    with served.serving(slow(home, delay_s=1.0, load_s=0.5), home) as running:
+def test_a_dead_engine_means_503_to_who_comes_and_an_answer_by_the_next_to_who_was_there(home: Path) -> None:
+    """One call of the four is with the engine when it dies, three wait."""
+    with served.serving(slow(home, delay_s=0.5, load_s=0.5), home, "--set=serve.batch_tokens=256") as running:
         running.ready()
         with ThreadPoolExecutor(4) as pool:
             asked = [pool.submit(post, running, CALL) for _ in range(4)]
+            time.sleep(0.3)
+            engine_of(running).kill()
+            while httpx.get(running.url + "/ready").status_code == 200:
+                time.sleep(0.005)
+            while_away = httpx.get(running.url + "/ready"), post(running, CALL)
+            alive = httpx.get(running.url + "/health")
+            answers = [a.result() for a in asked]
+
+        assert [a.status_code for a in answers] == [200] * 4
+        assert [a.status_code for a in while_away] == [503, 503]
+        assert all(int(a.headers["retry-after"]) >= 1 and a.json()["code"] == "not_ready" for a in while_away)
+        assert alive.status_code == 200 and alive.json()["status"] == "engine restarting"
+        assert post(running, CALL).status_code == 200
+        assert httpx.get(running.url + "/model_info").json()["engine_restarts"] == 1
+
+
+def test_who_waits_for_a_dead_engine_in_vain_is_told_at_once_and_when_to_come_back(home: Path) -> None:
+    few = ("--set=serve.batch_tokens=256", "--set=serve.deadline_s=3.5")
+    with served.serving(slow(home, delay_s=1.0, load_s=3.0), home, *few) as running:
+        running.ready()
+        with ThreadPoolExecutor(3) as pool:
+            asked = [pool.submit(post, running, CALL) for _ in range(3)]
             time.sleep(0.5)
             engine_of(running).kill()
             answers = [a.result() for a in asked]
-        while_away = httpx.get(running.url + "/ready"), post(running, CALL)
-        alive = httpx.get(running.url + "/health")
 
-        assert [a.status_code for a in answers] == [503] * 4
-        assert {a.json()["code"] for a in answers} == {"engine_unavailable"}
-        assert [a.status_code for a in while_away] == [503, 503]
-        assert all(int(a.headers["retry-after"]) >= 1 for a in (*answers, *while_away))
-        assert alive.status_code == 200 and alive.json()["status"] == "engine restarting"
-        running.ready()
-        assert post(running, CALL).status_code == 200
-        assert httpx.get(running.url + "/model_info").json()["engine_restarts"] == 1
+        assert {(a.status_code, a.json()["code"]) for a in answers} == {(503, "engine_unavailable")}
+        assert all(3 <= int(a.headers["retry-after"]) <= 8 for a in answers)
+        assert max(a.elapsed.total_seconds() for a in answers) < 1.5
 
 
 def test_overload_is_refused_at_once_with_a_time_to_come_back(home: Path) -> None:
@@ -350,7 +366,7 @@ def test_a_random_qwen3_is_bundled_promoted_served_and_answers_as_the_engine_doe
     engine = TransformersEngine.load(folder / "model", precision="fp32", threads=1)
     text = "客户：嗯，那个，宽带又断了，我要投诉。"
     tokens = Tokens.load(folder / "model")
-    ids = served.PROMPT.encode(prepare(Call(text=text)), tokens).ids
+    ids = served.PROMPT.encode(prepare(Call(text=text), served.PROMPT), tokens).ids
     scores = engine.score([ids], served.TAXONOMY.code_ids(tokens), len(served.PROMPT.frame(tokens)[0]))
     expected = calibration.apply(served.CALIBRATION, scores.logprobs)[0]
 

@@ -87,9 +87,9 @@ def test_an_engine_killed_under_load_means_a_right_answer_or_a_time_to_come_back
 
     answered, refused = ([g for g in got if (g.status == 200) is is_right] for is_right in (True, False))
     assert require_right(answered, expected) and len(answered) >= 200
-    assert {g.status for g in refused} == {503}
+    assert {g.status for g in refused} <= {503}
     assert all(int(g.retry_after) >= 1 for g in refused)
-    assert {g.body["code"] for g in refused} <= {"engine_unavailable", "not_ready"}
+    assert {g.body["code"] for g in refused} <= {"not_ready"}  # who was there already is answered by the next engine
     assert max(g.seconds for g in got) < 30
     after = httpx.get(live.url + "/model_info").json()
     assert after["engine_restarts"] == before["engine_restarts"] + 1
