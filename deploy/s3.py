@@ -11,16 +11,20 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from data_contracts.errors import BundleCorrupt, StoreUnavailable
+from deploy.s3_torn import abort_stale, again
 from deploy.store import LISTING, FolderStore, listing, sha256_file
 
 P = ParamSpec("P")
 R = TypeVar("R")
+MULTIPART_BYTES = 8 * 2**20  # boto3 uploads larger files in parts
 TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")  # there already, or being written right now
+
+ABSENT = ("NoSuchKey", "404")
 
 
 def _answering(method: Callable[P, R]) -> Callable[P, R]:
@@ -45,7 +49,7 @@ def _answering(method: Callable[P, R]) -> Callable[P, R]:
 class S3Store:
     """A store under `s3://bucket/prefix`. Credentials come from boto3's usual places."""
 
-    def __init__(self, url: str, endpoint_url: str | None, cache: Path) -> None:
+    def __init__(self, url: str, endpoint_url: str | None, cache: Path, read_timeout_s: float = 60) -> None:
         import boto3
         from botocore.config import Config
 
@@ -54,7 +58,9 @@ class S3Store:
         self.prefix = prefix.strip("/")
         self.cache = FolderStore(cache)
         self._compared: set[str] = set()  # folders of the cache that this process has compared with the store
-        config = Config(retries={"max_attempts": 5, "mode": "standard"}, connect_timeout=10, read_timeout=60)
+        self._swept = False
+        retries = {"max_attempts": 5, "mode": "standard"}
+        config = Config(retries=retries, connect_timeout=10, read_timeout=read_timeout_s)
         self.client: Any = boto3.client("s3", endpoint_url=endpoint_url, config=config)
 
     def _at(self, key: str) -> str:
@@ -108,13 +114,30 @@ class S3Store:
         for name, entry in json.loads(data).items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.client.download_file(self.bucket, self._at(f"{_place(key, data)}/{name}"), str(path))
-            if sha256_file(path) != entry["sha256"]:
+            if not any(self._arrived(f"{_place(key, data)}/{name}", path, entry["sha256"]) for _ in range(2)):
                 shutil.rmtree(folder)
-                raise BundleCorrupt(
-                    f"{self.url}/{key}/{name} does not have the SHA-256 of its listing; it was changed or cut in the store"
-                )
+                raise self._changed(f"{key}/{name}")
         self.cache.commit(folder, key)
+
+    def _arrived(self, key: str, path: Path, sha256: str) -> bool:
+        """Download an object; whether it is what it should be."""
+        again(lambda: self.client.download_file(self.bucket, self._at(key), str(path)))
+        return sha256_file(path) == sha256
+
+    @_answering
+    def part(self, key: str, name: str) -> bytes:
+        data = self.read(f"{key}/{LISTING}")
+        found = None if data is None else self.read(f"{_place(key, data)}/{name}")
+        if data is None or found is None:
+            raise self._missing(f"{key}/{name}")
+        if hashlib.sha256(found).hexdigest() != json.loads(data)[name]["sha256"]:
+            raise self._changed(f"{key}/{name}")
+        return found
+
+    def _changed(self, name: str) -> BundleCorrupt:
+        return BundleCorrupt(
+            f"{self.url}/{name} does not have the SHA-256 of its listing; it was changed or cut in the store"
+        )
 
     def _missing(self, key: str) -> StoreUnavailable:
         return StoreUnavailable(f"{key} is not in the store {self.url}; it was removed, or belongs to another store")
@@ -136,15 +159,35 @@ class S3Store:
         files = listing(folder)
         data = json.dumps(files, indent=1).encode()
         place = _place(key, data)
+        self._sweep(max((p.stat().st_size for p in folder.rglob("*")), default=0))
         for name in files:
-            self.client.upload_file(str(folder / name), self.bucket, self._at(f"{place}/{name}"))
+            again(partial(self._upload, folder / name, f"{place}/{name}"))
         if self._claim(f"{key}/{LISTING}", data):
+            self._remove_others(key, place)
             self.cache.delete(key)
             self.cache.commit(folder, key)
             self._compared.add(key)
         else:
             shutil.rmtree(folder)
             self._remove(f"{place}/")
+
+    def _upload(self, path: Path, key: str) -> None:
+        with path.open("rb") as file:
+            self.client.upload_fileobj(file, self.bucket, self._at(key))
+
+    def _sweep(self, largest_bytes: int) -> None:
+        """Before the first upload in parts of this process: end those that killed processes left."""
+        if largest_bytes >= MULTIPART_BYTES and not self._swept:
+            self._swept = True
+            abort_stale(self.client, self.bucket, self._at(""))
+
+    def _remove_others(self, key: str, place: str) -> None:
+        """What killed or slower writers of a folder left: its listing names one place, and stands for ever."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._at(f"{key}/"))
+        kept = (self._at(f"{place}/"), self._at(f"{key}/{LISTING}"))
+        for name in [item["Key"] for page in pages for item in page.get("Contents", [])]:
+            if not name.startswith(kept):
+                self.client.delete_object(Bucket=self.bucket, Key=name)
 
     def _claim(self, key: str, data: bytes) -> bool:
         """Write what is written once; False if somebody else's is there. The same content from two writers is no loss."""
@@ -162,14 +205,22 @@ class S3Store:
 
     @_answering
     def write(self, key: str, data: bytes) -> None:
-        self.client.put_object(Bucket=self.bucket, Key=self._at(key), Body=data)
+        again(lambda: self.client.put_object(Bucket=self.bucket, Key=self._at(key), Body=data))
 
     @_answering
     def read(self, key: str) -> bytes | None:
-        if not self._exists(self._at(key)):
-            return None
-        body: bytes = self.client.get_object(Bucket=self.bucket, Key=self._at(key))["Body"].read()
-        return body
+        from botocore.exceptions import ClientError
+
+        def whole() -> bytes:
+            body: bytes = self.client.get_object(Bucket=self.bucket, Key=self._at(key))["Body"].read()
+            return body
+
+        try:
+            return again(whole)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ABSENT:
+                return None
+            raise
 
     @_answering
     def keys(self, prefix: str) -> Iterator[str]:

@@ -32,6 +32,14 @@ class Store(Protocol):
         """The folder or file on this machine, fetched if need be; verified when it is a committed folder."""
         ...
 
+    def part(self, key: str, name: str) -> bytes:
+        """One small file of a committed folder, without fetching the others.
+
+        Raises:
+            BundleCorrupt: it is not what was committed.
+        """
+        ...
+
     def verify(self, key: str) -> None:
         """Return if a committed folder is to the last byte what was committed; reads all of it.
 
@@ -147,6 +155,9 @@ class FolderStore:
         if (path / LISTING).is_file():
             verify_listing(path, key)
         return path
+
+    def part(self, key: str, name: str) -> bytes:
+        return (self.local(key) / name).read_bytes()
 
     def verify(self, key: str) -> None:
         verify_listing(self.root / key, key, digests=True)

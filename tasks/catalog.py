@@ -103,8 +103,8 @@ def calls_of(store: Store, dataset: Dataset, columns: "Sequence[str] | None" = N
 
 def taxonomy_of(store: Store, dataset: Dataset) -> Taxonomy:
     """The taxonomy a dataset was accepted with."""
-    return Taxonomy.model_validate_json((store.local(dataset.key) / TAXONOMY).read_bytes())
+    return Taxonomy.model_validate_json(store.part(dataset.key, TAXONOMY))
 
 
 def _manifest(store: Store, key: str) -> Dataset:
-    return Dataset.model_validate_json((store.local(key) / MANIFEST).read_text(encoding="utf-8"))
+    return Dataset.model_validate_json(store.part(key, MANIFEST))

@@ -59,7 +59,7 @@ def find(store: Store, family: str, version: int) -> Gold | None:
     key = place(family, version)
     if not store.has(key):
         return None
-    return Gold.model_validate_json((store.local(key) / MANIFEST).read_text(encoding="utf-8"))
+    return Gold.model_validate_json(store.part(key, MANIFEST))
 
 
 def versions(store: Store, family: str, up_to: int | None = None) -> list[Gold]:

@@ -27,7 +27,7 @@ LONG: dict[str, str] = {}
 OWNERS = {
     "accelerate": ["tasks/train*.py"],
     "boto3": ["deploy/s3.py"],
-    "botocore": ["deploy/s3.py"],
+    "botocore": ["deploy/s3.py", "deploy/s3_torn.py"],
     "cryptography": ["deploy/signing.py"],
     "datasets": ["tasks/batches.py"],
     "fastapi": ["deploy/service/*.py", "deploy/console/*.py"],
