@@ -82,6 +82,30 @@ TABLE: dict[str, tuple[str, str]] = {
         "keep one row a call; join its parts into one text, or give each its own id and the call's id as customer_id",
         "每通通话只留一行；分段的通话请合并文本，或每段用各自的 id，并把通话 id 填到 customer_id",
     ),
+    "annotators_agree": (
+        "another annotator gives this call the same category in row {value}",
+        "另一位标注员在第 {value} 行给出了相同的类别",
+    ),
+    "annotators_agree.remedy": (
+        "nothing to do: the call is kept once, with the category they agree on",
+        "无需处理：该通话保留一次，取一致的类别",
+    ),
+    "annotator_outvoted": (
+        "most annotators give this call another category, as in row {value}",
+        "多数标注员给出了不同的类别（见第 {value} 行）",
+    ),
+    "annotator_outvoted.remedy": (
+        "nothing to do: the majority's category is kept; look at such calls together if there are many",
+        "无需处理：以多数人的类别为准；若此类通话较多，请一起复核",
+    ),
+    "annotators_disagree": (
+        "annotators give this call different categories (see row {value}), and none has a majority",
+        "标注员给出的类别不同（见第 {value} 行），且没有多数意见",
+    ),
+    "annotators_disagree.remedy": (
+        "have one more person label the call, or decide and keep one row; it does not count against the file",
+        "请再请一人标注，或确定类别后只保留一行；不影响整份文件",
+    ),
     "duplicate_text": (
         "the same text with the same category already stands in row {value}",
         "与第 {value} 行文本和类别都相同",
@@ -141,6 +165,12 @@ TABLE: dict[str, tuple[str, str]] = {
     "confidence_assumed": (
         "{rows} calls have no confidence_score; 1 was assumed",
         "{rows} 通通话没有 confidence_score，按 1 处理",
+    ),
+    "annotators": (
+        "{annotators} annotators labelled {calls} calls more than once: in {raw_share:.0%} of the comparisons they agree (Cohen's "
+        "kappa {kappa}), {disputed} calls have no majority and were left out. No model can be measured better than people agree",
+        "{annotators} 位标注员重复标注了 {calls} 通：两两比较 {raw_share:.0%} 一致（Cohen's kappa {kappa}），{disputed} 通没有多数意见，"
+        "未采用。模型的测得水平不会超过人的一致程度",
     ),
     "lossy_encoding": ("{rows} rows hold bytes that are not {encoding}", "{rows} 行含有不属于 {encoding} 的字节"),
     # datasets

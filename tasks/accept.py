@@ -11,7 +11,7 @@ from data_contracts.personal import mask
 from data_contracts.taxonomy import Taxonomy
 from deploy import cores
 from deploy.store import Store, sha256_file
-from tasks import answer, catalog, clean, ingest, near, stages, validate
+from tasks import agreement, answer, catalog, clean, ingest, near, stages, validate
 from tasks.calls import COLUMNS
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def _summary(
     """Everything the answer says, as JSON."""
     accepted = checked.accepted
     texts = accepted.filter("has_id")["input_text"]
+    agreed = agreement.measure(prepared.frame, taxonomy.keys)
     summary = checked.summary | {
         "name": dataset.name,
         "file": path.name,
@@ -122,6 +123,7 @@ def _summary(
         "personal_ids": prepared.personal_ids,
         "same_text_calls": len(texts) - texts.n_unique(),
         "confidence_assumed": accepted["confidence_score"].null_count(),
+        "agreement": agreed.model_dump() if agreed else None,
     }
     return summary | {"warnings": answer.warnings(summary, settings.min_rows_per_category, settings.max_chars)}
 

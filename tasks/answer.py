@@ -89,4 +89,12 @@ def warnings(summary: Mapping[str, Any], least: int, max_chars: int) -> list[dic
     for code in ("shortened_calls", "same_text_calls", "personal_ids", "confidence_assumed"):
         if summary[code]:
             said.append(messages.say(code, rows=summary[code], most=max_chars))
+    if summary.get("agreement"):
+        said.append(agreed(summary["agreement"]))
     return [{"en": en, "zh": zh} for en, zh in said]
+
+
+def agreed(found: Mapping[str, Any]) -> tuple[str, str]:
+    """How well the annotators of a file agree (`agreement.Agreement`), in English and Chinese."""
+    kappa = "–" if found["kappa"] is None else f"{found['kappa']:.2f}"
+    return messages.say("annotators", **{**found, "kappa": kappa})

@@ -27,6 +27,7 @@ OPTIONAL = (
     "channel",
     "region",
     "synthetic",
+    "annotator",
 )
 _MOMENT = re.compile(
     r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[T ]*(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?"
@@ -40,7 +41,8 @@ class Prepared(NamedTuple):
     """Calls fit to be stored, what was masked by type, and how many ids were personal or texts too long.
 
     Columns: row, problem, conversation_id, has_id, customer (digest), input_text, complaint_category, confidence_score
-    (text), started_at (ISO), bad_started_at, channel, region, channel_personal, region_personal, synthetic, damage.
+    (text), started_at (ISO), bad_started_at, channel, region, channel_personal, region_personal, synthetic, damage,
+    annotator (digest).
     """
 
     frame: "pl.DataFrame"
@@ -78,6 +80,7 @@ def prepare(raw: "pl.DataFrame", max_chars: int) -> Prepared:
         pl.Series("has_id", ids.is_not_null()),
         pl.Series("bad_started_at", (frame["started_at"].is_not_null() & moments.is_null()).replace(False, None)),
         pl.Series("customer", [digest(v) if v else None for v in frame["customer_id"]], pl.String),
+        pl.Series("annotator", [digest(v) if v else None for v in frame["annotator"]], pl.String),
         pl.Series("synthetic", frame["synthetic"].str.to_lowercase().is_in(_TRUE).fill_null(False)),
         *(field for name in ("channel", "region") for field in _short(frame[name])),
     )

@@ -28,6 +28,7 @@ CONTRACT = (
     "channel",
     "region",
     "synthetic",
+    "annotator",
 )
 ALIASES = {"text": "input_text"}  # taken without --map
 LIKELY = {  # only suggested

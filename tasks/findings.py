@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from data_contracts import messages, personal
 from data_contracts.taxonomy import Taxonomy
 from data_contracts.transcript import FOLD
+from tasks import agreement
 
 if TYPE_CHECKING:
     import polars as pl
@@ -56,14 +57,10 @@ def together(frame: "pl.DataFrame") -> "pl.DataFrame":
     import polars as pl
 
     nothing = pl.lit(None, pl.Int64)
-    first = pl.col("row").min().over("conversation_id")
-    own = frame.filter("has_id").select(
-        "row",
-        pl.when(pl.col("row") != first).then(first).alias("same_id_as"),
-        nothing.alias("conflicts_with"),
-        nothing.alias("same_text_as"),
+    own = agreement.votes(frame.filter("has_id")).with_columns(
+        nothing.alias("conflicts_with"), nothing.alias("same_text_as")
     )
-    return pl.concat([own, _same_texts(frame.filter(~pl.col("has_id")))]).sort("row")
+    return pl.concat([own, _same_texts(frame.filter(~pl.col("has_id")))], how="diagonal").sort("row")
 
 
 def _same_texts(frame: "pl.DataFrame") -> "pl.DataFrame":
@@ -79,7 +76,6 @@ def _same_texts(frame: "pl.DataFrame") -> "pl.DataFrame":
     is_leader, is_mixed = pl.col("complaint_category") == pl.col("leader"), pl.col("second").is_not_null()
     return frame.join(pairs, on="input_text", how="left").select(
         "row",
-        pl.lit(None, pl.Int64).alias("same_id_as"),
         pl.when(is_mixed & is_leader).then("second").when(is_mixed).then("head").alias("conflicts_with"),
         pl.when(~is_mixed & (pl.col("row") != pl.col("head"))).then("head").alias("same_text_as"),
     )

@@ -7,6 +7,7 @@ from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from deploy.store import Store
 from tasks import answer, catalog, gold, looks, unite
+from tasks.agreement import Agreement
 from tasks.gold import Gold
 from tasks.looks import Looks
 from tasks.unite import Merging
@@ -32,6 +33,7 @@ class Shown(Frozen):
 
     dataset: Dataset
     by_code: dict[str, int]
+    agreement: Agreement | None
     merging: Merging | None
     custody: Custody | None
     report: str
@@ -45,6 +47,7 @@ def show(store: Store, dataset: Dataset) -> Shown:
     return Shown(
         dataset=dataset,
         by_code=said.get("by_code", {}),
+        agreement=said.get("agreement"),
         merging=unite.merging_of(store, dataset),
         custody=custody(store, dataset),
         report=str(folder / answer.REPORT) if (folder / answer.REPORT).is_file() else "",

@@ -56,7 +56,7 @@ OWNERS = {
         "deploy/engines/weights.py",
     ],
     "scipy": ["tasks/calibrate.py", "tasks/resample.py", "tasks/shift.py"],
-    "sklearn": ["tasks/baseline.py", "tasks/pretrain.py"],
+    "sklearn": ["tasks/agreement.py", "tasks/baseline.py", "tasks/pretrain.py"],
     "sqlalchemy": ["tasks/tracking.py"],
     "starlette": ["deploy/service/*.py", "deploy/console/*.py"],
     "stdnum": ["data_contracts/personal.py"],

@@ -53,6 +53,7 @@ def shown(wanted: Wanted, profile: Profile = None, sets: Sets = None, as_json: J
     from flows.commands.tables import columns
     from flows.session import open_session
     from tasks import show as shows
+    from tasks.answer import agreed
 
     session = open_session(profile, sets=sets or ())
     (dataset,) = _found(session, [wanted])
@@ -66,6 +67,7 @@ def shown(wanted: Wanted, profile: Profile = None, sets: Sets = None, as_json: J
         *(f"made from {p.kind} {p.digest[:12]}  {p.name}" for p in dataset.parents),
         *(_both("merged", **found.merging.model_dump(), datasets=len(dataset.parents)) if found.merging else ()),
         *(f"rejected for {code}: {rows} rows" for code, rows in found.by_code.items()),
+        *(agreed(found.agreement.model_dump()) if found.agreement else ()),
         *([f"report: {found.report}"] if found.report else ()),
         *([found.custody.sentence_en, found.custody.sentence_zh] if found.custody else ()),
         f"\n{columns(['category', 'calls', 'share'], cells)}",
