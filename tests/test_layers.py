@@ -43,7 +43,7 @@ OWNERS = {
     "mlflow": [f"tasks/{name}.py" for name in ("tracking", "registry", "pyfunc", "logged", "versions")],
     "pandas": ["tasks/pyfunc.py", "tasks/validate.py"],
     "peft": ["tasks/train.py", "tasks/merge.py"],
-    "phonenumbers": ["data_contracts/personal.py"],
+    "phonenumbers": ["data_contracts/personal/numbers.py"],
     "polars": ["tasks/*.py"],
     "prefect": ["flows/*.py"],
     "pyarrow": ["tasks/batches.py"],
@@ -59,7 +59,7 @@ OWNERS = {
     "sklearn": ["tasks/agreement.py", "tasks/baseline.py", "tasks/pretrain.py"],
     "sqlalchemy": ["tasks/tracking.py"],
     "starlette": ["deploy/service/*.py", "deploy/console/*.py"],
-    "stdnum": ["data_contracts/personal.py"],
+    "stdnum": ["data_contracts/personal/numbers.py"],
     "tokenizers": ["deploy/tokenizer.py", "deploy/spelling.py", "tasks/pretrain.py"],
     "torch": [
         *(

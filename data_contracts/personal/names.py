@@ -1,0 +1,149 @@
+"""Where a Chinese personal name stands in a transcript: after words that introduce one, or before a form of address."""
+
+import re
+from collections.abc import Iterator
+
+from data_contracts.personal.found import BLANK
+from data_contracts.personal.surnames import (
+    COMPOUND,
+    ENDINGS,
+    FAMILIAR,
+    JOBS,
+    NOT_GIVEN,
+    RARE,
+    SINGLE,
+    TITLES,
+    is_never_a_name,
+    is_word,
+)
+
+_H = r"[\u4e00-\u9fff]"
+_CHAR = rf"(?![{NOT_GIVEN}]){_H}"
+_SOFT = rf"(?:[家如可今为能来因之其已好有对]{_CHAR}(?={_H}?(?:[^\u4e00-\u9fff]|$)))"  # 张家豪，
+_GIVEN = rf"(?:{_SOFT}|(?:{_CHAR}){{1,2}})"
+_ANY_SURNAME = rf"(?:{COMPOUND}|[{SINGLE}{RARE}])"
+_NAME = rf"(?P<name>{_ANY_SURNAME}{_GIVEN})"
+_LIKELY_NAME = rf"(?P<name>(?:{COMPOUND}|[{SINGLE}]){_GIVEN})"
+_END = r"(?=[，。,.！!？?；;、 \n]|$|吗|吧|对吧|本人|先生|女士|小姐)"
+_UM = r"(?:[，,：: ]|嗯|呃|啊|那个|就){0,3}"
+
+# Alternatives that begin with a plain character let the search skip all other characters at once.
+_TOLD = re.compile(
+    r"(?:我叫|他叫|她叫|名叫|人叫|公叫|婆叫|妈叫|爸叫|儿叫|女叫|姐叫|哥叫|弟叫|妹叫|友叫|的叫|叫做|姓名|名字|机主|户主|户名|系人|件人|货人|户人|办人|卡人|请人|保人|记人|用人"
+    r"|全名|本名|大名|业主)(?:的?(?:姓名|名字))?"
+    rf"{_UM}(?:是|叫|为|写的?是?|登记的?是?|填的?是?)?{_UM}{_NAME}"
+)
+_IS = re.compile(
+    r"(?:我是|本人|我就是|您是|你是|他是|她是|里是|问是|不是|叫|客服(?![：:])(?:[0-9]{2,6}号?)?|专员|代表|坐席|座席|工号[0-9]{2,6}号?)"
+    rf"{_UM}是?{_LIKELY_NAME}(?:{_END}|(?=为[您你]服务|很高兴|竭诚|，))"
+)
+_OWN = re.compile(
+    rf"(?:用|以|写|是|给|找|在|问|成|登记的?){_LIKELY_NAME}(?=的名字|的名下|名下|本人|的身份证|的账[户号]|这个名字)"
+)
+_SURNAME = re.compile(
+    rf"姓(?<![百同贵]姓)(?P<name>{COMPOUND}|[{SINGLE}{RARE}])(?!名)(?:[，,]?(?:名字?|单名|全名)?叫(?P<given>(?:{COMPOUND}|[{SINGLE}{RARE}])?+{_GIVEN}){_END})?"
+)
+_POLITE = re.compile(rf"(?:免贵|贵姓)(?:姓|是|，)?(?P<name>{COMPOUND}|[{SINGLE}{RARE}])(?=[，。,、 \n的]|$)")
+_SPELT = re.compile(
+    rf"(?:弓长|立早|木子|耳东|口天|双木|古月|言午|三横|三划|草头|草字头|走肖|美女|女良|人可|禾木|双口|西早|干勾|文刀|卯金刀|走之|双人|余则|两点水|三点水|单耳)"
+    rf"(?:一竖)?的?(?P<name>[{SINGLE}{RARE}])"
+)
+_FAMILIAR = re.compile(
+    rf"[小老阿][{FAMILIAR}]"
+    r"(?=[，。,.！!？? \n]|$|就[行好可]|吧|你好|您好|跟我|和我|给我|来|帮|接|处理|答应|打|说|告诉|联系|为您)"
+)
+_FAMILIAR_CUE = re.compile(r"(?:叫我|我是|我叫|客服|[找问]|联系|那个|这个|你们|同事|经理|师傅|^|[，。,：\n])$")
+_ASKED = re.compile(
+    r"(?:姓名|名字|贵姓|称呼|哪位|叫什么|叫啥|尊姓|机主|是谁)[^\n]{0,12}\n[^\n：:]{0,6}[：:]?"
+    r"(?:[，,。、 ]|嗯|啊|哦|呃|是|我|就|叫|好的?|对|那个|免贵|姓|本人|登记的?){0,8}"
+    rf"(?P<name>{_ANY_SURNAME}(?:{_GIVEN})?)(?=[，。,.！!？?；; \n]|$|的|先生|女士)"
+)
+_MINORITY = re.compile(rf"(?<!{_H}){_H}{{2,6}}[·•]{_H}{{2,8}}|(?<=[叫是])(?!是){_H}{{2,6}}[·•]{_H}{{2,8}}")
+_LATIN = re.compile(r"(?:我叫|我是|名字是|名字叫|英文名叫?) ?(?P<name>[A-Z][a-z]{2,11}(?: [A-Z][a-z]{1,11})?)(?![a-z])")
+_TITLE = re.compile(
+    rf"{'|'.join(TITLES)}|老师(?!傅)|师傅|经理(?!部)|主任|队长|科长|主管|店长|站长|总(?![是共之的体部机数额算结说归会要得经行台分店觉能有计价量公让])"
+    + "".join(rf"|{title}(?=[，。,.！!？?你您说好、 \n]|$)" for title in "工哥姐")
+)
+_FULL = re.compile(rf"(?:(?:{COMPOUND})|[{SINGLE}{RARE}]){_GIVEN}$")
+_CUE = re.compile(r"(?:^|[^\u4e00-\u9fff]|[叫是姓找问好请给跟和位为让的对了谢嗯哦啊哎喂呃向被由把我])$")
+_OTHER = re.compile(
+    r"[人州市省县区部厅店员们司]$|^(?:江苏|江西|云南|安徽|宁夏|石家|温州|常州|金华|高兴|白金|黄金|金牌|马上|安装|施工|方便|任何|应该|成功|解决|关于|由于|安全|万一)"
+)
+_COMPOUND_END = re.compile(rf"(?:{COMPOUND})$")
+_ENDING = re.compile(rf"(?:{ENDINGS})$")
+
+
+def find(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of names in order, without overlaps; a title after a name stays (王先生 → the span of 王)."""
+    found = {*_introduced(text), *_asked(text), *_addressed(text)}
+    at = 0
+    for start, end in sorted(found, key=lambda span: (span[0], -span[1])):
+        if start >= at:
+            yield start, end
+            at = end
+
+
+def _introduced(text: str) -> Iterator[tuple[int, int]]:
+    for pattern, is_no_name in _INTRODUCING:
+        for match in pattern.finditer(text):
+            if not is_no_name(match["name"]):
+                yield match.span("name")
+    for match in _SURNAME.finditer(text):
+        yield from (match.span(group) for group in ("name", "given") if match[group])
+    for pattern in (_POLITE, _SPELT, _LATIN):
+        yield from (match.span("name") for match in pattern.finditer(text))
+    for match in _FAMILIAR.finditer(text):
+        if _FAMILIAR_CUE.search(text[max(0, match.start() - 2) : match.start()]):
+            yield match.span()
+    if "·" in text or "•" in text:
+        yield from (match.span() for match in _MINORITY.finditer(text))
+
+
+def _no_told_name(name: str) -> bool:
+    return is_never_a_name(name) or bool(_OTHER.search(name))
+
+
+def _no_likely_name(name: str) -> bool:
+    return is_word(name) or bool(_OTHER.search(name))
+
+
+_INTRODUCING = ((_TOLD, _no_told_name), (_IS, _no_likely_name), (_OWN, _no_likely_name))
+
+
+def _asked(text: str) -> Iterator[tuple[int, int]]:
+    """The answer to an agent's question for a name may be nothing but the name."""
+    for match in _ASKED.finditer(text):
+        if not _no_told_name(match["name"]):
+            yield match.span("name")
+
+
+def _addressed(text: str) -> Iterator[tuple[int, int]]:
+    for match in _TITLE.finditer(text):
+        start = _start(text[max(0, match.start() - 7) : match.start()], match.group() in JOBS)
+        if start:
+            yield match.start() - start, match.start()
+
+
+def _start(before: str, surname_only: bool) -> int:
+    """How many characters before a title are the name; 0 where there is none."""
+    if not before or before[-1] == BLANK:
+        return 0
+    full = _longest_name(before)
+    if full and _CUE.search(before[: len(before) - full]):
+        return full
+    if _ENDING.search(before):
+        return 0
+    if _COMPOUND_END.search(before):
+        return 2
+    is_told = bool(_CUE.search(before[:-1]))
+    if (before[-1] in SINGLE and (is_told or not surname_only)) or (before[-1] in RARE and is_told):
+        return 1
+    return 0 if surname_only else full
+
+
+def _longest_name(before: str) -> int:
+    for length in (4, 3, 2):
+        name = before[-length:]
+        if len(name) == length and _FULL.match(name) and not _OTHER.search(name) and not is_word(name):
+            return length
+    return 0

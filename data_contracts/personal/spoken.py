@@ -1,0 +1,33 @@
+"""A text as the recognisers read it: full-width folded, spoken digits turned into digits, each character in its place."""
+
+import re
+
+# Spoken digits become Arabic-Indic ones: `\d` matches both, and a change of script ends a number (13812345678一共).
+SPOKEN = tuple(zip("零〇幺一二两三四五六七八九", "٠٠١١٢٢٣٤٥٦٧٨٩", strict=True))
+MISHEARD = dict(zip("妖腰吆夭要洞拐勾", "١١١١١٠٧٩", strict=True))  # 幺 by its sound; 0, 7, 9 as they are said on radio
+WIDTH = {
+    0xFEE0 + code: code for code in [*range(0x30, 0x3A), *range(0x41, 0x5B), *range(0x61, 0x7B), *map(ord, "@+-._%()")]
+}
+DIGIT = "[0-9٠-٩]"
+
+_WIDE = re.compile("[" + re.escape("".join(map(chr, WIDTH))) + "]")
+_MISHEARD = re.compile(
+    "[妖腰吆夭要洞拐勾](?=[ ，,]?[٠-٩])(?:(?<=[٠-٩].)(?=[٠-٩])|(?<![洞拐勾])(?=[ ，,]?[٣-٩](?:[ ，,]{0,2}[٠-٩]){9}))"
+)
+
+
+def fold(text: str) -> str:
+    """Full-width letters, digits and the signs within numbers as ASCII; as long as before."""
+    return text.translate(WIDTH) if _WIDE.search(text) else text
+
+
+def digits(text: str) -> str:
+    """Spoken digits as Arabic-Indic digits; as long as before."""
+    for spoken, digit in SPOKEN:  # five times as fast as `translate`
+        text = text.replace(spoken, digit)
+    return _MISHEARD.sub(lambda heard: MISHEARD[heard.group()], text)
+
+
+def plain(number: str) -> str:
+    """The digits of a piece of text, in ASCII."""
+    return "".join(str(int(c)) for c in number if c.isdigit())

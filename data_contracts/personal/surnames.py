@@ -1,0 +1,81 @@
+"""Surnames, what cannot stand in a given name, and forms of address."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# The most frequent surnames (over 90 % of people), without those that are mostly other words in a call (时 和 平 车 …).
+SINGLE = (
+    "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦"
+    "邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔向汤温康施牛樊葛邢安齐易乔伍庞颜倪庄聂章鲁岳翟殷詹申欧耿关兰焦俞左柳甘祝包宁符舒阮柯纪梅童"
+    "凌毕裴霍涂成苗谷盛曲翁冉骆蓝路游辛靳管柴蒙鲍华喻祁蒲房滕屈饶解牟艾尤阳古穆司卓仇项褚窦戚岑褟闵佘晏娄麦应"
+)
+# Surnames that are mostly other words: only where the words around leave no doubt.
+RARE = (
+    "时平车明水连边代仝冀郎桑桂濮麻全班仰仲伊宫文季支冷卞党桓景荣常佟栾计米卜池匡封单昌荆奚苟占巫隋缪虞练"
+    "甄鄢鄂郜郗阎粟廉沙敖敬臧蔺储原区谈"
+)
+COMPOUND = (
+    "欧阳|司马|上官|诸葛|东方|皇甫|尉迟|公孙|慕容|令狐|司徒|夏侯|端木|南宫"
+    "|独孤|长孙|宇文|轩辕|呼延|申屠|闻人|澹台|公冶|赫连|太史"
+)
+NOT_GIVEN = (
+    "我你您他她它们的了是在有要想不就都也还又很和跟与这那哪个什怎么吗呢啊吧呀哦嗯给把被让找说问请谢对好打来去到从会能可得过着号电手身家住已没刚先再为"
+    "因所但如而或之其此些点儿话今昨现办用叫联密发您被报查登确"
+)
+TITLES = (
+    "先生",
+    "女士",
+    "小姐",
+    "太太",
+    "阿姨",
+    "大姐",
+    "大哥",
+    "大爷",
+    "大妈",
+    "奶奶",
+    "大叔",
+    "叔叔",
+    "同学",
+    "律师",
+    "医生",
+    "警官",
+)
+# As often a trade as a form of address (安装师傅): a surname alone may stand before.
+JOBS = ("老师", "师傅", "经理", "主任", "总", "工", "哥", "姐", "队长", "科长", "主管", "店长", "站长")
+# Words that end with a surname: 对方经理, 外包师傅, 由于, 现金 …
+ENDINGS = (
+    "由于|关于|对于|等于|终于|属于|位于|在于|至于|平安|保安|公安|治安|西安|晚安|不安|资金|现金|押金|基金|奖金|租金|美金|约金|对方|地方|官方|警方|双方|甲方|乙方"
+    "|三方|贵方|我方|你方|店方|厂方|提高|最高|很高|线路|电路|公路|马路|一路|网路|走路|外包|承包|打包|工程|流程|课程|教程|经常|平常|非常|正常|异常|日常|如何|任何|了解|有关|相关"
+    "|海关|没关|责任|信任|班任|供应|反应|响应|主管|机房|库房|厨房|住房|支付|交付|垫付|应付|代付|预付|退钱|扣钱|花钱|交钱|的钱|费钱|赔钱|价钱|本钱|多少钱|其余|业余|容易|交易|网易|简易"
+    "|健康|完成|变成|形成|造成|时段|阶段|路段|手段|水管|不管|尽管|宽带|导游|旅游|上周|下周|本周|这周|一周|每周|两周|几周|三周|四周|上万|几万|一万|两万|百万|十万|明白|空白|苹果"
+    "|产品|项目|柜台|施工|明华|中华|豪华|清华|光华|年华|小白|小龙|司徒|信号|电梅|服务|行程|技术|全程|远程|历史|丰田|本田|农田|东风|木林|森林|园林|面积|大陆|登陆|着陆|雷石"
+)
+FAMILIAR = (
+    "王李张刘陈杨黄赵吴周徐孙朱胡郭何林罗郑梁宋唐许韩冯邓曹彭曾田董袁潘蔡蒋余于杜叶魏苏吕丁任卢姚沈钟姜崔"
+    "谭陆范汪廖韦贾夏邹熊孟秦邱侯尹薛闫雷史陶贺郝顾龚邵覃戴"
+)
+
+
+@cache
+def words() -> dict[str, Any]:
+    """`words`: surname → characters that make a word of it; `never`: words even where a name is told."""
+    content: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
+    return {"words": {k: frozenset(v) for k, v in content["words"].items()}, "never": frozenset(content["never"])}
+
+
+def is_word(name: str) -> bool:
+    """Whether what looks like a name begins with a common word."""
+    return (
+        not re.match(COMPOUND, name)
+        and len(name) > 1
+        and (name[1] in words()["words"].get(name[0], ()) or is_never_a_name(name))
+    )
+
+
+def is_never_a_name(name: str) -> bool:
+    """Whether it begins with a word that nobody is called."""
+    return name[:2] in words()["never"]
