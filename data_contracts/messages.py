@@ -334,6 +334,12 @@ TABLE: dict[str, tuple[str, str]] = {
         "新模型包约需 {needed:.0f} MB，与现役模型包并存时内存不足：上限 {limit:.0f} MB，可用 {free:.0f} MB。"
         '请增加内存，或同时发送 {{"drain": true}}：先停旧的再加载新的，其间请求会被拒绝并告知重试时间',
     ),
+    "reload_gpu_memory": (
+        "the new bundle needs about {needed:.0f} MB of the GPU beside the one that serves, and {free:.0f} of {limit:.0f} MB are free; "
+        'free some, or send {{"drain": true}} too: requests are refused with a time to come back meanwhile',
+        "新模型包约需 {needed:.0f} MB 显存，与现役模型包并存时显存不足：共 {limit:.0f} MB，可用 {free:.0f} MB。"
+        '请腾出显存，或同时发送 {{"drain": true}}：先停旧的再加载新的，其间请求会被拒绝并告知重试时间',
+    ),
     "reload_refused": (
         "{reason}. Nothing was touched; the bundle before serves on",
         "新模型包不能上线：{reason}。未作任何改动，原模型包继续服务",

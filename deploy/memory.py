@@ -8,6 +8,8 @@ GROUPS = Path("/proc/self/cgroup")
 MOUNT = Path("/sys/fs/cgroup")
 COUNTERS = Path("/proc/vmstat")
 MB = 2**20
+DRIVER_MB = 600.0
+"""Of a GPU, for one process: CUDA's context and kernels, which torch does not count. 300 to 600 MB are usual; none was at hand here."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,14 @@ class Memory:
     free_mb: float
 
 
+@dataclass(frozen=True)
+class Gpu:
+    """`held_mb` of it are one engine's; `memory` is that of the whole device."""
+
+    held_mb: float
+    memory: Memory
+
+
 def memory(groups: Path = GROUPS, mount: Path = MOUNT) -> Memory:
     """The tightest of the machine and of every control group above us that has a limit (cgroup v2 and v1)."""
     import psutil
@@ -26,6 +36,15 @@ def memory(groups: Path = GROUPS, mount: Path = MOUNT) -> Memory:
     found = [Memory(machine.total / MB, machine.available / MB)]
     found += [left for folder in _folders(groups, mount) if (left := _left(folder)) is not None]
     return min(found, key=lambda each: each.free_mb)
+
+
+def gpu_of(reserved: int, free: int, total: int) -> Gpu:
+    """From bytes, as torch tells them; what the driver keeps for a process is in none of torch's numbers for it.
+
+    Never less than nothing, and never more than is in use: other processes may share the device.
+    """
+    held = min(reserved / MB + DRIVER_MB, (total - free) / MB)
+    return Gpu(max(held, 0.0), Memory(total / MB, free / MB))
 
 
 def oom_kills(counters: Path = COUNTERS) -> int | None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from math import ceil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Body, FastAPI
 from pydantic import Field
@@ -40,9 +40,11 @@ class Reload(Frozen):
 
 
 class Reloaded(Frozen):
-    """What serves now. `how`: `kept` if it served already; seconds of loading and MB of its engine."""
+    """What serves now. `how`: `kept` if it served already; seconds of loading and MB of its engine. `until_restart`: a service that is
+    started again serves what it is started with, `--bundle` or `serve.model_path`."""
 
     model_version: str
+    until_restart: Literal[True] = True
     how: How
     load_time_s: float
     memory_mb: float
@@ -55,7 +57,10 @@ def add_admin(app: FastAPI, slots: Slots, opener: Opener) -> None:
     async def reload(asked: Annotated[Reload, Body(openapi_examples=EXAMPLES)]) -> Reloaded:
         """Serve another bundle: load, probe and warm it beside the one that serves, then switch at once.
 
-        Answers when it is done. Every request is answered whole by one bundle, and none is lost.
+        Answers when it is done. Every request is answered whole by one bundle, and none is lost. It lasts until the service is
+        restarted: what it is started with then is `--bundle` or `serve.model_path`; `./tingsu deploy` changes both.
+
+        切换只在本次运行内有效：服务重启后加载的是 `--bundle` 或 `serve.model_path` 指定的模型包；用 `./tingsu deploy` 可同时更换两者。
         """
         slot = slots.classifier_slot
         how = await _reload(slot, lambda: opener(Path(asked.bundle), asked.version), asked.drain)
@@ -77,7 +82,7 @@ async def _reload(slot: Slot, opened: Callable[[], Served], drain: bool) -> How:
         raise Refused(409, "reload_running", wait_s, seconds=ceil(wait_s)) from error
     except TooLittleMemory as no:
         numbers = {"needed": no.needed_mb, "free": no.memory.free_mb, "limit": no.memory.limit_mb}
-        raise Refused(507, "reload_memory", **numbers) from no
+        raise Refused(507, "reload_gpu_memory" if no.is_gpu else "reload_memory", **numbers) from no
     except NotLoaded as no:
         refused = isinstance(no.cause, GateRefused | BundleCorrupt | ConfigurationError)
         code = "reload_undone" if not no.is_kept else "reload_refused" if refused else "reload_failed"

@@ -1,6 +1,7 @@
 """The HTTP face of the service: routes, and nothing that computes."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,7 +16,7 @@ from starlette.exceptions import HTTPException
 from configs.settings import ServeSettings
 from data_contracts.errors import EngineUnavailable, TingsuError
 from data_contracts.schema import Call
-from deploy.service import document, problems, state
+from deploy.service import document, logs, problems, state
 from deploy.service.access import Access
 from deploy.service.admin import Opener, add_admin
 from deploy.service.answers import RAW_FIELDS, Answer, Answers, Asked, Calls
@@ -28,6 +29,7 @@ from deploy.service.problems import Refused
 from deploy.service.refusals import CallTooLarge
 from deploy.service.slots import Slots
 
+log = logging.getLogger(__name__)
 RAW: dict[type, Any] = {Call: RAW_FIELDS, Calls: {"results": {"__all__": RAW_FIELDS}}}
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -89,6 +91,9 @@ async def _run(slots: Slots, on_fatal: Callable[[TingsuError], None]) -> None:
         await slots.run()
     except TingsuError as error:
         on_fatal(error)
+    except Exception as error:  # the outermost boundary of this task: a service without it would answer 503 for ever
+        log.error("unexpected", extra={"error": type(error).__name__, "where": logs.where(error)})
+        on_fatal(TingsuError(f"internal error ({type(error).__name__}); the service ends, and its log says where"))
 
 
 def _add_state(app: FastAPI, slots: Slots, live: Live, started: float) -> None:

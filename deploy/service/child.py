@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from configs.settings import ServeSettings
 from data_contracts.errors import EngineUnavailable, TingsuError
 from deploy.engines import Engine, RowsFailed, Scores, choose, tether
+from deploy.memory import Gpu, gpu_of
 from deploy.service.texts import Begin, Cancel, Piece, Writers
 
 if TYPE_CHECKING:
@@ -42,10 +43,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Usage:
-    """Memory the engine holds now."""
+    """Memory the engine holds now; what of it is a GPU's counts in `memory_mb` too."""
 
     memory_mb: float
-    gpu_gb: float
+    gpu: Gpu | None = None
 
 
 @dataclass(frozen=True)
@@ -168,13 +169,12 @@ class _Scorer:
 
 
 def _usage(engine: Engine) -> Usage:
-    return Usage(engine.memory_mb(), _gpu_gb())
+    return Usage(engine.memory_mb(), _gpu())
 
 
-def _gpu_gb() -> float:
-    """Used memory of the first GPU, if the engine brought torch and torch sees one."""
+def _gpu() -> Gpu | None:
+    """The first GPU, if the engine brought torch and torch sees one."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
-        return 0.0
-    free, total = torch.cuda.mem_get_info()
-    return float(total - free) / 2**30
+        return None
+    return gpu_of(torch.cuda.memory_reserved(), *torch.cuda.mem_get_info())

@@ -64,7 +64,13 @@ class Live:
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await hup.wait()
-            self.look(at_once=hup.is_set())
+            try:
+                self.look(at_once=hup.is_set())
+            except (
+                Exception
+            ) as error:  # the outermost boundary of this task: whoever edits the file next is heard again
+                self._refuse(f"internal error ({type(error).__name__}); the log says where")
+                log.error("unexpected", extra={"error": type(error).__name__, "where": logs.where(error)})
             hup.clear()
 
     def look(self, at_once: bool = False) -> None:
@@ -76,8 +82,11 @@ class Live:
         try:
             self._take(read(self._home))
         except (ConfigurationError, ValidationError) as error:
-            self.info = self.info.model_copy(update={"problem": str(error), "at": _now()})
-            log.error("settings not taken over", extra={"reason": str(error)})
+            self._refuse(str(error))
+
+    def _refuse(self, reason: str) -> None:
+        self.info = self.info.model_copy(update={"problem": reason, "at": _now()})
+        log.error("settings not taken over", extra={"reason": reason})
 
     def _take(self, now: Settings) -> None:
         moved = {name: value for name, value in now.serve if value != getattr(self._before.serve, name)}

@@ -14,6 +14,7 @@ from data_contracts.errors import TingsuError
 from data_contracts.schema import Call
 from deploy.memory import Memory
 from deploy.service.answers import Answer, Served
+from deploy.service.child import Usage
 from deploy.service.classifier import Classifier
 
 log = logging.getLogger(__name__)
@@ -27,12 +28,13 @@ class ReloadRuns(Exception):
 
 
 class TooLittleMemory(Exception):
-    """Both bundles do not fit; nothing was touched."""
+    """Both bundles do not fit, into the machine's memory or the GPU's; nothing was touched."""
 
-    def __init__(self, needed_mb: float, memory: Memory) -> None:
+    def __init__(self, needed_mb: float, memory: Memory, is_gpu: bool = False) -> None:
         super().__init__(f"{needed_mb:.0f} MB are needed, {memory.free_mb:.0f} of {memory.limit_mb:.0f} MB are free")
         self.needed_mb = needed_mb
         self.memory = memory
+        self.is_gpu = is_gpu
 
 
 class NotLoaded(Exception):
@@ -145,9 +147,7 @@ class Slot:
     def _require_room(self, served: Served) -> None:
         old = self.current
         ratio = max(1.0, served.bundle.weights_bytes / max(1, old.served.bundle.weights_bytes))
-        needed_mb, memory = old.worker.usage.memory_mb * ratio, self._memory()
-        if needed_mb > memory.free_mb:
-            raise TooLittleMemory(needed_mb, memory)
+        require_room(old.worker.usage, ratio, self._memory())
 
     async def _beside(self, new: Classifier) -> None:
         keeper = asyncio.create_task(new.run())
@@ -210,6 +210,22 @@ class Slot:
             return
         error = keeper.exception()
         self._failed.set_exception(error or RuntimeError("the engine's keeper ended"))
+
+
+def require_room(held: Usage, ratio: float, machine: Memory) -> None:
+    """Return if an engine `ratio` times as large as one that holds this fits in beside it.
+
+    Raises:
+        TooLittleMemory: it does not; says of which memory.
+    """
+    on_gpu_mb = 0.0
+    if held.gpu is not None:
+        on_gpu_mb = held.gpu.held_mb
+        if on_gpu_mb * ratio > held.gpu.memory.free_mb:
+            raise TooLittleMemory(on_gpu_mb * ratio, held.gpu.memory, is_gpu=True)
+    needed_mb = max(held.memory_mb - on_gpu_mb, 0.0) * ratio
+    if needed_mb > machine.free_mb:
+        raise TooLittleMemory(needed_mb, machine)
 
 
 async def _stop(task: "asyncio.Task[Any]") -> None:

@@ -108,7 +108,8 @@ def health(slots: Slots, started: float) -> Health:
     import psutil
 
     wrong = [worker.state for worker in slots.workers if not worker.is_ready]
-    gpu_gb = max(worker.usage.gpu_gb for worker in slots.workers)
+    gpus = [worker.usage.gpu.memory for worker in slots.workers if worker.usage.gpu is not None]
+    gpu_gb = max(((gpu.limit_mb - gpu.free_mb) / 1024 for gpu in gpus), default=0.0)
     return Health(
         status="healthy" if slots.is_ready else f"engine {wrong[0] if wrong else 'closing'}",
         model_loaded=not wrong,

@@ -43,7 +43,7 @@ class Worker:
         self.state: State = "loading"
         self.restarts = 0
         self.load_s = 0.0
-        self.usage = Usage(0.0, 0.0)
+        self.usage = Usage(0.0)
         self.on_scarce: Callable[[int], None] = lambda _: None
         self.on_restart: Callable[[], None] = lambda: None
         self._flying_tokens = 0

@@ -8,7 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.memory import MB, memory
+from deploy.memory import DRIVER_MB, MB, Gpu, Memory, gpu_of, memory
+from deploy.service.child import Usage
+from deploy.service.slot import TooLittleMemory, require_room
 
 V1 = Path("/sys/fs/cgroup/memory")
 
@@ -94,3 +96,28 @@ def test_in_a_real_group_of_this_kernel(real: Path) -> None:
 
     free = float(found.split("free_mb=")[1].rstrip(")\n"))
     assert "limit_mb=300.0" in found and 120 < free < 200
+
+
+def test_of_a_shared_gpu_an_engine_holds_what_torch_reserved_and_the_driver_and_never_more_than_is_in_use() -> None:
+    total, gb = 80_000 * MB, 1000 * MB
+
+    assert gpu_of(2 * gb, free=70 * gb, total=total) == Gpu(2000 + DRIVER_MB, Memory(80_000, 70_000))
+    assert gpu_of(2 * gb, free=total - 2 * gb, total=total).held_mb == 2000
+    assert gpu_of(0, free=total, total=total).held_mb == 0
+
+
+def test_a_second_engine_needs_room_on_the_gpu_and_beside_it_each_for_what_it_holds_there() -> None:
+    """12 GB of the 15 are the GPU's: they are not asked of the machine's memory, nor its 3 of the GPU."""
+    held = Usage(15_000, Gpu(12_000, Memory(24_000, 11_000)))
+
+    with pytest.raises(TooLittleMemory, match="12000 MB are needed, 11000 of 24000 MB are free") as caught:
+        require_room(held, 1.0, Memory(64_000, 50_000))
+    assert caught.value.is_gpu
+    roomy = Usage(15_000, Gpu(12_000, Memory(80_000, 18_000)))
+    require_room(roomy, 1.5, Memory(64_000, 4_500))
+    with pytest.raises(TooLittleMemory, match="18012 MB are needed, 18000 of 80000"):
+        require_room(roomy, 1.501, Memory(64_000, 5_000))
+    with pytest.raises(TooLittleMemory, match="4500 MB are needed, 4400 of 64000") as caught:
+        require_room(roomy, 1.5, Memory(64_000, 4_400))
+    assert not caught.value.is_gpu
+    require_room(Usage(3_000), 1.0, Memory(64_000, 3_000))

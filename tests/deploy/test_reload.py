@@ -105,7 +105,8 @@ def test_what_serves_already_is_kept(live: Served, first: Path) -> None:
     reload(live, first, 1)
     (before,) = engines(live)
 
-    assert reload(live, first, 1).json()["how"] == "kept"
+    answer = reload(live, first, 1).json()
+    assert (answer["how"], answer["until_restart"]) == ("kept", True)
     assert engines(live) == [before]
 
 
@@ -167,6 +168,8 @@ def test_the_document_has_the_request_and_every_way_to_fail(live: Served) -> Non
 
     examples = described["requestBody"]["content"]["application/json"]["examples"]
     assert [Reload.model_validate(e["value"]).drain for e in examples.values()] == [False, True]
+    assert "until the service is restarted" in " ".join(described["description"].split())
+    assert "重启后" in described["description"]
     assert {"200", "409", "413", "422", "503", "507"} <= set(described["responses"])
 
 
