@@ -20,8 +20,8 @@ from deploy.service.lanes import Item, Lanes, Prompt, Ticket
 from deploy.service.refusals import CallTooLarge, EngineDied, Overloaded
 
 log = logging.getLogger(__name__)
-DEATHS = 2
-"""A call that was with the engine so often when it died is not asked again."""
+TRIES = 2
+"""A call over which the engine died so often, or failed, is given up."""
 BATCH_S = 0.25  # about how long one prefill may hold up the calls behind it
 USEFUL_TOKENS = 2048  # however slow the engine is: of fewer, weights are read for too few rows (0.6B on CPU: half as long again a call)
 
@@ -223,8 +223,8 @@ class Batcher:
             scores = await self.engine.score([item.prompt for item in batch])
         except RowsFailed as error:
             scores, failed = error.scores, error.failed
-        except EngineUnavailable as error:
-            self._on_death(batch, error)
+        except EngineUnavailable:
+            self._once_more(batch)
             return
         except BaseException:
             for item in batch:
@@ -235,18 +235,20 @@ class Batcher:
         self._speed.learn(tokens, loop.time() - started)
         self.meter.batch(len(batch), tokens, [started - item.since for item in batch])
         for i, item in enumerate(batch):
-            if i in failed:
-                item.ticket.fail(_refusal(item, failed[i]))
-            else:
+            if i not in failed:
                 item.ticket.deliver(item.row, scores.logprobs[i], float(scores.label_mass[i]))
+            elif not isinstance(failed[i], EngineUnavailable):
+                is_memory = isinstance(failed[i], ResourceInsufficient)
+                item.ticket.fail(CallTooLarge(str(failed[i]), item.row + 1) if is_memory else failed[i])
+        self._once_more([batch[i] for i, error in failed.items() if isinstance(error, EngineUnavailable)])
 
-    def _on_death(self, batch: Sequence[Item], error: EngineUnavailable) -> None:
-        """Ask what it worked on once more, each call alone."""
-        for item in batch:
-            item.deaths += 1
-            if item.deaths >= DEATHS:
-                item.ticket.fail(EngineDied(str(error), max(self.engine.back_in_s, 1.0)))
-        self._lanes.put_back([item for item in batch if item.is_wanted])
+    def _once_more(self, items: Sequence[Item]) -> None:
+        """Ask again, each call alone, what the engine died of or had no answer to; what it has no answer to alone is given up."""
+        for item in items:
+            item.failures += 1
+            if item.failures >= TRIES:
+                item.ticket.fail(EngineDied("the engine failed twice over this call", max(self.engine.back_in_s, 1.0)))
+        self._lanes.put_back([item for item in items if item.is_wanted])
         self._give_up_late()
         self._mark()
 
@@ -257,7 +259,3 @@ class Batcher:
         for item in self._lanes if away_s else ():
             if item.ticket.until < back_at:
                 item.ticket.fail(EngineDied("the engine is being restarted", away_s))
-
-
-def _refusal(item: Item, error: TingsuError) -> TingsuError:
-    return CallTooLarge(str(error), item.row + 1) if isinstance(error, ResourceInsufficient) else error

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HEALTH_S = 1.0
 """How often an idle engine is looked at."""
-BARREN = 3
+BARREN = 6
 """After so many batches in a row of which it scored nothing, though it says it is healthy, the engine is loaded anew."""
 
 

@@ -45,13 +45,13 @@ class Ticket:
 
 @dataclass
 class Item:
-    """A call. `deaths`: how often the engine died while it worked on this call, among others or alone."""
+    """A call. `failures`: how often the engine died while it worked on this call, among others or alone, or had no answer to it."""
 
     prompt: Prompt
     ticket: Ticket
     row: int
     since: float
-    deaths: int = 0
+    failures: int = 0
 
     @property
     def is_wanted(self) -> bool:
@@ -85,14 +85,14 @@ class Lanes:
     def take(self, room: int) -> list[Item]:
         """The next batch, of at most `room` tokens or one call, from both lanes in turn; what nobody waits for is dropped.
 
-        A call that the engine may have died of goes alone: the next time it can take no other with it.
+        A call that the engine may have failed over goes alone: the next time it can take no other with it.
         """
         batch: list[Item] = []
         while self.calls:
             lane = self._lanes[self._turn] or self._lanes[1 - self._turn]
             item = lane[0]
             if item.is_wanted:
-                if batch and (len(item.prompt) > room or item.deaths or batch[0].deaths):
+                if batch and (len(item.prompt) > room or item.failures or batch[0].failures):
                     break
                 batch.append(item)
                 room -= len(item.prompt)

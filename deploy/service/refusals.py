@@ -28,7 +28,7 @@ class NotReady(Later):
 
 
 class EngineDied(Later):
-    """Accepted, and then the engine died: a fresh one would be too late, or has died of the same call."""
+    """Accepted, and then the engine died: a fresh one would be too late, or failed over the same call."""
 
 
 class DeadlineExceeded(EngineUnavailable):

@@ -63,7 +63,7 @@ class Runner:
 
 class FakeOllama(ThreadingHTTPServer):
     """`version` as it is told; `capabilities` of every model; `spoil` changes each answer of /api/generate; `refuse`: a prompt with
-    this text makes the runner crash."""
+    this text makes the runner crash, `refusals` times."""
 
     daemon_threads = True
 
@@ -72,7 +72,7 @@ class FakeOllama(ThreadingHTTPServer):
         self.version = "0.33.0"
         self.capabilities = ["completion"]
         self.spoil: dict[str, Any] = {}
-        self.refuse = ""
+        self.refuse, self.refusals = "", 0
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.blobs = folder / "blobs"
         self.blobs.mkdir(parents=True)
@@ -217,7 +217,8 @@ class Handler(BaseHTTPRequestHandler):
         if not 0 <= body.get("top_logprobs", 0) <= 20:
             raise Refused(400, "top_logprobs must be between 0 and 20")
         name, options, prompt = self._named(body), body.get("options", {}), body.get("prompt", "")
-        if self.server.refuse and self.server.refuse in prompt:
+        if self.server.refusals and self.server.refuse in prompt:
+            self.server.refusals -= 1
             raise Refused(500, "model runner has unexpectedly stopped")
         if not prompt and body.get("keep_alive") == 0:
             self.server.unload()

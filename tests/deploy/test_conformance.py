@@ -207,7 +207,8 @@ def test_killed_in_mid_request_it_is_unavailable_and_a_fresh_one_answers(
         asked = asyncio.create_task(worker.score(prompts))
         await asyncio.sleep(0.2)
         holds.kill()
-        with pytest.raises(EngineUnavailable, match="it is being restarted"):
+        said = "prompts were not scored" if case.engine == "ollama" else "it is being restarted"
+        with pytest.raises(EngineUnavailable, match=said):
             await asked
         await until_ready(worker)
         again = await worker.score(prompts)
@@ -221,7 +222,7 @@ def test_killed_in_mid_request_it_is_unavailable_and_a_fresh_one_answers(
     first, again, restarts = asyncio.run(story())
 
     np.testing.assert_allclose(again.logprobs, first.logprobs, atol=TOLERANCE[case])
-    assert restarts == 1
+    assert restarts == (case.engine != "ollama")  # which starts another runner by itself
     assert children() <= before
 
 
