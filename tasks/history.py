@@ -21,7 +21,7 @@ from tasks import stages
 
 FILE = "history.jsonl"
 START = "0" * 64
-Kind = Literal["recorded", "promoted", "rolled_back", "released", "undone", "refused", "removed"]
+Kind = Literal["recorded", "promoted", "rolled_back", "released", "undone", "refused", "removed", "gold_refreshed"]
 
 
 class Event(Frozen):

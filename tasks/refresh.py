@@ -4,6 +4,7 @@ The calls that stay are the overlap. A champion is never compared by its old num
 """
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from configs.settings import DataSettings, SplitSettings
@@ -11,9 +12,10 @@ from data_contracts.artifacts import SIDES, Dataset, Splits
 from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.schema import Frozen
 from deploy.store import Store
-from tasks import catalog, gold, looks, near, split, stages
+from tasks import catalog, gold, history, looks, near, split, stages
 from tasks.calls import COLUMNS, content_digest
 from tasks.gold import Gold, Refresh
+from tasks.history import Event
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,6 +85,20 @@ def refresh(store: Store, planned: Next) -> Gold:
             f"{frozen.rows} calls; look at it (./tingsu datasets show {frozen.dataset_id[:12]}), then decide again"
         )
     return frozen
+
+
+def tell(store: Store, home: Path, family: str) -> None:
+    """Put every refresh of the family that the history lacks into it; one killed before it did so is caught up with."""
+    known = {e.event.detail.get("gold_digest") for e in history.read(home) if e.event.kind == "gold_refreshed"}
+    for one in gold.versions(store, family):
+        if one.refresh and one.digest not in known:
+            detail = {
+                "gold_digest": one.digest,
+                "family": family,
+                "gold_version": one.version,
+                **one.refresh.model_dump(),
+            }
+            history.append(home, Event(kind="gold_refreshed", version=None, by=one.refresh.by, detail=detail))
 
 
 def _before(store: Store, dataset: Dataset, why: Why) -> Gold:

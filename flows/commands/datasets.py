@@ -175,9 +175,11 @@ def refresh_gold(
     session = open_session(profile, sets=sets or ())
     s = session.settings
     dataset = catalog.find(session.store, wanted, s.data.family)
+    refresh.tell(session.store, session.home, dataset.family)
     why = refresh.Why(reason=reason, by=getuser(), since=since)
     planned = refresh.plan(session.store, dataset, s.split, s.data, why)
     made = planned.gold if dry_run else refresh.refresh(session.store, planned)
+    refresh.tell(session.store, session.home, dataset.family)
     parts = [
         f"gold set of {made.family}, version {made.version}: {made.rows} calls{' (nothing was changed)' * dry_run}"
     ]

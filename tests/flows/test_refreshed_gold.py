@@ -25,6 +25,7 @@ def test_a_champion_is_measured_on_the_refreshed_gold_set_and_the_next_promotion
         refused = at.run("promote", "2", *sets, ok=(3,)).stderr
         at.run("promote", "2", "--new-standard", "the gold set was refreshed", *sets)
         shown = at.json("datasets", "show", both)["custody"]
+        told = [e["event"] for e in at.json("history") if e["event"]["kind"] == "gold_refreshed"]
         compared = at.json("compare", "1", "2")
 
     assert first["release"] is not None and first["verdict"]["gold_digest"] != fresh["digest"]
@@ -35,4 +36,5 @@ def test_a_champion_is_measured_on_the_refreshed_gold_set_and_the_next_promotion
     assert "gold set" in refused and "--new-standard" in refused
     assert [g["version"] for g in shown["versions"]] == [1, 2]
     assert shown["looks"]["judged"] == 1 and shown["looks"]["carried"] == 1
+    assert [e["detail"]["reason"] for e in told] == ["a new tariff in July"]
     assert not compared["comparable"]

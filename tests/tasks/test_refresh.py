@@ -9,7 +9,7 @@ from configs.settings import DataSettings, SplitSettings
 from data_contracts.artifacts import Dataset, Side, Splits
 from data_contracts.errors import ConfigurationError, ContractViolation
 from deploy.store import FolderStore
-from tasks import gold, looks, refresh, split, stages
+from tasks import gold, history, looks, refresh, split, stages
 from tasks.refresh import Why
 from tests.tasks.kept import OTHER, Row, call, keep, text
 
@@ -131,6 +131,20 @@ def test_a_plan_changes_nothing_and_the_first_of_two_refreshes_counts(store: Fol
     assert refresh.refresh(store, one) == made
     assert [g.version for g in gold.versions(store, "complaints")] == [1, 2]
     assert gold.find(store, "complaints", 2) == made
+
+
+def test_the_history_says_once_who_refreshed_it_and_why_even_if_it_was_killed_before(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    divide(store, keep(store, calls(0, 200), "first"))
+    made = refresh.refresh(store, plan(store, keep(store, [*calls(0, 200), *calls(1000, 200)], "second")))
+    for _ in range(2):
+        refresh.tell(store, tmp_path / "home", "complaints")
+    (entry,) = history.read(tmp_path / "home")
+
+    assert (entry.event.kind, entry.event.by) == ("gold_refreshed", "tester")
+    assert (entry.event.detail["reason"], entry.event.detail["gold_digest"]) == ("a new tariff", made.digest)
+    assert history.verify(tmp_path / "home") is None
 
 
 def test_what_cannot_be_refreshed_says_why(store: FolderStore) -> None:
