@@ -33,6 +33,19 @@ def enough(found: Mapping[int, float], category_ids: Sequence[int]) -> int:
     return 2 * sum(1 for logprob in found.values() if logprob >= lowest)
 
 
+def rest(found: Mapping[int, float], size: int, temperature: float) -> float:
+    """The most that the tokens not found, of `size` in all, may have of the chance at this temperature (above 0)."""
+    others = size - len(found)
+    if others <= 0 or min(found.values()) == -math.inf:
+        return 0.0
+    left = max(0.0, 1.0 - sum(math.exp(p) for p in found.values()))
+    if temperature <= 1:  # none of them is likelier than the last one found
+        weight = left * math.exp(min(found.values()) * (1 / temperature - 1))
+    else:  # most if they are all alike
+        weight = others * (left / others) ** (1 / temperature)
+    return weight / (weight + sum(math.exp(p / temperature) for p in found.values()))
+
+
 def unscored(categories: int) -> Row:
     """Of a call that the engine cannot be asked: every category alike and no label mass, which is always for a person."""
     return Row([-math.inf] * categories, 0.0)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from data_contracts.errors import EngineUnavailable, ModelLoadError
 from deploy.engines import (
-    STEP_TOKENS,
     Capabilities,
     GoesOn,
     Sampling,
@@ -20,20 +19,15 @@ from deploy.engines import (
     require_within,
 )
 from deploy.engines.askers import Askers
+from deploy.engines.llama_completion import Completions, logprobs
 from deploy.engines.llama_server import TRIED
+from deploy.engines.llama_writer import WIDER, Writer
 from deploy.engines.server import EngineServer
 from deploy.engines.slots import Slots
 from deploy.engines.weights import GGUF_FILE
 
 FIRST_TOP = 64
-"""Likeliest tokens asked for at first; more as soon as a category was not among them."""
-WIDER = 16
-SURELY = 1000.0
-NO_PROBABILITY = -1e30
-"""llama-server writes the lowest float for a token whose probability rounds to 0."""
-A_FEW = 4
-"""Tokens a request when generating: a millisecond of its own each, and what a caller who left may still cost."""
-BROKEN_TEXT = "Content-only format"
+"""Likeliest tokens asked for at first; WIDER times as many as soon as a category was not among them."""
 
 
 class LlamaCppEngine:
@@ -46,9 +40,10 @@ class LlamaCppEngine:
         """`letter`: a token that is whole text, for the server to answer with."""
         self._server = server
         self._capabilities = capabilities
-        self._letter = letter
+        self._completions = Completions(server, letter)
         self._askers = Askers(self.name, slots)
         self._slots = Slots(slots)
+        self._writer = Writer(self._completions, self._slots, capabilities.max_categories)
         self._top = FIRST_TOP
         self._lock = threading.Lock()
 
@@ -117,71 +112,8 @@ class LlamaCppEngine:
             EngineUnavailable: the server died, or does not answer as llama.cpp's does.
         """
         require_room(self.name, self._capabilities, prompt, sampling.max_new_tokens)
-        end = len(prompt) + sampling.max_new_tokens
-        read = list(prompt)
         with suppress(Unwanted), self._slots.held(prompt, goes_on) as slot:
-            self._read(prompt, slot, goes_on)
-            while len(read) < end and goes_on():
-                count = min(A_FEW if len(read) > len(prompt) else 1, end - len(read))
-                found, is_ended = self._next(read, count, slot, sampling, len(read) - len(prompt))
-                for token in found:
-                    if token in sampling.stop_ids:
-                        return
-                    read.append(token)
-                    self._slots.note(slot, read)
-                    yield token
-                if is_ended:
-                    return
-
-    def _read(self, prompt: Sequence[int], slot: int, goes_on: GoesOn) -> None:
-        """A long prompt, up to its last part, into the slot: the server itself reads one to its end, whoever left.
-
-        Raises:
-            Unwanted: it did not go on.
-        """
-        for end in range(self._slots.known(slot, prompt) + STEP_TOKENS, len(prompt), STEP_TOKENS):
-            if not goes_on():
-                raise Unwanted
-            body = {"prompt": list(prompt[:end]), "n_predict": 0, "id_slot": slot, "cache_prompt": True}
-            self._server.ask("/completion", body)
-            self._slots.note(slot, prompt[:end])
-
-    def _next(
-        self, read: Sequence[int], count: int, slot: int, sampling: Sampling, drawn: int
-    ) -> tuple[list[int], bool]:
-        """The next `count` tokens, and whether the text ended there.
-
-        The server fails where its answer is not whole UTF-8 (llama.cpp issue 25072), as one that begins within a Chinese character
-        is not. Then the next token alone is drawn from its probabilities, by the sampler of the other engine.
-        """
-        body = {
-            **{"prompt": list(read), "n_predict": count, "id_slot": slot, "cache_prompt": True, "return_tokens": True},
-            **{"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": (sampling.seed + drawn) % 2**32},
-            **{"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "samplers": ["temperature", "top_p"]},
-        }
-        try:
-            answer = self._server.ask("/completion", body)
-        except EngineUnavailable as error:
-            if BROKEN_TEXT not in str(error):
-                raise
-            return [self._draw(read, slot, sampling, drawn)], False
-        try:
-            found = [int(token) for token in answer["tokens"]]
-            return found, answer["stop_type"] != "limit" or len(found) < count
-        except (KeyError, TypeError, ValueError) as error:
-            raise EngineUnavailable(f"llama-server's answer lacks {error}; {TRIED}") from error
-
-    def _draw(self, read: Sequence[int], slot: int, sampling: Sampling, drawn: int) -> int:
-        found = self._likeliest(read, FIRST_TOP if sampling.temperature else 1, slot)
-        if not sampling.temperature:
-            return next(iter(found))
-        import torch
-
-        from deploy.engines.sampler import Sampler
-
-        logits = torch.full((self._capabilities.max_categories,), -float("inf"))
-        logits[list(found)] = torch.tensor(list(found.values()))
-        return Sampler(sampling, at=drawn).choose(logits)
+            yield from self._writer.write(prompt, sampling, slot, goes_on)
 
     def healthy(self) -> bool:
         return self._server.is_running
@@ -213,27 +145,7 @@ class LlamaCppEngine:
 
     def _likeliest(self, prompt: Sequence[int], top: int, slot: int) -> dict[int, float]:
         """Token id → log-probability of the `top` likeliest."""
-        body = {
-            "prompt": list(prompt),
-            "n_predict": 1,
-            "n_probs": top,
-            "temperature": 0,
-            "cache_prompt": True,
-            "id_slot": slot,
-            # It leaves the probabilities out when its answer ends within a character, as one byte of a Chinese one does. What it
-            # answers is of no interest, and a bias does not touch the probabilities.
-            "logit_bias": [[self._letter, SURELY]],
-        }
-        answer = self._server.ask("/completion", body)
-        try:
-            rows = answer["completion_probabilities"][0]["top_logprobs"]
-            read = int(answer["tokens_evaluated"])
-            found = {int(row["id"]): float(row["logprob"]) for row in rows}
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise EngineUnavailable(f"llama-server's answer lacks {error}; {TRIED}") from error
-        if read != len(prompt) or answer.get("truncated"):
-            raise EngineUnavailable(f"llama-server read {read} tokens of a prompt of {len(prompt)}; {TRIED}")
-        return {i: p if p > NO_PROBABILITY else -float("inf") for i, p in found.items()}
+        return logprobs(self._completions.named(prompt, top, slot))
 
     def _try_out(self) -> None:
         """One whole distribution: proof that what is returned are raw log-probabilities of every token id.

@@ -1,5 +1,6 @@
 """Draws a token from logits, with transformers' own warpers and a source of chance that belongs to one text alone."""
 
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING
 
 from deploy.engines import Sampling
@@ -23,9 +24,26 @@ class Sampler:
 
     def choose(self, logits: "Tensor") -> int:
         """A token id; logits (V,)."""
+        return int(logits.argmax()) if self._is_greedy else self._drawn(self._chances(logits))
+
+    def choose_part(self, logprobs: Mapping[int, float], parts: Set[int], size: int) -> int:
+        """A token id of a vocabulary of `size`, known to be one of `parts`; if none of those has a chance, they count for nothing."""
         import torch
 
-        if self._is_greedy:
-            return int(logits.argmax())
+        logits, is_part = torch.full((size,), -float("inf")), torch.zeros(size, dtype=torch.bool)
+        logits[list(logprobs)] = torch.tensor(list(logprobs.values()))
+        is_part[list(parts)] = True
+        chances = self._chances(logits)
+        return self._drawn(of_parts if (of_parts := chances * is_part).sum() > 0 else chances)
+
+    def _chances(self, logits: "Tensor") -> "Tensor":
+        import torch
+
         warped = self._warpers(torch.empty(1, 0, dtype=torch.long), logits.float().cpu()[None])
-        return int(torch.multinomial(warped.softmax(dim=-1)[0], 1, generator=self._chance))
+        chances: Tensor = warped.softmax(dim=-1)[0]
+        return chances
+
+    def _drawn(self, chances: "Tensor") -> int:
+        import torch
+
+        return int(torch.multinomial(chances, 1, generator=self._chance))

@@ -58,7 +58,7 @@ def create_app(
     app.add_exception_handler(HTTPException, problems.on_http)
     _add_state(app, slots, live, started)
     _add_classify(app, slots, live)
-    add_generation(app, slots, live.serve.generate)
+    add_generation(app, slots)
     add_chat(app, slots)
     add_admin(app, slots, opener)
     document.write(app, access)

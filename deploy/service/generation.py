@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from fastapi import Body, FastAPI, Request
 from pydantic import AfterValidator, Field
 
-from configs.settings import GenerateSettings
 from data_contracts.schema import Frozen
 from deploy.service import document
 from deploy.service.answers import NUMBER, whole
@@ -82,10 +81,10 @@ class Thought(Frozen):
     model_version: str
 
 
-def add_generation(app: FastAPI, slots: Slots, limits: GenerateSettings) -> None:
+def add_generation(app: FastAPI, slots: Slots) -> None:
     """Add the routes; where nothing generates they say so."""
     _add_generate(app, slots)
-    _add_thinking(app, slots, limits)
+    _add_thinking(app, slots)
 
 
 def _add_generate(app: FastAPI, slots: Slots) -> None:
@@ -111,14 +110,14 @@ def _add_generate(app: FastAPI, slots: Slots) -> None:
         )
 
 
-def _add_thinking(app: FastAPI, slots: Slots, limits: GenerateSettings) -> None:
+def _add_thinking(app: FastAPI, slots: Slots) -> None:
     @app.post("/thinking", response_model=Thought)
     async def thinking(request: Request, asked: Annotated[ThinkingAsked, WHOLE, THINKING]) -> Thought:
         """Think about a question, then answer it; the thinking and the answer apart. 409 where the model cannot think."""
         generator = slots.generator
         if not generator.dialogue.can_think:
             raise Refused(409, "cannot_think", version=generator.served.model_version)
-        budget = limits.thinking_tokens[asked.thinking_depth - 1]
+        budget = generator.limits.thinking_tokens[asked.thinking_depth - 1]
         messages = ({"role": "user", "content": asked.question},)
         ask = Ask(messages, asked.max_tokens, thinking_tokens=budget, temperature=THINKING_TEMPERATURE, top_p=0.95)
         thought, text, ending = await _written(request, generator, ask)

@@ -123,6 +123,11 @@ class Generator:
         self.worker.on_restart, self.worker.texts.on_token = metrics.restarts.inc, metrics.generated.inc
         self._places = Places(limits)
 
+    def tune(self, settings: ServeSettings) -> None:
+        """Have these limits from now on; a text that is being written keeps its own."""
+        self.limits = self._places.limits = settings.generate
+        self.worker.start_timeout_s, self.worker.silence_s = settings.start_timeout_s, settings.generate.silence_s
+
     @property
     def is_ready(self) -> bool:
         return self.worker.is_ready

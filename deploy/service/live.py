@@ -9,10 +9,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -24,9 +25,11 @@ from deploy.service import logs
 
 log = logging.getLogger(__name__)
 POLL_S = 2.0
+GENERATE = "generate."
 CHANGEABLE = frozenset(
     {"batch_tokens", "max_wait_ms", "queue_calls", "deadline_s", "max_calls_per_request", "max_turns", "max_body_mb"}
     | {"client_timeout_s", "start_timeout_s", "review_below"}
+    | {GENERATE + name for name in ("queue", "wait_s", "limit_s", "silence_s", "answer_tokens", "thinking_tokens")}
 )
 """Of `serve`; and all of `log`. Rates of keys are in the key file, which counts at once anyway."""
 
@@ -89,14 +92,15 @@ class Live:
         log.error("settings not taken over", extra={"reason": reason})
 
     def _take(self, now: Settings) -> None:
-        moved = {name: value for name, value in now.serve if value != getattr(self._before.serve, name)}
+        before, started = _flat(self._before.serve), _flat(self._started.serve)
+        moved = {name: value for name, value in _flat(now.serve).items() if value != before[name]}
         taken = {name: value for name, value in moved.items() if name in CHANGEABLE}
-        waiting = [n for n, v in moved.items() if n not in CHANGEABLE and v != getattr(self._started.serve, n)]
-        serve = ServeSettings.model_validate(dict(self._started.serve) | taken)
+        waiting = [n for n, v in moved.items() if n not in CHANGEABLE and v != started[n]]
+        serve = _nested(started | taken)
         self._tune(serve)
         self.serve = serve
         logs.tune(now.log)
-        changed = [f"serve.{n}" for n, v in taken.items() if v != getattr(self._started.serve, n)]
+        changed = [f"serve.{n}" for n, v in taken.items() if v != started[n]]
         changed += [f"log.{n}" for n, v in now.log if v != getattr(self._started.log, n)]
         self.info = SettingsInfo(
             file=self.info.file,
@@ -111,6 +115,18 @@ class Live:
         with suppress(OSError):
             return (self._home / OWN).read_bytes()
         return None
+
+
+def _flat(serve: ServeSettings) -> dict[str, Any]:
+    """Every setting by its name below `serve`, those of slot `generate` as generate.NAME."""
+    own = dict(serve)
+    return own | {GENERATE + name: value for name, value in own.pop("generate")}
+
+
+def _nested(flat: Mapping[str, Any]) -> ServeSettings:
+    inner = {name.removeprefix(GENERATE): value for name, value in flat.items() if name.startswith(GENERATE)}
+    own = {name: value for name, value in flat.items() if not name.startswith(GENERATE)}
+    return ServeSettings.model_validate({**own, "generate": inner})
 
 
 def _now() -> str:

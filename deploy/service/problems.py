@@ -3,6 +3,7 @@
 Below `/v1/` callers expect OpenAI's shape and get it, with the same codes and sentences.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
@@ -16,6 +17,7 @@ from data_contracts.errors import EngineUnavailable
 from data_contracts.messages import say
 from data_contracts.schema import Frozen
 
+log = logging.getLogger(__name__)
 MEDIA = "application/problem+json"
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 OPENAI = "/v1/"
@@ -110,18 +112,23 @@ def _problem(request: Request, status: int, code: str, errors: Sequence[Wrong], 
 
 
 def _openai(request: Request, status: int, code: str, errors: Sequence[Wrong], values: Mapping[str, object]) -> Frozen:
+    return OpenAIProblem(error=_openai_error(_id(request), status, code, errors, values))
+
+
+def _openai_error(
+    request_id: str, status: int, code: str, errors: Sequence[Wrong], values: Mapping[str, object]
+) -> OpenAIError:
     en, zh = say(code, **values)
     said = "".join(f"; {e.field}: {e.message}" for e in errors)
     param = values.get("param") or (errors[0].field if errors else None)
-    error = OpenAIError(
+    return OpenAIError(
         message=en + said,
         message_zh=zh,
         type="server_error" if status >= 500 else OPENAI_TYPES.get(status, "invalid_request_error"),
         param=None if param is None else str(param),
         code=code,
-        request_id=_id(request),
+        request_id=request_id,
     )
-    return OpenAIProblem(error=error)
 
 
 def _id(request: Request) -> str:
@@ -130,9 +137,22 @@ def _id(request: Request) -> str:
 
 async def on_engine(request: Request, error: Exception) -> JSONResponse:
     """Overload, deadline or engine trouble: 503, and when to come back."""
-    code = error.code if isinstance(error, EngineUnavailable) else EngineUnavailable.code
-    wait_s = float(getattr(error, "retry_after_s", 2.0))
+    code, wait_s = _trouble(error, _id(request))
     return problem(request, 503, code, retry_after_s=wait_s, seconds=max(1, ceil(wait_s)))
+
+
+def broken_off(error: EngineUnavailable, request_id: str) -> OpenAIProblem:
+    """The same, where an answer had begun: what ends a stream of OpenAI's dialect."""
+    code, wait_s = _trouble(error, request_id)
+    return OpenAIProblem(error=_openai_error(request_id, 503, code, (), {"seconds": max(1, ceil(wait_s))}))
+
+
+def _trouble(error: Exception, request_id: str) -> tuple[str, float]:
+    """Code, and seconds to wait. An engine's own words are for the operator, so the log alone has them."""
+    code = error.code if isinstance(error, EngineUnavailable) else EngineUnavailable.code
+    if code == EngineUnavailable.code:
+        log.error("engine unavailable", extra={"reason": str(error), "request_id": request_id})
+    return code, float(getattr(error, "retry_after_s", 2.0))
 
 
 async def on_memory(request: Request, error: Exception) -> JSONResponse:

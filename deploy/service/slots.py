@@ -79,6 +79,8 @@ class Slots:
         """
         if self.classify is not None:
             self.classify.tune(settings)
+        if self.generate is not None:
+            self.generate.tune(settings)
 
     def abandon(self) -> None:
         """Give up what the service need not wait for when it stops."""

@@ -1,7 +1,6 @@
 """What OpenAI's clients are answered by model `generate`: a completion, whole or piece by piece, the thinking apart from the text."""
 
 import json
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
@@ -9,8 +8,7 @@ from typing import Any, Literal, NamedTuple
 from data_contracts.errors import EngineUnavailable
 from data_contracts.schema import Frozen
 from deploy.service.generator import Ending, Said
-
-log = logging.getLogger(__name__)
+from deploy.service.problems import broken_off
 
 
 class TextReply(Frozen):
@@ -99,9 +97,7 @@ async def events(
                 if delta := _delta(piece):
                     yield _event(shared, delta)
         except EngineUnavailable as error:
-            log.error("text broken off", extra={"reason": str(error), "request_id": head.request_id})
-            broken = {"message": str(error), "type": "server_error", "param": None, "code": error.code}
-            yield f"data: {json.dumps({'error': broken}, ensure_ascii=False)}\n\n"
+            yield _line(broken_off(error, head.request_id).model_dump(mode="json"))
             return
     yield _event(shared, {}, _finish(ending))
     if has_usage:

@@ -183,8 +183,12 @@ def test_an_engine_killed_in_mid_stream_breaks_it_off_with_an_error(client: Any,
     engine.suspend()
     engine.kill()
 
-    with pytest.raises(openai.APIError, match="restarted"):
+    with pytest.raises(openai.APIError, match="try again in 2 s") as broken:
         list(stream)
+    assert broken.value.code == "engine_unavailable" and isinstance(broken.value.body, dict)
+    assert "推理引擎中断" in broken.value.body["message_zh"] and broken.value.body["request_id"]
+    (told,) = [line for line in live.log.read_text().splitlines() if broken.value.body["request_id"] in line][:1]
+    assert "the engine process ended" in told and "the engine process ended" not in str(broken.value)
     until = time.monotonic() + 60
     while httpx.get(f"{live.url}/ready").status_code != 200 and time.monotonic() < until:
         time.sleep(0.1)

@@ -15,9 +15,9 @@ import pytest
 
 from data_contracts.artifacts import Form
 from data_contracts.errors import ConfigurationError, EngineUnavailable, ModelLoadError
-from deploy.engines import choose, llama_server
+from deploy.engines import Sampling, choose, llama_server, llama_writer
+from deploy.engines.llama_completion import Completions
 from deploy.engines.llamacpp import LlamaCppEngine
-from deploy.engines.server import EngineServer
 from deploy.tokenizer import Tokens
 from tests.deploy import engines
 from tests.deploy.engines import PROMPT, Case
@@ -57,13 +57,13 @@ def test_unquantized_it_computes_what_transformers_does(tmp_path: Path) -> None:
 
 def test_a_head_is_computed_once_a_slot(engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[Any] = []
-    ask = EngineServer.ask
+    ask = Completions.ask
 
-    def noted(self: EngineServer, path: str, body: Any = None) -> Any:
-        answers.append(ask(self, path, body))
+    def noted(self: Completions, body: Any) -> Any:
+        answers.append(ask(self, body))
         return answers[-1]
 
-    monkeypatch.setattr(EngineServer, "ask", noted)
+    monkeypatch.setattr(Completions, "ask", noted)
     engine.score(PROMPTS, IDS, len(HEAD))
 
     fresh = [answer for answer in answers if answer["timings"]["cache_n"] < len(HEAD)]
@@ -82,6 +82,22 @@ def test_an_unlikely_category_is_asked_for_again_and_exact(
     found = engine.score(PROMPTS, unlikely, len(HEAD)).logprobs
 
     np.testing.assert_allclose(found, whole[:, unlikely], atol=0.1)
+
+
+def test_a_token_within_a_character_has_the_chance_that_the_model_gives_it(engine: LlamaCppEngine) -> None:
+    """The server refuses to answer with one, and names only so many of the likeliest; the unlikelier have their chance too."""
+    size, hot, draws = engine.capabilities.max_categories, 4.0, 300
+    row = engine.score([HEAD], range(size), len(HEAD)).logprobs[0] / hot
+    chance = np.exp(row) / np.exp(row).sum()
+    named = engine._completions.named(HEAD, size, 0)
+    is_part = np.isin(np.arange(size), [t["id"] for t in named if t["bytes"] and 0x80 <= t["bytes"][0] < 0xC0])
+    is_beyond = is_part & (np.argsort(np.argsort(-row)) >= llama_writer.FIRST_TOP)
+
+    found = [next(engine.generate(HEAD, Sampling(1, temperature=hot, seed=seed))) for seed in range(draws)]
+
+    for group in (is_part, is_beyond):
+        share, expected = group[found].mean(), chance[group].sum()
+        assert expected > 0.1 and abs(share - expected) < 4 * (expected * (1 - expected) / draws) ** 0.5
 
 
 def test_only_who_knows_the_key_is_answered_and_nobody_can_read_it(engine: LlamaCppEngine) -> None:

@@ -3,8 +3,9 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -138,3 +139,125 @@ def test_tokens_of_texts_that_were_left_are_counted(live: Served) -> None:
     leave(live, 1.0, ASK)
 
     assert metric(live, name) - before > 25
+
+
+@pytest.fixture
+def settings(live: Served) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """Edits the settings of the service while it runs; says what it made of them."""
+    file = live.log.parent.parent / "settings.yaml"
+
+    def edit(generate: str) -> dict[str, Any]:
+        before = info()["at"]
+        file.write_text(f"serve: {{generate: {{{generate}}}}}\n" if generate else "")
+        live.process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + 20
+        while info()["at"] == before:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        return info()
+
+    def info() -> dict[str, Any]:
+        return dict(httpx.get(f"{live.url}/model_info").json()["settings"])
+
+    yield edit
+    edit("")
+
+
+def test_limits_of_texts_change_while_it_runs_and_what_cannot_says_so(
+    live: Served, settings: Callable[[str], dict[str, Any]]
+) -> None:
+    process = engine(live)
+
+    said = settings("answer_tokens: 3, queue: 0, slots: 3, context_tokens: 999")
+
+    assert said["changed"] == ["serve.generate.answer_tokens", "serve.generate.queue"]
+    assert said["waiting"] == ["serve.generate.context_tokens", "serve.generate.slots"]
+    body = {"prompt": ASK, "temperature": 0}
+    assert httpx.post(f"{live.url}/generate", json=body, timeout=60).json()["tokens_used"] == 3
+    with ThreadPoolExecutor(2) as pool:
+        busy = [pool.submit(leave, live, 1.5, ASK) for _ in range(2)]
+        time.sleep(0.5)
+        full = post(live, ASK, 1)
+        for one in busy:
+            one.result()
+    assert (full.status_code, full.json()["code"]) == (503, "overloaded")
+    assert settings("answer_tokens: 0")["problem"] is not None
+    assert engine(live) == process
+
+
+def test_a_text_is_cut_off_at_the_limit_of_time_and_its_place_is_free(
+    live: Served, settings: Callable[[str], dict[str, Any]]
+) -> None:
+    settings("limit_s: 0.8")
+    with ThreadPoolExecutor(6) as pool:
+        texts = [pool.submit(post, live, ASK, 3500) for _ in range(4)]
+        chats = [pool.submit(chat, live) for _ in range(2)]
+        cut, said = [text.result().json() for text in texts], [one.result() for one in chats]
+
+    assert [text["finish_reason"] for text in cut] == ["time"] * 4
+    assert all(0 < text["tokens_used"] < 3500 and text["response_time"] < 8 for text in cut)
+    assert all('"finish_reason": "length"' in one and one.endswith("data: [DONE]\n\n") for one in said)
+    settings("limit_s: 0.05")
+    late = post(live, LONG, 1)
+    assert (late.status_code, late.json()["code"]) == (503, "deadline_exceeded")
+    settings("")
+    before = time.monotonic()
+    assert post(live, "好", 1).status_code == 200
+    assert time.monotonic() - before < 2
+
+
+def test_streams_are_left_while_settings_change_and_every_place_comes_back(
+    live: Served, settings: Callable[[str], dict[str, Any]]
+) -> None:
+    process = engine(live)
+
+    with ThreadPoolExecutor(6) as pool:
+        leaving = [pool.submit(leave_stream, live, time.monotonic() + 0.2 * at) for at in range(12)]
+        for tokens in range(2, 8):
+            assert settings(f"answer_tokens: {tokens}")["problem"] is None
+        for one in leaving:
+            one.result()
+        before = time.monotonic()
+        answers = list(pool.map(lambda _: post(live, "好", 1), range(2)))
+
+    assert [answer.status_code for answer in answers] == [200] * 2 and time.monotonic() - before < 2
+    assert metric(live, "tingsu_queue_texts") == 0 and engine(live) == process
+
+
+def test_stopped_with_texts_open_and_waiting_it_ends_in_time_and_leaves_no_process(tmp_path: Path) -> None:
+    folder = speaking.promoted(tmp_path, speaking.write_chatter(tmp_path / "model"))
+    sets = [f"--set={s}" for s in (*SETS, "serve.deadline_s=1")]
+    with served.serving(None, tmp_path, f"--generate={folder}", *sets, fake=False) as live:
+        live.ready(120)
+        process = engine(live)
+        with ThreadPoolExecutor(6) as pool:
+            texts = [pool.submit(post, live, LONG, 3) for _ in range(3)]
+            streams = [pool.submit(chat, live) for _ in range(3)]
+            time.sleep(0.5)
+            live.process.terminate()
+            before = time.monotonic()
+            assert live.process.wait(20) == 0
+            took_s = time.monotonic() - before
+
+    assert took_s < 8 and not process.is_running()
+    for stream in streams:
+        assert stream.exception() or "data: [DONE]" not in stream.result()
+    for text in texts:
+        assert text.exception() or text.result().status_code in (200, 503)
+    assert "Traceback" not in live.log.read_text()
+
+
+STREAM = {"model": "generate", "messages": [{"role": "user", "content": ASK}], "stream": True, "max_tokens": 3500}
+
+
+def chat(live: Served) -> str:
+    """The whole stream."""
+    return httpx.post(f"{live.url}/v1/chat/completions", json=STREAM, timeout=60).text
+
+
+def leave_stream(live: Served, at: float) -> None:
+    """Read until this monotonic time, then hang up."""
+    with httpx.stream("POST", f"{live.url}/v1/chat/completions", json=STREAM, timeout=60) as stream:
+        for _ in stream.iter_text():
+            if time.monotonic() > at:
+                return
