@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from configs.settings import ServeSettings
 from data_contracts.artifacts import GenerationVerdict
+from data_contracts.errors import EngineUnavailable
 from deploy.dialogue import Dialogue
 from deploy.engines import Sampling, choose
 from deploy.generation import GenerationBundle
@@ -17,7 +18,7 @@ from deploy.service.child import Loader, Plan
 from deploy.service.metrics import Metrics
 from deploy.service.places import Place, Places
 from deploy.service.problems import Refused
-from deploy.service.refusals import DeadlineExceeded, NotReady
+from deploy.service.refusals import DeadlineExceeded, NotReady, Stopping
 from deploy.service.stopwords import StopWords
 from deploy.service.worker import Worker
 from deploy.tokenizer import TextStream
@@ -122,6 +123,7 @@ class Generator:
         self.worker = Worker(plan, loader, settings.start_timeout_s, silence_s=limits.silence_s)
         self.worker.on_restart, self.worker.texts.on_token = metrics.restarts.inc, metrics.generated.inc
         self._places = Places(limits)
+        self._is_stopping = False
 
     def tune(self, settings: ServeSettings) -> None:
         """Have these limits from now on; a text that is being written keeps its own."""
@@ -144,6 +146,11 @@ class Generator:
             TingsuError: it can never serve.
         """
         await self.worker.keep(self._probe)
+
+    def cut(self) -> None:
+        """The service stops now: whoever has no whole text yet is told."""
+        self._is_stopping = True
+        self.worker.texts.fail("the service stops")
 
     async def begin(self, ask: Ask) -> tuple[Ending, AsyncGenerator[Said, None]]:
         """The account of a text, and its pieces as they come; closing them ends the work.
@@ -246,10 +253,16 @@ class Generator:
             if not ending.new_tokens:
                 raise DeadlineExceeded(f"no token came within {self.limits.limit_s:g} s; ask again later") from error
             ending.finish = "time"
+        except EngineUnavailable as error:
+            if self._is_stopping:
+                raise Stopping("the service stops") from error
+            raise
         finally:
             text.close()
 
     def _require_ready(self) -> None:
+        if self._is_stopping:
+            raise Stopping("the service stops")
         if not self.is_ready:
             raise NotReady(f"the engine is {self.worker.state}", self.worker.retry_after_s)
 

@@ -37,6 +37,12 @@ class DeadlineExceeded(EngineUnavailable):
     code = "deadline_exceeded"
 
 
+class Stopping(EngineUnavailable):
+    """Not done when the service had to stop."""
+
+    code = "stopping"
+
+
 class CallTooLarge(ResourceInsufficient):
     """Call number `at` of a request does not fit into the engine's memory, though it is scored alone."""
 

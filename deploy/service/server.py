@@ -1,5 +1,6 @@
 """Start-up and shutdown of the service process: what may be served, on which socket, until which signal."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -120,7 +121,8 @@ def _door(host: str, options: Namespace) -> Access:
 
 
 class _Server(uvicorn.Server):
-    """Gives a reload up when it has to stop, instead of waiting for its answer; other requests have their deadline."""
+    """Gives a reload up when it has to stop, instead of waiting for its answer; a text has until the deadline of the other requests,
+    and then is told, instead of being cancelled without a word."""
 
     def __init__(self, config: uvicorn.Config, slots: Slots, live: Live) -> None:
         super().__init__(config)
@@ -128,7 +130,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._slots.abandon()
-        self.config.timeout_graceful_shutdown = ceil(self._live.serve.deadline_s) + 1
+        deadline_s = self._live.serve.deadline_s
+        asyncio.get_running_loop().call_later(deadline_s, self._slots.cut)
+        self.config.timeout_graceful_shutdown = ceil(deadline_s) + 1
         await super().shutdown(sockets)
 
 

@@ -87,6 +87,11 @@ class Slots:
         if self.classify is not None:
             self.classify.abandon()
 
+    def cut(self) -> None:
+        """Tell whoever is still being answered that the service stops now."""
+        if self.generate is not None:
+            self.generate.cut()
+
     @property
     def _served(self) -> list[Served | ServedText]:
         return [each.served for each in self._filled]
