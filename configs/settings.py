@@ -214,6 +214,8 @@ class ServeSettings(Section):
     `engine` scores the form of `quantize.serve` and serves it; a bundle is served by the engine it was measured on, whatever stands
     here. `llama_server`: the program of engine llamacpp (empty: the one on PATH); `llama_slots`: prompts it works on at once.
 
+    `compile`: engine transformers on CPU compiles what it does between matrix products before it is ready; it needs a C++ compiler.
+
     `parity_tolerance`: of a probability, the most that a bundle may ask for; what it asks for is measured when it is made.
 
     Engine lmdeploy runs `lmdeploy_backend` (TurboMind names at most 1024 tokens a call) in the environment of the interpreter
@@ -246,6 +248,7 @@ class ServeSettings(Section):
     review_below: Share | None = None
     threads: int = Field(default=0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
     start_timeout_s: float = Field(default=180.0, gt=0)
     generate: GenerateSettings = GenerateSettings()
     parity_tolerance: float = Field(default=0.05, gt=0)

@@ -12,7 +12,7 @@ from data_contracts.artifacts import Adapter, Base, Hop, Model, Predictions, Sid
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
-from deploy.engines import Engine, Scores, choose
+from deploy.engines import Engine, Scores, choose, heap
 from deploy.engines.transformers import TransformersEngine
 from deploy.tokenizer import Tokens
 from tasks import looks, merge
@@ -65,7 +65,8 @@ def score(
             frame = pl.read_parquet(work.store.local(splits.file(side)))
             read = encode(frame["input_text"].to_list(), prompt, tokens)
             started = time.monotonic()
-            scores = engine.score(read.prompts, codes, read.head_tokens)
+            with heap.kept():
+                scores = engine.score(read.prompts, codes, read.head_tokens)
             kept = keep(frame, scores, hop, side, splits, taxonomy, work, read)
             predictions[side] = kept.model_copy(update={"seconds": time.monotonic() - started})
     finally:

@@ -15,10 +15,10 @@ from data_contracts.errors import ConfigurationError
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
-from deploy.engines import weights
+from deploy.engines import heap, weights
 from deploy.store import folder_digest, sha256_file
 from deploy.tokenizer import Tokens
-from tasks import attention, memory, ranks, stages
+from tasks import attention, ranks, stages
 from tasks.batches import category_weights, encode_side
 from tasks.progress import Meter
 from tasks.ranks import Group
@@ -133,7 +133,7 @@ def _train(plan: Plan, processes: int) -> dict[str, float]:
 def learn(plan: Plan, group: Group) -> dict[str, float]:
     """Train to the end: tokens a second and steps of this run, over the whole group."""
     meter = Meter()
-    with weights.quiet(), memory.kept():
+    with weights.quiet(), heap.kept():
         lesson = _lesson(plan)
         model = with_lora(plan.base, plan.settings)
         run = trainer(model, lesson, plan.settings, plan.scratch, meter, group)

@@ -6,7 +6,7 @@ from pathlib import Path
 from configs.settings import ServeSettings
 from data_contracts.artifacts import EngineName, Form
 from data_contracts.errors import ConfigurationError, ModelLoadError
-from deploy.engines import Engine, llama_server, ollama_server
+from deploy.engines import Engine, compiled, llama_server, ollama_server
 from deploy.lmdeploy import environment
 
 SERVED: dict[EngineName, tuple[Form, ...]] = {
@@ -63,6 +63,8 @@ def require_installed(engine: str, serve: ServeSettings) -> None:
     Raises:
         ConfigurationError: it is not.
     """
+    if engine == "transformers" and serve.compile:
+        compiled.require_compiler()
     if engine == "llamacpp":
         llama_server.find(serve.llama_server)
     if engine == "lmdeploy" and not serve.lmdeploy_url:
@@ -103,6 +105,7 @@ def _transformers(folder: Path, serve: ServeSettings, longest_tokens: int) -> En
         threads=serve.threads,
         batch_tokens=serve.batch_tokens,
         slots=serve.generate.slots,
+        compile=serve.compile,
     )
 
 

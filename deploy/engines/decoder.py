@@ -11,6 +11,7 @@ multiply and how heads attend is given (`Ways`), and every pass has its gradient
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.engines import linears, prefill
@@ -25,12 +26,28 @@ KeysValues = tuple["Tensor", "Tensor"]
 """Of one layer, for the head: (1, K, P, D) each."""
 
 
+class Between(NamedTuple):
+    """What is done between products, called as the functions of these names in `passes` and `heads`."""
+
+    norm: Callable[..., "Tensor"]
+    gated: Callable[..., "Tensor"]
+    turned: Callable[..., Sequence["Tensor"]]
+    merged: Callable[..., "Tensor"]
+
+
+@cache
+def by_blocks() -> Between:
+    """A few rows at a time, forward and backward."""
+    return Between(norm(), gated(), turned(), merged())
+
+
 class Ways(NamedTuple):
     """`join`: layers of one input → what multiplies them. `attend`: query (n, A, t, D), already scaled, key and value (n, K, s, D)
     and bias (t, s) → (n, A, t, D)."""
 
     join: Callable[[Sequence[Any]], Joined]
     attend: Callable[["Tensor", "Tensor", "Tensor", "Tensor"], "Tensor"]
+    between: Callable[[], Between] = by_blocks
 
 
 def attend(query: "Tensor", key: "Tensor", value: "Tensor", bias: "Tensor") -> "Tensor":
@@ -136,7 +153,7 @@ def _run(model: Any, ids: "Tensor", frame: Frame, answers: "Tensor") -> "Tensor"
     for number, layer in enumerate(decoder.layers):
         at = answers if layer is decoder.layers[-1] else None
         x = _layer(layer, x, frame, number, at)
-    return _norm(decoder.norm, x)
+    return _norm(frame, decoder.norm, x)
 
 
 def products(layer: Any) -> tuple[list[Any], ...]:
@@ -149,11 +166,12 @@ def _layer(layer: Any, x: "Tensor", frame: Frame, number: int, at: "Tensor | Non
     """x (M, H) → (M, H), or with `at` (N,) only these positions of it: (N, H)."""
     of = layer.self_attn
     into, out, wide, down = (frame.ways.join(layers) for layers in products(layer))
-    mixed = _attend(of, into(_norm(layer.input_layernorm, x, into.room)), into.rows, frame, number, out.room)
+    mixed = _attend(of, into(_norm(frame, layer.input_layernorm, x, into.room)), into.rows, frame, number, out.room)
     if at is not None:
         x, mixed = x[at], mixed[at]
     x = x + out(mixed)
-    return x + down(gated()(wide(_norm(layer.post_attention_layernorm, x, wide.room)), down.room))
+    inner = wide(_norm(frame, layer.post_attention_layernorm, x, wide.room))
+    return x + down(frame.ways.between().gated(inner, down.room))
 
 
 def _attend(module: Any, flat: "Tensor", columns: Sequence[slice], frame: Frame, number: int, room: int) -> "Tensor":
@@ -170,7 +188,7 @@ def _attend(module: Any, flat: "Tensor", columns: Sequence[slice], frame: Frame,
         Part(of_key, k_epsilon, *k_turns),
         Part(of_value),
     ]
-    found = turned()(flat, module.head_dim, frame.segments, parts)
+    found = frame.ways.between().turned(flat, module.head_dim, frame.segments, parts)
     count = len(frame.segments)
     query, key, value = (found[i * count : (i + 1) * count] for i in range(3))
     if frame.runs_head:
@@ -181,7 +199,7 @@ def _attend(module: Any, flat: "Tensor", columns: Sequence[slice], frame: Frame,
             before = (frame.kept or frame.made)[number]
             k, v = (torch.cat([old.expand(s.n, -1, -1, -1), new], 2) for old, new in zip(before, (k, v), strict=True))
         mixed.append(frame.ways.attend(q, k, v, bias))
-    return merged()(frame.segments, room, *mixed)
+    return frame.ways.between().merged(frame.segments, room, *mixed)
 
 
 def _turns(module: Any, name: str, turns: tuple["Tensor", ...]) -> tuple[float | None, tuple["Tensor", ...]]:
@@ -190,5 +208,5 @@ def _turns(module: Any, name: str, turns: tuple["Tensor", ...]) -> tuple[float |
     return (found.variance_epsilon, weighted(found.weight, *turns)) if found is not None else (None, turns)
 
 
-def _norm(module: Any, x: "Tensor", room: int = 0) -> "Tensor":
-    return norm()(x, module.weight, module.variance_epsilon, room)
+def _norm(frame: Frame, module: Any, x: "Tensor", room: int = 0) -> "Tensor":
+    return frame.ways.between().norm(x, module.weight, module.variance_epsilon, room)

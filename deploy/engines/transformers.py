@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from data_contracts.errors import EngineUnavailable, ResourceInsufficient, TingsuError
+from data_contracts.errors import ConfigurationError, EngineUnavailable, ResourceInsufficient, TingsuError
 from deploy.engines import (
     LEAST_TOKENS,
     STEP_TOKENS,
@@ -19,6 +19,7 @@ from deploy.engines import (
     Scores,
     Unwanted,
     always,
+    compiled,
     decoder,
     prefill,
     require_room,
@@ -75,6 +76,7 @@ class TransformersEngine:
         self._lock = threading.Lock()
         self._slots = Slots(slots)
         self._past: dict[int, _Past] = {}
+        self._as_is: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @classmethod
     def load(
@@ -85,6 +87,7 @@ class TransformersEngine:
         threads: int = 0,
         batch_tokens: int = 8192,
         slots: int = 1,
+        compile: bool = False,
     ) -> "TransformersEngine":
         """Load a model folder; its form (safetensors, int8, GGUF) is known by its files.
 
@@ -92,12 +95,24 @@ class TransformersEngine:
             threads: 0 leaves torch's own choice.
             batch_tokens: bound of one prefill, padding counted; halved for good when memory does not suffice.
             slots: texts that may be generated at once.
+            compile: what our own pass does between its products is compiled first.
 
         Raises:
             ModelLoadError: the folder is not a whole, loadable model.
+            ConfigurationError: to be compiled, and there is no compiler, or our own pass does not run this model.
         """
         model = weights.load_model(folder, precision)
-        return cls(model, threads=threads, batch_tokens=batch_tokens, slots=slots)
+        if not compile:
+            return cls(model, threads=threads, batch_tokens=batch_tokens, slots=slots)
+        if not decoder.suits(model):
+            raise ConfigurationError(
+                f"serve.compile is for {', '.join(decoder.KNOWN)} on CPU, and this model, {type(model).__name__} on "
+                f"{model.device.type}, is run by transformers; set serve.compile to false"
+            )
+        engine = cls(model, threads=threads, batch_tokens=batch_tokens, slots=slots, ways=compiled.SERVING)
+        compiled.warm_up(engine.score)
+        engine._as_is = compiled.finished
+        return engine
 
     @property
     def capabilities(self) -> Capabilities:
@@ -131,7 +146,7 @@ class TransformersEngine:
         logprobs = np.zeros((len(prompts), len(category_ids)), dtype=np.float32)
         ids = torch.tensor(list(category_ids), device=self._model.device)
         failed: dict[int, TingsuError] = {}
-        with torch.inference_mode():
+        with torch.inference_mode(), self._as_is():
             skip = _within_memory(lambda: self._share_head(prompts, head_tokens))
             todo = [] if skip is None else prefill.by_length([len(p) - skip for p in prompts], self._batch_tokens)
             if skip is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from configs.settings import ServeSettings
 from data_contracts.errors import EngineUnavailable, TingsuError
-from deploy.engines import Engine, RowsFailed, Scores, choose, tether
+from deploy.engines import Engine, RowsFailed, Scores, choose, heap, tether
 from deploy.memory import Gpu, gpu_of
 from deploy.service.texts import Begin, Cancel, Piece, Writers
 
@@ -115,7 +115,8 @@ def main(pipe: Connection, plan: Plan, loader: Loader) -> None:
     tether.when_parent_ends(0)
     try:
         pipe.send(Ready(time.monotonic() - started, _usage(engine)))
-        _answer(pipe, plan, engine)
+        with heap.kept():
+            _answer(pipe, plan, engine)
     except TingsuError as error:
         pipe.send(Failed(type(error).__name__, str(error)))
     except (EOFError, BrokenPipeError, ConnectionResetError):

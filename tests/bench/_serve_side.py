@@ -133,6 +133,11 @@ def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"calls_per_s": rate, "up_s": up["up_s"], "web_mb": web_mb, "memory_mb": memory_mb}
 
 
+def compiled(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The service with serve.compile."""
+    return ours({**job, "serve": {**job["serve"], "compile": True}}, folder)
+
+
 def llama(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The same prompts, as ids, asked of llama.cpp's own server: one token, its likeliest alternatives."""
     prompts, slots = read(folder)["ids"], job["clients"]
@@ -262,6 +267,7 @@ def read(folder: Path) -> dict[str, Any]:
 SIDES: dict[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
     "prepare": prepare,
     "ours": ours,
+    "compiled": compiled,
     "llama": llama,
     "generate": generate,
     "forward": forward,

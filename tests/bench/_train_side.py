@@ -10,9 +10,8 @@ from typing import Any
 
 from configs.settings import PromptSettings, TrainSettings
 from data_contracts import samples, taxonomy
-from deploy.engines import weights
+from deploy.engines import heap, weights
 from deploy.tokenizer import Tokens
-from tasks import memory
 from tasks.base import BUILTIN, resolve
 from tasks.batches import ROUND_TOKENS, Batches
 from tasks.prompting import compose
@@ -272,7 +271,7 @@ def main(side: str, folder: Path) -> dict[str, Any]:
     if side.startswith("trl"):
         with weights.quiet():
             return timed(trl(job, folder, recompute=side == "trl-recompute"), job, head, length)
-    with weights.quiet(), memory.kept():
+    with weights.quiet(), heap.kept():
         made = ours(job, folder, shared=side != "whole")
         return (
             profile(made, job) if side == "profile" else timed(made, job, head, length if side == "whole" else shared)

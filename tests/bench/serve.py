@@ -27,6 +27,7 @@ from tests.bench.train import SHAPE, table
 SIDE = "tests.bench._serve_side"
 SIDES = {
     "ours": "Tingsu service",
+    "compiled": "Tingsu service, serve.compile",
     "llama": "llama.cpp server, Q8_0",
     "generate": "transformers, generate the category's name",
     "forward": "transformers, logits at every position",

@@ -1,4 +1,4 @@
-"""Memory that training keeps between its steps is given back when it ends."""
+"""Memory that is kept between batches or steps is given back in the end."""
 
 import mmap
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import ctypes, resource
-from tasks import memory
+from deploy.engines import heap
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
@@ -24,7 +24,7 @@ def use(megabytes):
     libc.free(place)
 
 before = resident()
-with memory.kept():
+with heap.kept():
     use(200)
     kept = resident() - before
 print(kept, resident() - before)
