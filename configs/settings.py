@@ -211,6 +211,8 @@ class ServeSettings(Section):
     `client_timeout_s`: what a caller may take to send a request, or to take its answer off the wire. `docs`: the page /docs;
     null has it where only this machine reaches the service and no key was made.
 
+    `max_wait_ms`: what a batch waits for calls that may share it, or a twentieth of the last batch's time where that is longer; 0: nothing.
+
     `engine` scores the form of `quantize.serve` and serves it; a bundle is served by the engine it was measured on, whatever stands
     here. `llama_server`: the program of engine llamacpp (empty: the one on PATH); `llama_slots`: prompts it works on at once.
 

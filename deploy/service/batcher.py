@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 TRIES = 2
 """A call over which the engine died so often, or failed, is given up."""
 BATCH_S = 0.25  # about how long one prefill may hold up the calls behind it
+WAIT_SHARE = 0.05  # of the last prefill's time a batch may wait for company: a call alone costs much more than that
 USEFUL_TOKENS = 2048  # however slow the engine is: of fewer, weights are read for too few rows (0.6B on CPU: half as long again a call)
 
 
@@ -95,7 +96,8 @@ class Batcher:
     _reading_calls: int = 0
     _fits_tokens: int | None = None
     _lanes: Lanes = field(default_factory=Lanes)
-    _last_calls: int = 1
+    _company_calls: int = 1
+    _last_s: float = 0.0
     _flying_tokens: int = 0
     _speed: _Speed = field(default_factory=_Speed)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -186,10 +188,14 @@ class Batcher:
             )
 
     async def _company(self) -> None:
-        """Wait shortly for as many calls as the last batch had: its callers are about to come back."""
+        """Wait shortly for as many calls as there were when the last batch was done: its callers are about to come back."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + self.limits.max_wait_s
-        while self._lanes.calls < self._last_calls and (left := until - loop.time()) > 0:
+        until = loop.time() + (self.limits.max_wait_s and max(self.limits.max_wait_s, WAIT_SHARE * self._last_s))
+        while (
+            self._lanes.calls < self._company_calls
+            and self._lanes.tokens < self._room()
+            and (left := until - loop.time()) > 0
+        ):
             self._arrived.clear()
             try:
                 async with asyncio.timeout(left):
@@ -200,7 +206,6 @@ class Batcher:
     def _take(self) -> list[Item]:
         batch = self._lanes.take(self._room())
         self._mark()
-        self._last_calls = max(len(batch), 1)
         return batch
 
     def _mark(self) -> None:
@@ -232,7 +237,8 @@ class Batcher:
             raise
         finally:
             self._flying_tokens = 0
-        self._speed.learn(tokens, loop.time() - started)
+        self._last_s, self._company_calls = loop.time() - started, len(batch) + self.waiting_calls
+        self._speed.learn(tokens, self._last_s)
         self.meter.batch(len(batch), tokens, [started - item.since for item in batch])
         for i, item in enumerate(batch):
             if i not in failed:

@@ -58,7 +58,7 @@ def prepare(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     head, tail = bare.frame(tokens)
     prompt = bare.model_copy(update={"max_call_tokens": job["tokens"] - len(head) - len(tail)})
     data = {"texts": [], "ids": [], "head": len(head), "codes": KNOWN.code_ids(tokens), "names": _names(tokens)}
-    for text in _texts():
+    for text in (as_read(call, prompt) for call in _calls()):
         encoded = prompt.encode(text, tokens)
         if len(encoded.ids) == job["tokens"] and len(data["texts"]) < POOL:
             data["texts"].append(text)
@@ -68,10 +68,9 @@ def prepare(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"bundle": str(folder / "store" / ref.key), "calls": len(data["texts"]), "head_tokens": len(head)}
 
 
-def _texts() -> Iterator[str]:
-    """Calls as the service reads them; reading one again changes nothing."""
+def _calls() -> Iterator[Call]:
     for record in samples.generate(20 * POOL, seed=3):
-        yield as_read(Call(text="\n".join(str(turn["text"]) for turn in record["turns"])))
+        yield Call(text="\n".join(str(turn["text"]) for turn in record["turns"]))
 
 
 def _names(tokens: Tokens) -> int:

@@ -125,10 +125,10 @@ def golden(model: Path, engine: Engine) -> tuple[Golden, ...]:
     )
 
 
-def parts(model: Model, expected: tuple[Golden, ...]) -> Parts:
+def parts(model: Model, expected: tuple[Golden, ...], prompt: Prompt = PROMPT) -> Parts:
     return Parts(
         model=model,
-        prompt=PROMPT,
+        prompt=prompt,
         taxonomy=TAXONOMY,
         calibration=CALIBRATION,
         golden=expected,
@@ -143,15 +143,15 @@ def fake_bundle(store: FolderStore, **behaviour: float) -> BundleRef:
     return bundle.assemble(parts(model, expected), store)
 
 
-def real_bundle(store: FolderStore, seed: int = 0, **config: int) -> BundleRef:
-    """A random Qwen3 of thirty thousand parameters and what the real engine answers with it."""
+def real_bundle(store: FolderStore, seed: int = 0, prompt: Prompt = PROMPT, **config: int) -> BundleRef:
+    """A random Qwen3 of thirty thousand parameters and what the real engine answers with it. `prompt` differs in its length only."""
     from deploy.engines.transformers import TransformersEngine
 
     key = f"stages/merge/real-{seed}/model"
     path = tiny.write_base(store.root / key, seed=seed, **config)
     engine = TransformersEngine.load(path, precision="fp32", threads=1)
     model = Model(key=key, form="merged", digest="1" * 64, size_mb=0.1)
-    return bundle.assemble(parts(model, golden(path, engine)), store)
+    return bundle.assemble(parts(model, golden(path, engine), prompt), store)
 
 
 def verdict(digest: str, decision: str = "PROMOTE") -> Verdict:

@@ -16,6 +16,7 @@ from tests.deploy.served import Served
 CLASSIFY = "/api/v1/classify"
 CALLS = [{"text": f"客户：第{i}次打来，{'宽带还是断的，没有人管。' * 12}"} for i in range(64)]
 REAL = ("--set=serve.threads=1", "--set=serve.precision=fp32")
+LONG = served.PROMPT.model_copy(update={"max_call_tokens": 640})
 GROUP = Path("/sys/fs/cgroup/memory/tingsu-scarce")
 
 
@@ -87,12 +88,12 @@ def test_an_engine_the_kernel_killed_for_memory_comes_back_with_smaller_batches_
 def test_a_call_that_does_not_fit_into_memory_alone_is_refused_and_the_engine_lives(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The long one needs 67 MB, the short ones a few; 40 are there once the bundle's golden calls are answered."""
+    """The long one needs four times what the engine has from reading the head of 150 tokens, and 40 MB more are there."""
     store = FolderStore(home / "store")
-    folder = served.promote(store, served.real_bundle(store, 3, intermediate_size=65536), home)
+    folder = served.promote(store, served.real_bundle(store, 3, LONG, intermediate_size=65536), home)
     monkeypatch.setenv("TEST_ROOM_MB", "40")
     monkeypatch.setenv("TEST_ROOM_FROM", "3")
-    short, long = {"text": "客户：断网了。"}, CALLS[0]
+    short, long = {"text": "客户：断网了。"}, {"text": 8 * CALLS[0]["text"]}
     with served.serving(folder, home, "--version=1", *REAL, loader="load_scarce") as running:
         running.ready(120)
         engine = psutil.Process(running.process.pid).children()
