@@ -88,7 +88,7 @@ def test_an_engine_the_kernel_killed_for_memory_comes_back_with_smaller_batches_
 def test_a_call_that_does_not_fit_into_memory_alone_is_refused_and_the_engine_lives(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The long one needs four times what the engine has from reading the head of 150 tokens, and 40 MB more are there."""
+    """The long one needs three times what the engine has from reading the head of 181 tokens, and 40 MB more are there."""
     store = FolderStore(home / "store")
     folder = served.promote(store, served.real_bundle(store, 3, LONG, intermediate_size=65536), home)
     monkeypatch.setenv("TEST_ROOM_MB", "40")
