@@ -54,6 +54,15 @@ def admit(
     return signed
 
 
+def is_let_in(adopted: Adopted, store: Store, home: Path) -> bool:
+    """Whether this home lets the bundle serve already."""
+    if store.read(f"{adopted.bundle.key}.attest/{bundle.VERDICT}") is None:
+        return False
+    bundle.keypair(home)
+    known = _stored(store, adopted, bundle.public_key(home))
+    return known is not None and known.decision == "PROMOTE"
+
+
 def judge(tried: Smoke, limits: GenerateSettings) -> tuple[SpeedBound, ...]:
     """Every bound on what was measured."""
     speed = tried.speed

@@ -29,7 +29,7 @@ def import_(
         print(f"WARNING: {brought.warning}", file=sys.stderr)
     verdict = brought.verdict
     answer = {
-        "folder": str(brought.folder),
+        "folder": brought.folder and str(brought.folder),
         "bundle": verdict.bundle_digest,
         "verdict": verdict.model_dump(mode="json"),
     }
@@ -50,6 +50,6 @@ def _text(answer: dict[str, Any]) -> str:
         f"{verdict['name']}: engine {verdict['engine']}, {verdict['quantization']}, thinks: {verdict['thinks']}; loads in "
         f"{speed['load_s']:.1f} s, {speed['memory_mb']:.0f} MB"
     )
-    serve = f"./tingsu serve --generate {folder}" if verdict["decision"] == "PROMOTE" else "not served"
+    serve = f"./tingsu serve --generate {folder}" if folder else "not served, and not kept"
     table = columns(["metric", "value", "", "bound", "holds"], rows)
     return f"{head}\n\n{table}\n\n{verdict['sentence_en']}\n{verdict['sentence_zh']}\n{serve}"

@@ -186,16 +186,17 @@ def test_a_gguf_file_is_imported_and_served_by_llamacpp_with_the_same_text(tmp_p
     engines.require("llamacpp")
     gguf_file.write(speaker, tmp_path)
     sets = ["serve.threads=1", "serve.generate.slots=2"]
-    brought = bring(tmp_path / "model.gguf", Session(load(sets=sets, env={"TINGSU_HOME": str(tmp_path)}), tmp_path))
+    folder = bring(
+        tmp_path / "model.gguf", Session(load(sets=sets, env={"TINGSU_HOME": str(tmp_path)}), tmp_path)
+    ).folder
+    assert folder is not None
 
-    with served.serving(
-        None, tmp_path, f"--generate={brought.folder}", *(f"--set={s}" for s in sets), fake=False
-    ) as live:
+    with served.serving(None, tmp_path, f"--generate={folder}", *(f"--set={s}" for s in sets), fake=False) as live:
         live.ready(60)
         thought = post(live, "/thinking", question=ASK).json()
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda _: post(live, "/generate", prompt=ASK, temperature=0), range(6)))
-        checks = verify(live.url, bundle_digest=brought.folder.name)
+        checks = verify(live.url, bundle_digest=folder.name)
 
     assert (thought["thinking"], thought["final_answer"]) == (THOUGHT, ANSWER)
     assert [answer.json()["generated_text"] for answer in answers] == [ANSWER] * 6

@@ -73,9 +73,36 @@ def test_too_slow_for_the_bounds_it_is_rejected_and_not_served(model: Path, tmp_
     found = bring(model, session(tmp_path, "serve.generate.min_tokens_s=1000000"))
 
     assert found.verdict.decision == "REJECT" and "tokens_s" in found.verdict.sentence_en
+    assert found.folder is None and bundles(tmp_path) == []
+    assert bring(model, session(tmp_path)).verdict.decision == "PROMOTE" and len(bundles(tmp_path)) == 1
+
+
+def test_rejected_after_it_was_let_in_it_stays_for_whoever_serves_it_and_is_served_to_nobody_new(
+    model: Path, tmp_path: Path
+) -> None:
+    served = bring(model, session(tmp_path)).folder
+
+    again = bring(model, session(tmp_path, "serve.generate.min_tokens_s=1000000"))
+
+    assert again.folder is None and served is not None
     with pytest.raises(GateRefused, match="REJECT"):
-        generation.permit(generation.open(found.folder), bundle.public_key(tmp_path))
+        generation.permit(generation.open(served), bundle.public_key(tmp_path))
+
+
+def test_what_does_not_run_here_does_not_stay_in_the_store(model: Path, tmp_path: Path) -> None:
+    """Its files are whole and of the right shape, and it says of its weights that they are of another."""
+    config = json.loads((model / "config.json").read_text()) | {"hidden_size": 999}
+    broken = changed(model, tmp_path / "broken", config__json=json.dumps(config))
+
+    with pytest.raises(TingsuError):
+        bring(broken, session(tmp_path))
+
+    assert bundles(tmp_path) == [] and (broken / "model.safetensors").is_file()
     assert bring(model, session(tmp_path)).verdict.decision == "PROMOTE"
+
+
+def bundles(home: Path) -> list[str]:
+    return [path.name for path in (home / "store/bundles").glob("*") if not path.name.endswith(".attest")]
 
 
 def test_mlflow_has_the_verdict_and_the_speed_once(model: Path, tmp_path: Path) -> None:
