@@ -37,13 +37,14 @@ _BEFORE = re.compile(
     r"|(?:那边|位于|坐落|属于|安装|地点|登记|写成|改成|换成|现在|目前|家里|老家|公司|单位|户籍|收货|快递|上门|麻烦|师傅|位置|对于|那里))",
     re.DOTALL,
 )
-_LEADING = re.compile(r"^(?:家(?=.{4})|那(?![曲坡])|从(?!化|江)|和(?![平硕田静县顺龙政布])|为|于(?![洪都田])|[，, ])+")
+_LEADING = re.compile(r"^(?:家(?=.{4})|那(?![曲坡])|从(?!化|江)|为|于(?![洪都田])|[，, ])+")
 _JOINT = re.compile(r"(?:[，, ]|嗯|啊|呃|那个|的)+$")
 _HARD = re.compile(r".*[\n。！？!?；;：:〕〔（(]", re.DOTALL)
 _PLACE_END = re.compile(r"[省市区县镇乡旗州盟村路街巷道里苑园]$|街道$|小区$|花园$|大道$")
 _PROVINCE = re.compile(
     r"北京|天津|上海|重庆|河北|山西|辽宁|吉林|黑龙江|江苏|浙江|安徽|福建|江西|山东|河南|湖北|湖南|广东|海南|四川|贵州|云南|陕西|甘肃|青海|台湾|内蒙古|广西|西藏|宁夏|新疆"
 )
+_ROAD_AFTER = re.compile(r"[东西南北中]?(?:路|街|大道|道|巷)|[路街巷]")  # 中山东路, 上海路
 _ADMIN = re.compile(r"[市区县旗州盟]")
 # An address without a house number: only after words that say somebody lives there, and of two levels at least.
 _TOLD = re.compile(
@@ -58,13 +59,19 @@ _LEVELS = re.compile(
 
 def find(text: str, digits: str) -> Iterator[Found]:
     """Addresses in order. text: folded; digits: the same with spoken digits read, `spoken.digits`."""
-    past = 0
+    first, past = 0, 0
     for house in _HOUSE.finditer(digits):
         start = _start(text[max(past, house.start() - REACH) : house.start()], house.group(), digits, house.end())
-        if start is not None:
+        if start is None:
+            continue
+        if past and house.start() - start == past:  # …路115号万科城2栋: one address
             past = house.end()
-            yield Found("address", ((house.start() - start, past),))
-        # elsewhere the pattern goes on after this number: what it holds is no house
+            continue
+        if past:
+            yield Found("address", ((first, past),))
+        first, past = house.start() - start, house.end()
+    if past:
+        yield Found("address", ((first, past),))
 
 
 def told(text: str) -> Iterator[Found]:
@@ -103,15 +110,18 @@ def _place(before: str) -> str:
 
 def _first_known(place: str) -> int:
     """Where the first province, prefecture or county begins; 0 without one."""
-    province = _PROVINCE.search(place)
-    best = province.start() if province else len(place)
+    starts = [m.start() for m in _PROVINCE.finditer(place) if not _ROAD_AFTER.match(place, m.end())]
     for suffix in _ADMIN.finditer(place):
         for length in (6, 5, 4, 3, 2):
             start = suffix.end() - length
-            if 0 <= start < best and place[start : suffix.end()] in _divisions():
-                best = start
+            if start >= 0 and place[start : suffix.end()] in _divisions():
+                starts.append(start)
                 break
-    return best if best < len(place) else 0
+    first = min(starts, default=0)
+    for length in (4, 3, 2):  # 杭州余杭区
+        if first >= length and f"{place[first - length : first]}市" in _divisions():
+            return first - length
+    return first
 
 
 @cache

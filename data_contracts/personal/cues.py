@@ -32,6 +32,7 @@ _CODE_BEFORE = re.compile(
 )
 _CODE_AFTER = re.compile(r"[-_]?[A-Za-z](?![A-Za-z])|[-_][A-Za-z0-9]|[-_]?[A-Za-z]+[0-9]|[.%]\d")
 _COUNTED = re.compile(r"[ ]?(?:元|块|毛|兆|字节|[GMKgmk][Bb]?(?![A-Za-z])|分钟)")
+_IP = re.compile(r"\d{1,3}(?:[.·]\d{1,3}){3}$")
 _WORDS = re.compile(r"[\u4e00-\u9fffA-Za-z]{2}")
 _NUMBER = re.compile(r".*\d{4}", re.DOTALL)
 
@@ -58,7 +59,7 @@ def nearest(said: str) -> Cue | None:
 
 def is_no_persons(text: str, start: int, end: int, said: str, cue: Cue | None) -> bool:
     """Whether a number that looks like a person's is an order's, a case's, a part of a code or an amount."""
-    if cue == "no" or _JUST_BEFORE.search(said):
+    if cue == "no" or _IP.match(text[start:end]) or _JUST_BEFORE.search(said):
         return True
     near, after = text[max(0, start - 14) : start], text[end : end + 10]
     return bool(

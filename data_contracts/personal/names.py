@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from data_contracts.personal.found import BLANK
 from data_contracts.personal.surnames import (
+    CLIPPED,
     COMPOUND,
     ENDINGS,
     FAMILIAR,
@@ -18,8 +19,8 @@ from data_contracts.personal.surnames import (
 )
 
 _H = r"[\u4e00-\u9fff]"
-_CHAR = rf"(?![{NOT_GIVEN}]){_H}"
-_SOFT = rf"(?:[家如可今为能来因之其已好有对]{_CHAR}(?={_H}?(?:[^\u4e00-\u9fff]|$)))"  # 张家豪，
+_CHAR = rf"(?![{NOT_GIVEN}]|刚[才刚好]){_H}"
+_SOFT = rf"(?:[家如可今为能来因之其已好有对]{_CHAR}(?={_H}?(?:[^\u4e00-\u9fff]|$|[的先女])))"  # 张家豪，
 _GIVEN = rf"(?:{_SOFT}|(?:{_CHAR}){{1,2}})"
 _ANY_SURNAME = rf"(?:{COMPOUND}|[{SINGLE}{RARE}])"
 _NAME = rf"(?P<name>{_ANY_SURNAME}{_GIVEN})"
@@ -34,11 +35,11 @@ _TOLD = re.compile(
     rf"{_UM}(?:是|叫|为|写的?是?|登记的?是?|填的?是?)?{_UM}{_NAME}"
 )
 _IS = re.compile(
-    r"(?:我是|本人|我就是|您是|你是|他是|她是|里是|问是|不是|叫|客服(?![：:])(?:[0-9]{2,6}号?)?|专员|代表|坐席|座席|工号[0-9]{2,6}号?)"
-    rf"{_UM}是?{_LIKELY_NAME}(?:{_END}|(?=为[您你]服务|很高兴|竭诚|，))"
+    r"(?:我是|本人|我就是|您是|你是|他是|她是|里是|问是|不是|叫|就写|写上|客服(?![：:])(?:[0-9]{2,6}号?)?|专员|代表|坐席|座席|工号[0-9]{2,6}号?)"
+    rf"{_UM}是?{_LIKELY_NAME}(?:{_END}|(?=为[您你]服务|很高兴|竭诚)|(?<=叫...)(?=的)|(?<=叫..)(?=的)|(?=[你我他您们]))"
 )
 _OWN = re.compile(
-    rf"(?:用|以|写|是|给|找|在|问|成|登记的?){_LIKELY_NAME}(?=的名字|的名下|名下|本人|的身份证|的账[户号]|这个名字)"
+    rf"(?:用|以|写|是|给|找|在|问|成|登记的?){_LIKELY_NAME}(?=的名字|的名下|名下|本人|的身份证|的账[户号]|这个名字|，收)"
 )
 _SURNAME = re.compile(
     rf"姓(?<![百同贵]姓)(?P<name>{COMPOUND}|[{SINGLE}{RARE}])(?!名)(?:[，,]?(?:名字?|单名|全名)?叫(?P<given>(?:{COMPOUND}|[{SINGLE}{RARE}])?+{_GIVEN}){_END})?"
@@ -65,7 +66,7 @@ _TITLE = re.compile(
     + "".join(rf"|{title}(?=[，。,.！!？?你您说好、 \n]|$)" for title in "工哥姐")
 )
 _FULL = re.compile(rf"(?:(?:{COMPOUND})|[{SINGLE}{RARE}]){_GIVEN}$")
-_CUE = re.compile(r"(?:^|[^\u4e00-\u9fff]|[叫是姓找问好请给跟和位为让的对了谢嗯哦啊哎喂呃向被由把我])$")
+_CUE = re.compile(r"(?:^|[^\u4e00-\u9fff]|[叫是姓找问好请给跟和位为让的对了谢嗯哦啊哎喂呃向被由把我下])$")
 _OTHER = re.compile(
     r"[人州市省县区部厅店员们司]$|^(?:江苏|江西|云南|安徽|宁夏|石家|温州|常州|金华|高兴|白金|黄金|金牌|马上|安装|施工|方便|任何|应该|成功|解决|关于|由于|安全|万一)"
 )
@@ -119,12 +120,12 @@ def _asked(text: str) -> Iterator[tuple[int, int]]:
 
 def _addressed(text: str) -> Iterator[tuple[int, int]]:
     for match in _TITLE.finditer(text):
-        start = _start(text[max(0, match.start() - 7) : match.start()], match.group() in JOBS)
+        start = _start(text[max(0, match.start() - 7) : match.start()], match.group() in JOBS, match.group() in CLIPPED)
         if start:
             yield match.start() - start, match.start()
 
 
-def _start(before: str, surname_only: bool) -> int:
+def _start(before: str, surname_only: bool, is_strict: bool) -> int:
     """How many characters before a title are the name; 0 where there is none."""
     if not before or before[-1] == BLANK:
         return 0
@@ -136,7 +137,7 @@ def _start(before: str, surname_only: bool) -> int:
     if _COMPOUND_END.search(before):
         return 2
     is_told = bool(_CUE.search(before[:-1]))
-    if (before[-1] in SINGLE and (is_told or not surname_only)) or (before[-1] in RARE and is_told):
+    if (before[-1] in SINGLE and (is_told or not is_strict)) or (before[-1] in RARE and is_told):
         return 1
     return 0 if surname_only else full
 

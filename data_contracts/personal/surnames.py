@@ -23,8 +23,12 @@ COMPOUND = (
     "|独孤|长孙|宇文|轩辕|呼延|申屠|闻人|澹台|公冶|赫连|太史"
 )
 NOT_GIVEN = (
-    "我你您他她它们的了是在有要想不就都也还又很和跟与这那哪个什怎么吗呢啊吧呀哦嗯给把被让找说问请谢对好打来去到从会能可得过着号电手身家住已没刚先再为"
+    "我你您他她它们的了是在有要想不就都也还又很和跟与这那哪个什怎么吗呢啊吧呀哦嗯给把被让找说问请谢对好打来去到从会能可得过着号电手身家住已没先再为"
     "因所但如而或之其此些点儿话今昨现办用叫联密发您被报查登确"
+)
+OFTEN_GIVEN = frozenset(
+    "伟芳娜敏静磊强洋勇艳杰娟涛超明霞平刚英兰华燕雪梅国军春红轩浩然梓涵欣怡诺泽宇航诗佳琪思远嘉豪俊熙丽凤淑珍德胜庆楠晨曦若玉振佑云飞秋志鹏鑫龙波斌辉健林峰"
+    "凯悦婷颖慧琳莉萍莹瑶蕾薇倩璐宁毅哲博宏洁琴青松森祥福贵荣昌兴旺宝贤良义仁智亮彬彪晖晓旭昊晗睿瑞彤妍娇媛婉妮嫣菲芸芬茹莎菊萱蓉馨珊玲琼瑜璇美惠淼清源泉潇澜"
 )
 TITLES = (
     "先生",
@@ -46,6 +50,7 @@ TITLES = (
 )
 # As often a trade as a form of address (安装师傅): a surname alone may stand before.
 JOBS = ("老师", "师傅", "经理", "主任", "总", "工", "哥", "姐", "队长", "科长", "主管", "店长", "站长")
+CLIPPED = ("总", "工", "哥", "姐")  # more often a part of another word
 # Words that end with a surname: 对方经理, 外包师傅, 由于, 现金 …
 ENDINGS = (
     "由于|关于|对于|等于|终于|属于|位于|在于|至于|平安|保安|公安|治安|西安|晚安|不安|资金|现金|押金|基金|奖金|租金|美金|约金|对方|地方|官方|警方|双方|甲方|乙方"
@@ -68,12 +73,12 @@ def words() -> dict[str, Any]:
 
 
 def is_word(name: str) -> bool:
-    """Whether what looks like a name begins with a common word."""
-    return (
-        not re.match(COMPOUND, name)
-        and len(name) > 1
-        and (name[1] in words()["words"].get(name[0], ()) or is_never_a_name(name))
-    )
+    """Whether what looks like a name begins with a common word, and does not end like one (程序员, but not 高明辉)."""
+    if is_never_a_name(name) or len(name) < 2:
+        return is_never_a_name(name)
+    if re.match(COMPOUND, name) or name[1] not in words()["words"].get(name[0], ()):
+        return False
+    return len(name) == 2 or name[2] not in OFTEN_GIVEN
 
 
 def is_never_a_name(name: str) -> bool:

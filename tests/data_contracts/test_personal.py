@@ -1,0 +1,43 @@
+"""How much personal data is found, and how much that is none is left alone: by type, on sentences of calls with traps."""
+
+from functools import cache
+
+import pytest
+
+from data_contracts.personal import MASKS, find, mask
+from tests.bench.personal import PRECISION, RECALL
+from tests.data_contracts import planting
+from tests.data_contracts.planting import Score, Text
+
+EACH = 400
+
+
+@cache
+def cases(which: str) -> list[Text]:
+    return list(planting.texts(which, EACH, seed=3))
+
+
+@cache
+def scores(which: str) -> dict[str, Score]:
+    return planting.scores(cases(which))
+
+
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("which", planting.SETS)
+def test_each_type_is_found_and_little_else(which: str, kind: str) -> None:
+    score = scores(which)[kind]
+
+    assert score.planted >= EACH
+    assert score.recall >= RECALL
+    assert score.precision >= PRECISION
+
+
+@pytest.mark.parametrize("which", planting.SETS)
+def test_a_masked_call_has_the_turns_it_had_and_nothing_more_to_mask(which: str) -> None:
+    for case in cases(which):
+        masked = mask(case.text)
+        heads = [line.partition("：")[0] for line in case.text.split("\n")]
+
+        assert [line.partition("：")[0] for line in masked.text.split("\n")] == heads
+        assert mask(masked.text) == (masked.text, {})
+        assert sum(masked.counts.values()) == len(find(case.text))
