@@ -9,6 +9,7 @@ One that ignores it leaves only what follows it here: the listing is read back, 
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
@@ -24,6 +25,7 @@ R = TypeVar("R")
 MULTIPART_BYTES = 8 * 2**20  # boto3 uploads larger files in parts
 TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")  # there already, or being written right now
 
+PLACE = re.compile(r"/[0-9a-f]{16}/")  # see `_place`
 ABSENT = ("NoSuchKey", "404")
 
 
@@ -179,7 +181,7 @@ class S3Store:
         """Before the first upload in parts of this process: end those that killed processes left."""
         if largest_bytes >= MULTIPART_BYTES and not self._swept:
             self._swept = True
-            abort_stale(self.client, self.bucket, self._at(""))
+            abort_stale(self.client, self.bucket, self._at(""), lambda name: bool(PLACE.search(name)))
 
     def _remove_others(self, key: str, place: str) -> None:
         """What killed or slower writers of a folder left: its listing names one place, and stands for ever."""

@@ -32,21 +32,23 @@ def _is_torn(error: Exception) -> bool:
 
     if isinstance(error, of.ClientError):
         return error.response["Error"]["Code"] in CHANGED
-    return isinstance(
-        error, of.IncompleteReadError | of.ResponseStreamingError | of.ReadTimeoutError | of.FlexibleChecksumError
-    )
+    return isinstance(error, of.IncompleteReadError | of.ResponseStreamingError | of.FlexibleChecksumError)
 
 
-def abort_stale(client: Any, bucket: str, prefix: str) -> int:
-    """End the multipart uploads below a prefix that were begun a day ago or more: their processes are dead, and S3 keeps and
-    charges for their parts until somebody does. How many; none where this account may not list them."""
+def abort_stale(client: Any, bucket: str, prefix: str, is_ours: Callable[[str], bool]) -> int:
+    """End our multipart uploads below a prefix that were begun a day ago or more: their processes are dead, and S3 keeps and
+    charges for their parts until somebody does. How many; none where this account may not list them.
+
+    Args:
+        is_ours: of an object's name; the bucket may be shared with others.
+    """
     from botocore.exceptions import ClientError
 
     before, ended = datetime.now(UTC) - STALE, 0
     try:
         for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
             for upload in page.get("Uploads", []):
-                if upload["Initiated"] < before:
+                if upload["Initiated"] < before and is_ours(upload["Key"]):
                     client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
                     ended += 1
     except ClientError:  # housekeeping only: another process was faster, or it is not permitted here

@@ -34,6 +34,7 @@ def retrain(
     session = open_session(profile, overlays or (), sets or ())
     require_trainable(session.settings)
     chosen = catalog.find(session.store, dataset, session.settings.data.family)
+    catalog.verify(session.store, chosen)
     taxonomy = catalog.taxonomy_of(session.store, chosen)
     run = Run(session.settings, session.store, session.home, chosen, base.resolve(session.settings.train.base_model))
     if session.settings.profile == "tiny" and not chosen.synthetic:

@@ -27,17 +27,23 @@ class Agreement(Frozen):
     disputed: int
 
 
+def is_shared() -> "pl.Expr":
+    """Whether every row of a row's call names its annotator, and they are several: only then are its rows votes."""
+    import polars as pl
+
+    return (pl.col(WHO).is_not_null().all() & (pl.col(WHO).n_unique() > 1)).over(CALL)
+
+
 def votes(own: "pl.DataFrame") -> "pl.DataFrame":
-    """What each row (with an id of its own) is to the other rows of its call: row, and the row it repeats (`same_id_as`), agrees
+    """What each row is to the other rows of its call: row, and the row it repeats (`same_id_as`), agrees
     with, is outvoted by or, without a majority, contradicts; all null for the row that counts.
 
-    Only where every row of a call names its annotator, and they are several, are its rows votes; else they are repeats.
+    The rows of a call that are no votes are repeats. A call without an id is known by its text.
     """
     import polars as pl
 
-    several = (pl.col(WHO).is_not_null().all() & (pl.col(WHO).n_unique() > 1)).over(CALL)
-    first = pl.when(several).then(pl.col("row").min().over(CALL, WHO)).otherwise(pl.col("row").min().over(CALL))
-    told = own.select("row", CALL, WHO, LABEL).with_columns(several.alias("several"), first.alias("first"))
+    first = pl.when(is_shared()).then(pl.col("row").min().over(CALL, WHO)).otherwise(pl.col("row").min().over(CALL))
+    told = own.select("row", CALL, WHO, LABEL).with_columns(is_shared().alias("several"), first.alias("first"))
     is_vote = pl.col("several") & (pl.col("row") == pl.col("first"))
     repeats = pl.when(pl.col("row") != pl.col("first")).then("first").alias("same_id_as")
     counted = _counted(told.filter(is_vote))
@@ -68,8 +74,10 @@ def measure(prepared: "pl.DataFrame", categories: "Collection[str]") -> Agreemen
     """How well annotators agree on the calls of a prepared frame that several labelled; None where there are none."""
     import polars as pl
 
-    own = prepared.filter(pl.col("has_id") & pl.col(WHO).is_not_null() & pl.col(LABEL).is_in(list(categories)))
-    ballots = own.unique([CALL, WHO], keep="first", maintain_order=True).select(CALL, WHO, LABEL)
+    labelled = prepared.filter(
+        pl.col(CALL).is_not_null() & pl.col(WHO).is_not_null() & pl.col(LABEL).is_in(list(categories))
+    )
+    ballots = labelled.unique([CALL, WHO], keep="first", maintain_order=True).select(CALL, WHO, LABEL)
     pairs = ballots.join(ballots, on=CALL, suffix="_b").filter(pl.col(WHO) < pl.col(f"{WHO}_b"))
     if pairs.is_empty():
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.artifacts import Dataset
-from data_contracts.errors import ConfigurationError
+from data_contracts.errors import BundleCorrupt, ConfigurationError
 from data_contracts.taxonomy import Taxonomy
 from deploy.operate import lock
 from deploy.store import Store
@@ -95,10 +95,30 @@ def find(store: Store, wanted: str | None, family: str) -> Dataset:
 
 
 def calls_of(store: Store, dataset: Dataset, columns: "Sequence[str] | None" = None) -> "pl.DataFrame":
-    """The dataset's calls, or some of their columns (`calls.COLUMNS`)."""
+    """The dataset's calls, or some of their columns (`calls.COLUMNS`), to the last byte as they were accepted.
+
+    Raises:
+        BundleCorrupt: they are not.
+    """
     import polars as pl
 
+    verify(store, dataset)
     return pl.read_parquet(store.local(dataset.key) / CALLS, columns=list(columns) if columns else None)
+
+
+def verify(store: Store, dataset: Dataset) -> None:
+    """Return if a dataset is what it was when it was accepted.
+
+    Raises:
+        BundleCorrupt: it was changed; says what to do.
+    """
+    try:
+        store.verify(dataset.key)
+    except BundleCorrupt as error:
+        raise BundleCorrupt(
+            f"dataset {dataset.id[:12]} ({dataset.name}) was changed in the store since it was accepted: remove "
+            f"{dataset.key} there and submit its file, or merge its parents, again ({error})"
+        ) from error
 
 
 def taxonomy_of(store: Store, dataset: Dataset) -> Taxonomy:

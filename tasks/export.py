@@ -33,6 +33,8 @@ def export(store: Store, dataset: Dataset, out: Path, force: bool = False) -> in
         raise ConfigurationError(f"--out {out} ends in {out.suffix!r}; allowed: {', '.join(KINDS)}")
     if not out.parent.is_dir():
         raise ConfigurationError(f"--out {out}: there is no folder {out.parent}; make it first")
+    if out.is_dir():
+        raise ConfigurationError(f"--out {out} is a folder; name a file")
     if out.exists() and not force:
         raise _there(out)
     calls = contract_columns(store, dataset)
@@ -81,11 +83,19 @@ def _written(out: Path, force: bool, write: Callable[[Path], None]) -> None:
         if force:
             os.replace(beside, out)
         else:
-            os.link(beside, out)  # unlike a rename, this fails where another command was faster
-    except FileExistsError as error:
-        raise _there(out) from error
+            _placed(beside, out)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _placed(beside: Path, out: Path) -> None:
+    """Give the file its name; unlike a rename, a link fails where another command was faster."""
+    try:
+        os.link(beside, out)
+    except FileExistsError as error:
+        raise _there(out) from error
+    except OSError:  # a file system without links, such as a USB stick's
+        os.replace(beside, out)
 
 
 def _there(out: Path) -> ConfigurationError:

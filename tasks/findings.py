@@ -57,10 +57,11 @@ def together(frame: "pl.DataFrame") -> "pl.DataFrame":
     import polars as pl
 
     nothing = pl.lit(None, pl.Int64)
-    own = agreement.votes(frame.filter("has_id")).with_columns(
+    is_own = pl.col("has_id") | agreement.is_shared()
+    own = agreement.votes(frame.filter(is_own)).with_columns(
         nothing.alias("conflicts_with"), nothing.alias("same_text_as")
     )
-    return pl.concat([own, _same_texts(frame.filter(~pl.col("has_id")))], how="diagonal").sort("row")
+    return pl.concat([own, _same_texts(frame.filter(~is_own))], how="diagonal").sort("row")
 
 
 def _same_texts(frame: "pl.DataFrame") -> "pl.DataFrame":

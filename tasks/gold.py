@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_contracts.errors import BundleCorrupt
 from data_contracts.schema import Frozen
 from deploy.store import Store
 
@@ -70,9 +71,20 @@ def versions(store: Store, family: str, up_to: int | None = None) -> list[Gold]:
 
 
 def rows(store: Store, gold: Gold) -> "pl.DataFrame":
-    """Its calls."""
+    """Its calls.
+
+    Raises:
+        BundleCorrupt: the frozen calls were changed.
+    """
     import polars as pl
 
+    try:
+        store.verify(gold.key)
+    except BundleCorrupt as error:
+        raise BundleCorrupt(
+            f"version {gold.version} of the gold set of {gold.family!r} was changed in the store, so nothing can be measured "
+            f"on it: restore {gold.key} from a backup ({error})"
+        ) from error
     return pl.read_parquet(store.local(gold.key) / GOLD)
 
 

@@ -139,9 +139,9 @@ def _read_by_models(store: Store, family: str) -> "pl.DataFrame":
     columns = ("group", "input_text")
     parts = [pl.DataFrame(schema=dict.fromkeys(columns, pl.String))]
     for key in store.keys("stages/split"):
-        done = stages.finished(store, key, Splits)
-        if done is not None and done.result.family == family:
-            parts += [pl.read_parquet(store.local(done.result.file(s)), columns=list(columns)) for s in FITTED]
+        made = Splits.model_validate(stages.Record.model_validate_json(store.part(key, stages.RECORD)).result)
+        if made.family == family:
+            parts += [pl.read_parquet(store.local(made.file(side)), columns=list(columns)) for side in FITTED]
     return pl.concat(parts).unique()
 
 

@@ -53,6 +53,21 @@ def test_rows_of_one_call_are_votes_where_all_name_their_annotator(
     assert told(*cells) == expected
 
 
+def test_calls_without_ids_are_known_by_their_text(tmp_path: Path) -> None:
+    texts = [f"第{at}个话费问题我要投诉你们多扣了钱" for at in range(70)]
+    keys = taxonomy.load().keys[:2]
+    records: list[dict[str, object]] = [
+        {"input_text": t, "complaint_category": keys[(at + (who == "乙" and at < 10)) % 2], "annotator": who}
+        for who in "甲乙"
+        for at, t in enumerate(texts)
+    ]
+    dataset = submit(tmp_path, records)
+    shown = show.show(FolderStore(tmp_path / "store"), dataset)
+
+    assert (dataset.accepted, dataset.rejected) == (60, 80)
+    assert shown.by_code == {"annotators_agree": 60, "annotators_disagree": 20}
+
+
 def test_kappa_is_cohen_s() -> None:
     """The textbook table: 20 both yes, 15 both no, 5 and 10 apart; raw 0.70, kappa 0.40."""
     said = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15

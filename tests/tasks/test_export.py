@@ -79,11 +79,19 @@ def test_nothing_is_overwritten_unless_that_is_said(store: FolderStore, dataset:
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"), [("out.xlsx", r"allowed: \.csv"), ("out", "allowed"), ("none/out.csv", "there is no folder")]
+    ("name", "sentence"),
+    [
+        ("folder.csv", "is a folder"),
+        ("out.xlsx", r"allowed: \.csv"),
+        ("out", "allowed"),
+        ("none/out.csv", "there is no folder"),
+    ],
 )
 def test_a_place_that_cannot_be_is_named(
     store: FolderStore, dataset: Dataset, tmp_path: Path, name: str, sentence: str
 ) -> None:
+    (tmp_path / "folder.csv").mkdir()
+
     with pytest.raises(ConfigurationError, match=sentence):
         export.export(store, dataset, tmp_path / name)
 

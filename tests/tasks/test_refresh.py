@@ -7,7 +7,7 @@ import pytest
 
 from configs.settings import DataSettings, SplitSettings
 from data_contracts.artifacts import Dataset, Side, Splits
-from data_contracts.errors import ConfigurationError, ContractViolation
+from data_contracts.errors import BundleCorrupt, ConfigurationError, ContractViolation
 from deploy.store import FolderStore
 from tasks import gold, history, looks, refresh, split, stages
 from tasks.refresh import Why
@@ -145,6 +145,18 @@ def test_the_history_says_once_who_refreshed_it_and_why_even_if_it_was_killed_be
     assert (entry.event.kind, entry.event.by) == ("gold_refreshed", "tester")
     assert (entry.event.detail["reason"], entry.event.detail["gold_digest"]) == ("a new tariff", made.digest)
     assert history.verify(tmp_path / "home") is None
+
+
+def test_a_gold_set_with_one_label_changed_in_the_store_measures_nothing(store: FolderStore) -> None:
+    dataset = keep(store, calls(0, 200), "first")
+    divide(store, dataset)
+    path = store.root / "gold/complaints/gold.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+    with pytest.raises(BundleCorrupt, match="version 1 of the gold set of 'complaints' was changed"):
+        divide(store, keep(store, [*calls(0, 200), *calls(1000, 20)], "second"))
 
 
 def test_what_cannot_be_refreshed_says_why(store: FolderStore) -> None:

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from configs.settings import DataSettings, SplitSettings
-from data_contracts.errors import ConfigurationError, ContractViolation
+from data_contracts.errors import BundleCorrupt, ConfigurationError, ContractViolation
 from deploy.store import FolderStore
 from tasks import catalog, gold, split, unite
 from tasks.stages import Work
@@ -97,6 +97,15 @@ def test_what_does_not_belong_together_is_not_merged(
     other = keep(store, [call(2)], "other", **change)  # type: ignore[arg-type]
 
     with pytest.raises(ContractViolation, match=sentence):
+        unite.unite(store, [one, other], "both")
+
+
+def test_a_dataset_changed_in_the_store_is_not_read(store: FolderStore) -> None:
+    one, other = keep(store, [call(1)], "one"), keep(store, [call(2)], "other")
+    path = store.root / one.key / "calls.parquet"
+    path.write_bytes(path.read_bytes().replace(b"c00001", b"c00009"))
+
+    with pytest.raises(BundleCorrupt, match=rf"dataset {one.id[:12]} \(one\) was changed in the store"):
         unite.unite(store, [one, other], "both")
 
 
