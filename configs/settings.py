@@ -207,6 +207,7 @@ class ServeSettings(Section):
     """The service. Times in seconds; `batch_tokens` bounds one prefill; `model_path`: the bundle to serve where none is named.
 
     `review_below`: a person looks at calls below this confidence; where the bundle's own threshold is higher, that holds.
+    `review_categories`: and at every call that is answered with one of these, whatever the confidence.
 
     `client_timeout_s`: what a caller may take to send a request, or to take its answer off the wire. `docs`: the page /docs;
     null has it where only this machine reaches the service and no key was made.
@@ -248,6 +249,7 @@ class ServeSettings(Section):
     docs: bool | None = None
     deadline_s: float = Field(default=30.0, gt=0)
     review_below: Share | None = None
+    review_categories: tuple[str, ...] = ()
     threads: int = Field(default=0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False

@@ -370,6 +370,7 @@ TABLE: dict[str, tuple[str, str]] = {
     # service: why a person should look
     "low_confidence": ("the model is not sure enough", "模型把握不足"),
     "low_label_mass": ("the model would rather answer something that is no category", "模型倾向于类别以外的回答"),
+    "reviewed_category": ("calls of this category are always looked at", "该类别一律转人工复核"),
     "empty_call": ("there is no text in this call", "通话没有文字内容"),
     # gate: one bound
     "gate_absolute": (

@@ -133,17 +133,30 @@ class Served:
         return digest if self.version is None else f"{self.version}+{digest}"
 
 
+@dataclass(frozen=True)
+class Rules:
+    """What sends a call to a person: the calibration with the threshold in force, and the keys of categories that always do."""
+
+    calibration: Calibration
+    categories: frozenset[str] = frozenset()
+
+    def more(self, call: Call, category: str) -> list[str]:
+        """Reasons beside those of the numbers."""
+        found = ["reviewed_category"] if category in self.categories else []
+        return found if call.flat().strip() else [*found, "empty_call"]
+
+
 def compose(
-    calls: Sequence[Call], encoded: Sequence[Encoded], scores: Scores, served: Served, calibrated: Calibration
+    calls: Sequence[Call], encoded: Sequence[Encoded], scores: Scores, served: Served, rules: Rules
 ) -> list[Answer]:
     """Calibrated answers; under evaluation they are marked and carry the raw numbers."""
     bundle = served.bundle
-    probabilities = calibration.apply(calibrated, scores.logprobs)
-    decided = calibration.decide(calibrated, probabilities, scores.label_mass)
+    probabilities = calibration.apply(rules.calibration, scores.logprobs)
+    decided = calibration.decide(rules.calibration, probabilities, scores.label_mass)
     answers = []
     for i, (call, prompt) in enumerate(zip(calls, encoded, strict=True)):
-        reasons = [*decided.reasons[i], *(["empty_call"] if not call.flat().strip() else [])]
         category = bundle.taxonomy.categories[int(decided.predicted[i])]
+        reasons = [*decided.reasons[i], *rules.more(call, category.key)]
         answers.append(
             Answer(
                 conversation_id=call.conversation_id,

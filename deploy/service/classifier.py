@@ -14,7 +14,7 @@ from data_contracts.schema import Call
 from deploy import calibration
 from deploy.bundle import Bundle, Golden
 from deploy.service import answers, logs
-from deploy.service.answers import Answer, Served
+from deploy.service.answers import Answer, Rules, Served
 from deploy.service.batcher import Batcher, Limits
 from deploy.service.child import Loader, plan_of
 from deploy.service.metrics import Metrics
@@ -60,7 +60,7 @@ class Classifier:
         self.batcher = Batcher(self.worker, _limits(settings), metrics)
         self.worker.on_scarce = self.batcher.shrink
         self.worker.on_restart = metrics.restarts.inc
-        self.calibration = bundle.calibration
+        self.rules = Rules(bundle.calibration)
         self.tune(settings)
 
     def tune(self, settings: ServeSettings) -> None:
@@ -68,16 +68,27 @@ class Classifier:
         approved, wanted = self.served.bundle.calibration, settings.review_below or 0.0
         if settings.review_below is not None and wanted < approved.threshold:
             log.warning("serve.review_below has no effect", extra={"set": wanted, "approved": approved.threshold})
-        self.calibration = approved.model_copy(update={"threshold": max(wanted, approved.threshold)})
+        calibrated = approved.model_copy(update={"threshold": max(wanted, approved.threshold)})
+        if unknown := self._unknown(settings):
+            log.warning("serve.review_categories has no effect", extra={"unknown": unknown})
+        self.rules = Rules(calibrated, frozenset(settings.review_categories))
         self.batcher.limits = _limits(settings)
         self.worker.start_timeout_s, self.worker.silence_s = settings.start_timeout_s, 2 * settings.deadline_s
 
-    def require_no_less_review(self, settings: ServeSettings) -> None:
-        """Return if the settings send no fewer calls to a person than the gate approved.
+    def _unknown(self, settings: ServeSettings) -> list[str]:
+        return sorted(set(settings.review_categories) - set(self.served.bundle.taxonomy.keys))
+
+    def require_rules(self, settings: ServeSettings) -> None:
+        """Return if the settings send no fewer calls to a person than the gate approved, and name only categories that there are.
 
         Raises:
-            ConfigurationError: says both numbers.
+            ConfigurationError: says both numbers, or the categories.
         """
+        if unknown := self._unknown(settings):
+            raise ConfigurationError(
+                f"serve.review_categories names {', '.join(unknown)}, and the categories of version {self.served.model_version} "
+                f"are {', '.join(self.served.bundle.taxonomy.keys)}; use their keys"
+            )
         wanted, approved = settings.review_below, self.served.bundle.calibration.threshold
         if wanted is not None and wanted < approved:
             raise ConfigurationError(
@@ -134,7 +145,7 @@ class Classifier:
             with self.batcher.admitted(len(calls), until):
                 read = await self._reading.each(self._read, calls, self._chars)
             scores = await self.batcher.submit([one.encoded.ids for one in read], until)
-        found = answers.compose(calls, [one.encoded for one in read], scores, self.served, self.calibration)
+        found = answers.compose(calls, [one.encoded for one in read], scores, self.served, self.rules)
         for one, answer, mass in zip(read, found, scores.label_mass, strict=True):
             self.metrics.answers.labels(answer.category.key, answer.decision).inc()
             self.metrics.mass.observe(float(mass))

@@ -28,7 +28,7 @@ POLL_S = 2.0
 GENERATE = "generate."
 CHANGEABLE = frozenset(
     {"batch_tokens", "max_wait_ms", "queue_calls", "deadline_s", "max_calls_per_request", "max_turns", "max_body_mb"}
-    | {"client_timeout_s", "start_timeout_s", "review_below"}
+    | {"client_timeout_s", "start_timeout_s", "review_below", "review_categories"}
     | {GENERATE + name for name in ("queue", "wait_s", "limit_s", "silence_s", "answer_tokens", "thinking_tokens")}
 )
 """Of `serve`; and all of `log`. Rates of keys are in the key file, which counts at once anyway."""

@@ -79,9 +79,9 @@ class Slot:
         """Put other settings in force, for the classifiers to come too.
 
         Raises:
-            ConfigurationError: fewer calls would go to a person than the gate approved; nothing was changed.
+            ConfigurationError: fewer calls would go to a person than the gate approved, or a category is unknown; nothing was changed.
         """
-        self.current.require_no_less_review(serve)
+        self.current.require_rules(serve)
         self.serve = serve
         self.current.tune(serve)
 

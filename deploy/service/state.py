@@ -77,7 +77,7 @@ class GenerationInfo(Frozen):
 class ModelInfo(Frozen):
     """What is served. `verdict` is null under evaluation only; `reloading`: another bundle is being loaded to replace it;
     `batch_tokens`: the most of one prefill, fewer than set once memory did not suffice; `threshold`: confidence below it is
-    reviewed, the bundle's own or more."""
+    reviewed, the bundle's own or more; `review_categories`: reviewed whatever the confidence."""
 
     slot: Literal["classify"] = "classify"
     model_version: str
@@ -92,6 +92,7 @@ class ModelInfo(Frozen):
     max_call_tokens: int
     categories: tuple[CategoryName, ...]
     threshold: float
+    review_categories: tuple[str, ...]
     verdict: VerdictInfo | None
     golden_calls: int
     load_time_s: float
@@ -150,7 +151,8 @@ def model_info(slots: Slots, settings: SettingsInfo) -> ModelInfo | GenerationIn
         prompt_digest=bundle.prompt.digest,
         max_call_tokens=bundle.prompt.max_call_tokens,
         categories=tuple(CategoryName(key=c.key, code=c.code, name_zh=c.name_zh) for c in bundle.taxonomy.categories),
-        threshold=classifier.calibration.threshold,
+        threshold=classifier.rules.calibration.threshold,
+        review_categories=tuple(sorted(classifier.rules.categories)),
         verdict=None if verdict is None else _verdict(verdict),
         golden_calls=len(bundle.golden),
         load_time_s=round(worker.load_s, 3),

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from deploy.store import FolderStore
@@ -80,6 +82,43 @@ def test_limits_change_while_it_runs_and_go_back_with_the_file(running: Running)
     assert running.post(41).json()["code"] == "too_many_calls"  # as `--set` had it at the start
 
 
+def engine_of(running: Running) -> psutil.Process:
+    children = psutil.Process(running.live.process.pid).children()
+    return next(c for c in children if "resource_tracker" not in " ".join(c.cmdline()))
+
+
+def test_times_and_batches_change_while_it_runs(running: Running) -> None:
+    said = running.edit(
+        "serve: {deadline_s: 1.0, client_timeout_s: 0.7, max_wait_ms: 600, batch_tokens: 3000, max_turns: 50}\n"
+    )
+    assert said["changed"] == [f"serve.{n}" for n in ("batch_tokens", "client_timeout_s", "deadline_s", "max_wait_ms")]
+
+    assert running.info()["batch_tokens"] == 3000
+    alone = [running.post(5), running.post()][1]  # a batch of one call, after one of five
+    assert 0.5 < alone.elapsed.total_seconds() < 0.95
+    with socket.create_connection(("127.0.0.1", int(running.live.url.rsplit(":", 1)[1])), timeout=10) as raw:
+        began = time.monotonic()
+        assert raw.recv(1) == b"" and 0.5 < time.monotonic() - began < 3
+    engine_of(running).suspend()
+    late = running.post()
+    engine_of(running).resume()
+    assert (late.json()["code"], 0.9 < late.elapsed.total_seconds() < 1.6) == ("deadline_exceeded", True)
+
+    running.edit("serve: {max_turns: 50}\n")
+    assert [running.post(5), running.post()][1].elapsed.total_seconds() < 0.3
+
+
+def test_the_time_an_engine_may_take_to_start_changes_while_it_runs(running: Running) -> None:
+    running.edit("serve: {start_timeout_s: 0.05}\n")
+    engine_of(running).kill()
+    until(lambda: "did not answer within 0 s" in running.live.log.read_text())
+    assert running.post().json()["code"] == "not_ready"
+
+    running.edit("serve: {max_turns: 50}\n")
+    running.live.ready()
+    assert running.post().status_code == 200
+
+
 def test_a_change_is_noticed_without_a_signal_also_behind_a_link(running: Running, tmp_path: Path) -> None:
     """A ConfigMap is mounted so: a link to a folder is exchanged, and the file's own name never changes."""
     for name, most in (("a", 5), ("b", 6)):
@@ -137,6 +176,31 @@ def test_review_may_only_grow_without_a_new_gate(running: Running) -> None:
     problem = running.edit("serve: {review_below: 0.1}\n")["problem"]
     assert f"0.1 is lower than the {approved:g}" in problem and "gate" in problem
     assert running.info()["threshold"] == 1.0
+
+
+def test_calls_of_a_category_are_reviewed_from_now_on_and_one_that_is_unknown_is_refused(running: Running) -> None:
+    before = answers(running)
+    often = before[0]["category"]["key"]
+    running.edit(f"serve: {{review_categories: [{often}]}}\n")
+
+    for was, now in zip(before, answers(running), strict=True):
+        assert now["category"] == was["category"] and now["probabilities"] == was["probabilities"]
+        added = [r["code"] for r in now["reasons"] if r not in was["reasons"]]
+        assert added == (["reviewed_category"] if now["category"]["key"] == often else [])
+        assert now["decision"] == ("review" if now["reasons"] else "auto")
+    assert running.info()["review_categories"] == [often]
+
+    problem = running.edit("serve: {review_categories: [no_such]}\n")["problem"]
+    assert "names no_such" in problem and often in problem
+    assert running.info()["review_categories"] == [often]
+    running.edit("serve: {max_turns: 50}\n")
+    assert answers(running) == before
+
+
+def answers(running: Running) -> list[dict[str, Any]]:
+    calls = [{"text": f"客户：第{i}次来电"} for i in range(30)]
+    found = httpx.post(running.live.url + CLASSIFY, json={"calls": calls}).raise_for_status().json()["results"]
+    return list(found)
 
 
 def decisions(running: Running) -> list[str]:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,61 @@ def test_sigterm_in_the_middle_of_a_reload_ends_both_engines_and_exits_0(home: P
         assert running.process.wait(15) == 0
         assert (asked.result().status_code, asked.result().json()["code"]) == (503, "stopping")
         assert not any(engine.is_running() for engine in both)
+
+
+def test_a_stop_in_the_middle_of_a_switch_under_load_and_with_callers_who_leave_answers_whoever_stays(
+    home: Path, first: Path, second: Path
+) -> None:
+    """Two switches are done while callers come and go, and one is on its way when the service is told to stop."""
+    with served.serving(first, home, "--version=1") as running, ThreadPoolExecutor(7) as pool:
+        running.ready()
+        expected = {"1": answers(running)}
+        stop, got, left = threading.Event(), [], []
+
+        def stay(worker: int) -> None:
+            with httpx.Client(timeout=60) as client:
+                while not stop.is_set():
+                    texts = TEXTS[worker:]
+                    got.append(
+                        (texts, client.post(running.url + CLASSIFY, json={"calls": [{"text": t} for t in texts]}))
+                    )
+
+        def leave() -> None:
+            while not stop.is_set():
+                with suppress(httpx.TimeoutException):
+                    many = {"calls": [{"text": t} for t in TEXTS * 60]}
+                    httpx.post(running.url + CLASSIFY, json=many, timeout=httpx.Timeout(60, read=0.03))
+                left.append(1)
+
+        staying = [pool.submit(stay, worker) for worker in range(4)]
+        leaving = [pool.submit(leave) for _ in range(2)]
+        assert reload(running, second, 2).status_code == 200
+        expected["2"] = answers(running)
+        assert reload(running, first, 1).status_code == 200
+        switching = pool.submit(reload, running, made(home, load_s=30.0), 3)
+        while len(both := engines(running)) < 2:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        running.process.send_signal(signal.SIGTERM)
+        ended = [type(asked.exception(timeout=60)) for asked in (*staying, *leaving)]
+        stop.set()
+
+        assert running.process.wait(20) == 0
+        assert (switching.result().status_code, switching.result().json()["code"]) == (503, "stopping")
+        assert not any(engine.is_running() for engine in both)
+        log = running.log.read_text()
+
+    assert set(ended) <= {
+        httpx.ConnectError,
+        httpx.RemoteProtocolError,
+        httpx.ReadError,
+    }  # the door is shut, between two requests
+    assert len(got) > 50 and len(left) > 10 and '"status": 499' in log
+    for texts, answer in got:
+        assert answer.status_code == 200, answer.text
+        (version,) = {r["model_version"].partition("+")[0] for r in answer.json()["results"]}
+        for text, result in zip(texts, answer.json()["results"], strict=True):
+            assert list(result["probabilities"].values()) == pytest.approx(expected[version][text])
 
 
 def test_a_service_killed_in_the_middle_of_a_reload_leaves_no_engine_behind(home: Path, first: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from deploy.store import FolderStore
@@ -97,7 +98,9 @@ def test_limits_are_told_with_the_value_and_the_bound(live: Served) -> None:
     assert httpx.post(live.url + CLASSIFY, json={"turns": [turn] * 3}).status_code == 200
 
 
-@pytest.mark.parametrize("first", [b"", b"POST /api/v1/cl", head(1000), head(1000) + b'{"text": "'])
+@pytest.mark.parametrize(
+    "first", [b"", b"POST /api/v1/cl", head(1000)[:-2] + b"X-Slow: ", head(1000), head(1000) + b'{"text": "']
+)
 def test_a_caller_that_trickles_its_request_is_cut_off_and_others_are_not_delayed(live: Served, first: bytes) -> None:
     with connected(live) as raw:
         raw.sendall(first)
@@ -113,6 +116,20 @@ def test_a_caller_that_trickles_its_request_is_cut_off_and_others_are_not_delaye
 
         assert PATIENCE_S * 0.8 < took < PATIENCE_S * 4
     assert httpx.post(live.url + CLASSIFY, json=CALL).elapsed.total_seconds() < PATIENCE_S
+
+
+def test_hundreds_that_trickle_headers_at_once_are_cut_off_and_others_are_answered_meanwhile(live: Served) -> None:
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connected(live)) for _ in range(300)]
+        for raw in slow:
+            raw.sendall(head(1000)[:-2] + b"X-Slow: ")
+        took = [httpx.post(live.url + CLASSIFY, json=CALL).elapsed.total_seconds() for _ in range(5)]
+        is_there = psutil.Process(live.process.pid).num_fds()
+        for raw in slow:
+            seconds_until_cut_off(raw)
+
+    assert sorted(took)[2] < PATIENCE_S / 2
+    assert is_there > 300 > psutil.Process(live.process.pid).num_fds()
 
 
 def test_a_kept_connection_may_wait_between_requests_and_not_in_the_middle_of_one(live: Served) -> None:
