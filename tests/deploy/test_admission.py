@@ -18,15 +18,15 @@ from tests.deploy.test_wire import connected, head, queued
 CLASSIFY = "/api/v1/classify"
 CALL = {"text": "客户：上个月多扣了我三十块钱。"}
 DEADLINE_S = 2.0
-SLOW = {"calls": [{"text": "1 3 8 " * 3000} for _ in range(80)]}
-"""1.4 MB that take half a minute and more to clean and mask: everywhere a number may begin."""
+SLOW = {"calls": [{"text": "622202 " * 2600} for _ in range(400)]}
+"""7.3 MB that take half a minute to clean and mask: everywhere a number may begin."""
 
 
 @pytest.fixture(scope="module")
 def live(home: Path) -> Iterator[Served]:
     store = FolderStore(home / "store")
     folder = served.promote(store, served.fake_bundle(store), home)
-    limits = (f"deadline_s={DEADLINE_S}", "queue_calls=200")
+    limits = (f"deadline_s={DEADLINE_S}", "queue_calls=900", "max_body_mb=32")
     with served.serving(folder, home, *(f"--set=serve.{limit}" for limit in limits)) as running:
         yield running.ready()
 
@@ -63,7 +63,7 @@ def test_two_huge_requests_keep_their_deadline_and_delay_neither_health_nor_sing
 
 
 def test_a_full_queue_refuses_before_it_reads_a_word(live: Served) -> None:
-    many = {"calls": SLOW["calls"] * 3}
+    many = {"calls": SLOW["calls"][:1] * 901}
     before = busy(live)
 
     answer = post(live, many)
@@ -80,7 +80,7 @@ def test_what_is_read_for_a_caller_who_hangs_up_is_read_no_further(live: Served)
         until = time.monotonic() + 10
         while not queued(live) and time.monotonic() < until:
             time.sleep(0.02)
-        assert queued(live) == 80
+        assert queued(live) == 400
     time.sleep(0.5)
     before = busy(live)
     time.sleep(0.7)
