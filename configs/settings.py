@@ -181,10 +181,10 @@ class GenerateSettings(Section):
     """Slot `generate` of the service. `path`: its bundle's folder; null for none.
 
     `slots`: texts written at once; `queue`: requests that may wait for one, each at most `wait_s`; `limit_s`: a text that takes
-    longer is cut off there; `silence_s`: an engine that works on texts and takes no step for so long hangs, and is restarted (a
-    step: a token, or a thousand of a prompt). `context_tokens`: prompt and answer together, and never more than the model's own
-    context. `thinking_tokens`: the budgets of `thinking_depth` 1 to 5; `answer_tokens`: of what follows it, and where nobody says
-    how long.
+    longer is cut off there; `silence_s`: an engine that takes no step of its texts for so long (a token, or a thousand of a prompt),
+    or is idle and not there, hangs and is restarted. `context_tokens`: prompt and answer together, and never more than the model's
+    own context. `thinking_tokens`: the budgets of `thinking_depth` 1 to 5; `answer_tokens`: of what follows it, and where nobody
+    says how long.
 
     `min_tokens_s`, `max_first_token_s`, `max_memory_mb`: the bounds of the smoke and speed check on the machine that imports a model.
     """

@@ -15,11 +15,12 @@ from deploy.service.attend import arrived_s, while_connected
 from deploy.service.chat_answer import Completion, ModelCard, ModelCards
 from deploy.service.chat_asked import EXAMPLES, MODEL, ChatAsked
 from deploy.service.generation import collect
-from deploy.service.generator import Generator, Said
+from deploy.service.generator import Generator
 from deploy.service.problems import Refused
 from deploy.service.slots import Slots
 from deploy.service.text_answer import Head, TextCompletion
 from deploy.service.text_asked import GENERATE, TextAsked
+from deploy.service.written import Said
 from deploy.signing import AnyVerdict
 
 STREAM = "text/event-stream"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from deploy.tokenizer import Tokens
 
 HEALTH_S = 1.0
-"""How often an idle engine is looked at."""
+"""How often an engine is looked at, and says that it is there."""
 BARREN = 6
 """After so many batches in a row of which it scored nothing, though it says it is healthy, the engine is loaded anew."""
 
@@ -58,6 +58,13 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Alive:
+    """The process can be asked; said about every HEALTH_S, but not while it scores."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True)
 class Failed:
     """The weights cannot be loaded, or a batch cannot be scored; `kind` is the error's class name in data_contracts.errors."""
 
@@ -76,7 +83,7 @@ class Scored:
     failed: Mapping[int, Failed]
 
 
-Message = Ready | Failed | Scored | Piece
+Message = Ready | Alive | Failed | Scored | Piece
 Loader = Callable[[Plan], Engine]
 
 
@@ -133,8 +140,11 @@ def _answer(pipe: Connection, plan: Plan, engine: Engine) -> None:
         with lock:
             pipe.send(message)
 
-    writers, scorer = Writers(engine, send), _Scorer(engine, plan)
+    writers, scorer, said_at = Writers(engine, send), _Scorer(engine, plan), time.monotonic()
     while engine.healthy():
+        if time.monotonic() - said_at >= HEALTH_S:
+            said_at = time.monotonic()
+            send(Alive(_usage(engine)))
         if pipe.poll(HEALTH_S):
             asked: list[tuple[int, ...]] | Begin | Cancel = pipe.recv()
             if isinstance(asked, Begin | Cancel):

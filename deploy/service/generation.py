@@ -9,9 +9,10 @@ from data_contracts.schema import Frozen
 from deploy.service import document
 from deploy.service.answers import NUMBER, whole
 from deploy.service.attend import while_connected
-from deploy.service.generator import MOST_TOKENS, Ask, Ending, Generator
+from deploy.service.generator import Generator
 from deploy.service.problems import Refused
 from deploy.service.slots import Slots
+from deploy.service.written import MOST_TOKENS, Ask, Ending
 
 WHOLE = AfterValidator(whole)
 INFERENCE = Body(openapi_examples=document.INFERENCE)

@@ -1,12 +1,11 @@
 """What fills slot `generate`: a bundle, its template, its engine and a queue; messages in, thinking and text out, piece by piece."""
 
 import asyncio
-import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from configs.settings import ServeSettings
 from data_contracts.artifacts import GenerationVerdict
@@ -21,15 +20,12 @@ from deploy.service.problems import Refused
 from deploy.service.refusals import DeadlineExceeded, NotReady, Stopping
 from deploy.service.stopwords import StopWords
 from deploy.service.worker import Worker
+from deploy.service.written import Ask, Ending, Said
 from deploy.tokenizer import TextStream
 
-Finish = Literal["stop", "length", "time"]
-"""Why a text ended: by itself, at its limit of tokens, or at the service's limit of time."""
 COLD = 0.01
 """A temperature below this takes the likeliest token: dividing by it would overflow."""
 INLINE_CHARS = 2000
-MOST_TOKENS = 131_072
-"""More no model here has; what fits is known when the text is read."""
 LEAST_ROOM = 8
 """Tokens that a text must leave for its answer."""
 PROBE_TOKENS = 4
@@ -45,49 +41,6 @@ class ServedText:
     @property
     def model_version(self) -> str:
         return self.bundle.digest[:12]
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One text. `thinking_tokens` of 0: without thinking; None: the thinking counts among `max_tokens`, as OpenAI's clients expect.
-
-    `max_tokens` None: `serve.generate.answer_tokens`; never more than what is left of the context.
-    """
-
-    messages: Sequence[Mapping[str, str]]
-    max_tokens: int | None = None
-    thinking_tokens: int | None = 0
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = field(default_factory=lambda: secrets.randbelow(2**31))
-    stop: tuple[str, ...] = ()
-
-
-class Said(NamedTuple):
-    """A piece of the thinking, or of the text."""
-
-    thinking: str = ""
-    text: str = ""
-
-
-@dataclass
-class Ending:
-    """What a text cost and why it ended; complete when the last piece was given. `is_cut`: the thinking was, at its budget."""
-
-    prompt_tokens: int
-    thinking_tokens: int = 0
-    text_tokens: int = 0
-    finish: Finish = "stop"
-    is_cut: bool = False
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def new_tokens(self) -> int:
-        return self.thinking_tokens + self.text_tokens
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
 
 
 class Budget(NamedTuple):

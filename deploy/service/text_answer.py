@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from data_contracts.errors import EngineUnavailable
 from data_contracts.schema import Frozen
-from deploy.service.generator import Ending, Said
 from deploy.service.problems import broken_off
+from deploy.service.written import Ending, Said
 
 
 class TextReply(Frozen):

@@ -6,7 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from deploy.service.answers import NUMBER
 from deploy.service.chat_asked import Common, Content, Only, in_lines
-from deploy.service.generator import MOST_TOKENS, Ask
+from deploy.service.written import MOST_TOKENS, Ask
 
 GENERATE = "generate"
 

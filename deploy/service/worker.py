@@ -14,7 +14,7 @@ from data_contracts.errors import EngineUnavailable, ModelLoadError, TingsuError
 from deploy.engines import RowsFailed, Sampling, Scores
 from deploy.memory import oom_kills
 from deploy.service import LOAD_TRIES, pipe
-from deploy.service.child import Failed, Loader, Message, Plan, Ready, Scored, Usage, main
+from deploy.service.child import Alive, Failed, Loader, Message, Plan, Ready, Scored, Usage, main
 from deploy.service.pipe import Pipe
 from deploy.service.refusals import NotReady
 from deploy.service.texts import Piece, Text, Texts
@@ -35,7 +35,7 @@ class Worker:
     """One engine. `score` has one caller at a time (the batcher), so at most one batch is in the pipe; texts are many at once.
 
     `on_scarce` hears how many tokens a batch may have, when memory did not suffice for more; `on_restart` of every child after the
-    first. A child that works and says nothing for `silence_s` hangs: it is killed, and a fresh one started.
+    first. A child that says nothing for `silence_s`, of its work or, without any, at all, hangs: it is killed, and a fresh one started.
     """
 
     def __init__(self, plan: Plan, loader: Loader, start_timeout_s: float, silence_s: float) -> None:
@@ -53,7 +53,7 @@ class Worker:
         self.silence_s = silence_s
         self._process: BaseProcess | None = None
         self._pipe: Pipe | None = None
-        self._is_loaded = False
+        self._is_loaded, self._heard_at = False, 0.0
         self._reply: asyncio.Future[Message] | None = None
         self._dead = asyncio.Event()
         self._serving = asyncio.Event()
@@ -160,10 +160,12 @@ class Worker:
         return self._pipe
 
     async def _watch(self) -> None:
-        """Bury a child that hangs over its texts. Batches have their limit where they are waited for."""
+        """Bury a child that hangs over its texts, or idle. Batches have their limit where they are waited for."""
         while True:
             await asyncio.sleep(min(LOOK_S, self.silence_s / 4))
-            if self.texts.silent_s > self.silence_s:
+            is_idle = self._is_loaded and self._reply is None
+            idle_s = time.monotonic() - self._heard_at if is_idle else 0.0
+            if max(self.texts.silent_s, idle_s) > self.silence_s:
                 self._bury(f"the engine said nothing for {self.silence_s:g} s and was stopped")
 
     async def _start(self) -> None:
@@ -199,8 +201,11 @@ class Worker:
             self._reply = None
 
     def _hear(self, message: Message) -> None:
+        self._heard_at = time.monotonic()
         if isinstance(message, Piece):
             self.texts.take(message)
+        elif isinstance(message, Alive):
+            self.usage = message.usage
         elif self._reply is not None and not self._reply.done():
             self._reply.set_result(message)
 

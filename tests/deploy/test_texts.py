@@ -12,7 +12,12 @@ import httpx
 import psutil
 import pytest
 
-from tests.deploy import served, speaking
+from configs.sources import load
+from deploy.store import FolderStore
+from flows.adoption import bring
+from flows.session import Session
+from tasks import gguf_file
+from tests.deploy import engines, served, speaking
 from tests.deploy.served import Served
 
 SETS = ("serve.threads=1", "serve.precision=fp32", "serve.generate.slots=2", "serve.generate.silence_s=2.5")
@@ -104,6 +109,20 @@ def test_a_stopped_engine_is_found_by_its_first_text_and_a_fresh_one_answers(liv
     assert "said nothing for 2.5 s" in lines(live, "engine died")[-1]["reason"]
 
 
+def test_an_engine_that_is_stopped_while_it_has_nothing_to_do_is_found_without_a_text(live: Served) -> None:
+    process = engine(live)
+    process.send_signal(signal.SIGSTOP)
+
+    until = time.monotonic() + SILENCE_S + 4
+    while httpx.get(f"{live.url}/ready").status_code == 200:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+    live.ready(60)
+    assert engine(live) != process and post(live, "好", 1).status_code == 200
+
+
+@pytest.mark.slow
 def test_an_engine_stopped_after_all_callers_left_is_found_too(live: Served) -> None:
     process = engine(live)
     with ThreadPoolExecutor(2) as pool:
@@ -268,3 +287,49 @@ def leave_stream(live: Served, at: float) -> None:
         for _ in stream.iter_text():
             if time.monotonic() > at:
                 return
+
+
+@pytest.mark.slow
+def test_a_server_of_the_engine_that_hangs_is_ended_with_it(tmp_path: Path) -> None:
+    engines.require("llamacpp")
+    gguf_file.write(speaking.write_speaker(tmp_path / "model"), tmp_path)
+    sets = ("serve.threads=1", "serve.generate.slots=2", "serve.generate.silence_s=3")
+    home = Session(load(sets=sets, env={"TINGSU_HOME": str(tmp_path)}), tmp_path)
+    folder = bring(tmp_path / "model.gguf", home).folder
+    with served.serving(None, tmp_path, f"--generate={folder}", *(f"--set={s}" for s in sets), fake=False) as live:
+        live.ready(60)
+        (server,) = [p for p in engine(live).children(recursive=True) if "llama" in p.name()]
+        server.send_signal(signal.SIGSTOP)
+
+        answer = post(live, ASK, 5)
+
+        assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")
+        live.ready(60)
+        assert not server.is_running() and post(live, ASK, 5).status_code == 200
+
+
+@pytest.mark.slow
+def test_a_classifier_is_reloaded_while_texts_are_left_and_no_count_falls(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    first, second = (served.promote(store, served.real_bundle(store, seed), tmp_path) for seed in (0, 1))
+    text = speaking.promoted(tmp_path, speaking.write_chatter(tmp_path / "model"))
+    sets = [f"--set={s}" for s in SETS]
+    with served.serving(first, tmp_path, f"--generate={text}", *sets, fake=False) as live:
+        live.ready(120)
+        engine(live).kill()
+        time.sleep(0.5)
+        live.ready(60)
+        before = metric(live, "tingsu_engine_restarts_total")
+        with ThreadPoolExecutor(5) as pool:
+            leaving = [pool.submit(leave, live, 0.2 + 0.05 * at) for at in range(24)]
+            for folder in (second, first):
+                body = {"bundle": str(folder), "drain": True}
+                reloaded = httpx.post(f"{live.url}/admin/reload", json=body, timeout=60)
+                assert reloaded.json()["how"] == "drained", reloaded.text
+            for one in leaving:
+                one.result()
+        answer = post(live, "好", 1)
+
+        after = metric(live, "tingsu_engine_restarts_total")
+
+    assert before == after == 1 and answer.status_code == 200
