@@ -168,9 +168,10 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "annotators": (
         "{annotators} annotators labelled {calls} calls more than once: in {raw_share:.0%} of the comparisons they agree (Cohen's "
-        "kappa {kappa}), {disputed} calls have no majority and were left out. No model can be measured better than people agree",
+        "kappa {kappa}), {disputed} calls have no majority and were left out, so those that stay are the easier "
+        "ones. No model can be measured better than people agree",
         "{annotators} 位标注员重复标注了 {calls} 通：两两比较 {raw_share:.0%} 一致（Cohen's kappa {kappa}），{disputed} 通没有多数意见，"
-        "未采用。模型的测得水平不会超过人的一致程度",
+        "未采用，留下的相对容易。模型的测得水平不会超过人的一致程度",
     ),
     "lossy_encoding": ("{rows} rows hold bytes that are not {encoding}", "{rows} 行含有不属于 {encoding} 的字节"),
     # datasets
@@ -188,6 +189,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "merged_before": (
         "Nothing new: dataset {id} ({name}) holds exactly these calls.",
         "没有新内容：数据集 {id}（{name}）的内容与此完全相同。",
+    ),
+    "diff_nothing": (
+        "Both hold the same conversations under the same categories.",
+        "两者包含相同的通话，类别也相同。",
     ),
     "diff_moved": (
         "{share:.1%} of the calls would have to change category for both to be spread alike.",

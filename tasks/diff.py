@@ -66,7 +66,7 @@ def diff(store: Store, a: Dataset, b: Dataset) -> Diff:
     kept = before.join(removed, on="conversation_id", how="anti")
     tested = shift.test(before, added) if added.height else shift.test(kept, removed)
     rows, moved = _categories(before, after, [*a.categories, *(k for k in b.categories if k not in a.categories)])
-    sentence = _sentence(moved, tested, added.height, removed.height)
+    sentence = _sentence(moved, tested, added.height, removed.height, relabelled.height)
     return Diff(
         a=a,
         b=b,
@@ -114,8 +114,10 @@ def _categories(
     return rows, shift.distance(one, other)
 
 
-def _sentence(moved: float, tested: shift.Test | None, added: int, removed: int) -> tuple[str, str]:
+def _sentence(moved: float, tested: shift.Test | None, added: int, removed: int, relabelled: int) -> tuple[str, str]:
     """What the shift is worth, in English and Chinese; tested are only calls that one of the two lacks."""
+    if not added and not removed and not relabelled:
+        return say("diff_nothing")
     head = say("diff_moved", share=moved)
     if not added and not removed:
         tail = say("diff_same_calls")

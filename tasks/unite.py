@@ -42,9 +42,11 @@ def unite(store: Store, parts: Sequence[Dataset], name: str, newest_wins: bool =
     """One dataset of all calls of several. The order of `parts` does not matter; the same parts give the same dataset.
 
     Raises:
-        ConfigurationError: fewer than two different datasets.
+        ConfigurationError: fewer than two different datasets, or no name.
         ContractViolation: another taxonomy, family or kind of calls, or a conversation under two categories.
     """
+    if not name.strip():
+        raise ConfigurationError("a merged dataset needs a name, by which it is found again: --name NAME")
     newest_first = sorted({d.id: d for d in parts}.values(), key=catalog.age, reverse=True)
     _require_alike(newest_first)
     every = _together(store, newest_first)

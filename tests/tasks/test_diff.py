@@ -51,6 +51,14 @@ def test_relabelling_alone_is_said_and_not_tested(store: FolderStore) -> None:
     assert "100.0%" in found.sentence_en and "relabelled" in found.sentence_en
 
 
+def test_a_dataset_and_itself_differ_in_nothing(store: FolderStore) -> None:
+    a = keep(store, [call(at) for at in range(5)], "a")
+    found = diff.diff(store, a, a)
+
+    assert (found.same, found.moved_share, found.test) == (5, 0.0, None)
+    assert found.sentence_en == "Both hold the same conversations under the same categories."
+
+
 @pytest.mark.parametrize(("share", "sentence"), [(0.5, "Chance alone"), (0.8, "not by chance")])
 def test_added_calls_are_tested_against_those_there_were(store: FolderStore, share: float, sentence: str) -> None:
     old = [call(at) for at in range(400)]

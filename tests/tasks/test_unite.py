@@ -114,6 +114,8 @@ def test_one_dataset_twice_is_no_merge(store: FolderStore) -> None:
 
     with pytest.raises(ConfigurationError, match="two or more different datasets"):
         unite.unite(store, [one, one], "both")
+    with pytest.raises(ConfigurationError, match="--name NAME"):
+        unite.unite(store, [one, keep(store, [call(2)], "other")], " ")
 
 
 def test_a_customer_known_by_several_ids_is_one_customer_of_the_merge(store: FolderStore) -> None:
