@@ -42,6 +42,11 @@ class Completions:
         kind = str(error.get("type"))[:40] if isinstance(error, dict) else "no reason"
         raise EngineUnavailable(f"llama-server answered {status} ({kind}); {TRIED}")
 
+    def read(self, prompt: Sequence[int], slot: int) -> None:
+        """Have the slot know a prompt. The server answers with a token even where none is asked for, so it is one that is whole."""
+        bias = {"temperature": 0, "logit_bias": [[self._letter, SURELY]]}
+        self.ask({"prompt": list(prompt), "n_predict": 0, "id_slot": slot, "cache_prompt": True, **bias})
+
     def named(self, prompt: Sequence[int], top: int, slot: int) -> list[Mapping[str, Any]]:
         """The `top` likeliest tokens, likeliest first: `id`, `logprob` and `bytes` of each."""
         body = {

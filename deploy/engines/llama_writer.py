@@ -60,8 +60,7 @@ class Writer:
         for end in range(self._slots.known(slot, prompt) + STEP_TOKENS, len(prompt), STEP_TOKENS):
             if not goes_on():
                 raise Unwanted
-            body = {"prompt": list(prompt[:end]), "n_predict": 0, "id_slot": slot, "cache_prompt": True}
-            self._completions.ask(body)
+            self._completions.read(prompt[:end], slot)
             self._slots.note(slot, prompt[:end])
 
     def _next(

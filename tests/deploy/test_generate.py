@@ -131,3 +131,35 @@ def test_a_server_killed_in_mid_text_is_an_error_of_the_text(forms: dict[Form, P
 
     with pytest.raises(EngineUnavailable, match="llama-server"):
         list(text)
+
+
+def test_a_long_prompt_is_read_in_parts_and_left_between_them(
+    engine: Engine, reference: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("transformers", "llama_writer"):
+        monkeypatch.setattr(f"deploy.engines.{module}.STEP_TOKENS", 32)
+    other = [i + 1 for i in PROMPTS[2]]
+    asked: list[int] = []
+
+    def twice() -> bool:
+        asked.append(1)
+        return len(asked) <= 2
+
+    whole = list(engine.generate(PROMPTS[2], Sampling(30, stop_ids=(2,))))
+    left = list(engine.generate(other, Sampling(30, stop_ids=(2,)), twice))
+
+    assert whole == [i for i in reference[2] if i != 2]
+    assert (left, len(asked)) == ([], 3), "two parts of four were read"
+    assert write(engine, other) == write(engine, other) != []
+
+
+def test_who_leaves_while_waiting_for_a_place_is_not_written_for(engine: Engine) -> None:
+    begun = [engine.generate(prompt, Sampling(400)) for prompt in PROMPTS[:2]]
+    for text in begun:
+        next(text)
+
+    left = list(engine.generate(PROMPTS[3], Sampling(3), lambda: False))
+
+    for text in begun:
+        text.close()
+    assert left == [] and len(write(engine, PROMPTS[3], 2)) == 2
