@@ -2,12 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import Body
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
-from pydantic_core import PydanticSerializationError
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    FailFast,
+    Field,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError, PydanticSerializationError
 
 from data_contracts.artifacts import Calibration, Verdict
 from data_contracts.messages import say
@@ -17,7 +26,6 @@ from deploy import calibration
 from deploy.bundle import Bundle, verdict_id
 from deploy.engines import Scores
 
-Asking = TypeVar("Asking", bound=Frozen)
 RAW_FIELDS = {"logprobs": True, "label_mass": True}
 """Of an answer; only those under evaluation carry them."""
 
@@ -25,20 +33,32 @@ RAW_FIELDS = {"logprobs": True, "label_mass": True}
 class Calls(Frozen):
     """A batch."""
 
-    calls: tuple[Call, ...] = Field(min_length=1)
+    calls: Annotated[tuple[Call, ...], FailFast()] = Field(min_length=1)
 
 
 def _form(body: Any) -> str:
     return "calls" if isinstance(body, Calls) or (isinstance(body, dict) and "calls" in body) else "call"
 
 
-def whole(asked: Asking) -> Asking:
-    """JSON may hold half a character (a lone surrogate); nothing behind this point can write or encode one."""
+def _whole(body: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """JSON may hold half a character (a lone surrogate); nothing behind this point can write or encode one. And of a body that is
+    wrong in a million places, naming them takes longer than anybody's deadline, with the whole service waiting."""
+    try:
+        asked = read(body)
+    except ValidationError as error:
+        if error.error_count() <= MOST_WRONG:
+            raise
+        raise PydanticCustomError("too_many_wrong", "More than {most} fields are wrong", {"most": MOST_WRONG}) from None
     try:
         asked.model_dump_json()
     except PydanticSerializationError as error:
         raise ValueError("a text holds half a character (a lone surrogate); send whole Unicode") from error
     return asked
+
+
+MOST_WRONG = 200
+WHOLE = WrapValidator(_whole)
+"""For every body."""
 
 
 def _number(value: Any) -> Any:
@@ -62,7 +82,7 @@ EXAMPLES = {
     "calls": {"value": {"calls": [{"conversation_id": "c-1", "text": "我想查一下流量还剩多少。"}]}},
 }
 Asked = Annotated[
-    Annotated[Call, AfterValidator(whole), Tag("call")] | Annotated[Calls, AfterValidator(whole), Tag("calls")],
+    Annotated[Call, WHOLE, Tag("call")] | Annotated[Calls, WHOLE, Tag("calls")],
     Discriminator(_form),
     Body(openapi_examples=EXAMPLES),
 ]
@@ -85,7 +105,8 @@ class Reason(Frozen):
 
 
 class Answer(Frozen):
-    """One call's category. `synthetic`: the model learned from generated calls. `truncated` counts tokens left out.
+    """One call's category. `synthetic`: the model learned from generated calls. `truncated` counts tokens left out; at least so
+    many, where a call is so long that what lies within it is not even read.
 
     Under evaluation also `evaluation`, the raw `logprobs` in taxonomy order, and `label_mass`.
     """

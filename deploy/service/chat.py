@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import AfterValidator, Discriminator, Tag
+from pydantic import Discriminator, Tag
 
 from deploy.keys import Scope
 from deploy.service import chat_answer, document, text_answer
-from deploy.service.answers import whole
+from deploy.service.answers import WHOLE
 from deploy.service.attend import arrived_s, while_connected
 from deploy.service.chat_answer import Completion, ModelCard, ModelCards
 from deploy.service.chat_asked import EXAMPLES, MODEL, ChatAsked
@@ -32,8 +32,7 @@ def _model(body: Any) -> str:
 
 
 Chat = Annotated[
-    Annotated[ChatAsked, AfterValidator(whole), Tag(MODEL)]
-    | Annotated[TextAsked, AfterValidator(whole), Tag(GENERATE)],
+    Annotated[ChatAsked, WHOLE, Tag(MODEL)] | Annotated[TextAsked, WHOLE, Tag(GENERATE)],
     Discriminator(_model),
     Body(openapi_examples={**EXAMPLES, **document.TEXT_CHAT}),
 ]

@@ -6,6 +6,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     StrictBool,
     StrictInt,
@@ -125,6 +126,7 @@ class ChatAsked(Common):
     model: Annotated[str, Field(json_schema_extra={"not": {"const": "generate"}})]
     messages: Annotated[
         tuple[Annotated[UserMessage | OtherMessage, Field(discriminator="role")], ...],
+        FailFast(),
         Field(min_length=1, json_schema_extra={"contains": {"properties": {"role": {"const": "user"}}}}),
         AfterValidator(_with_user),
     ]

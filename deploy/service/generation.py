@@ -3,18 +3,17 @@
 from typing import Annotated, Literal
 
 from fastapi import Body, FastAPI, Request
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from data_contracts.schema import Frozen
 from deploy.service import document
-from deploy.service.answers import NUMBER, whole
+from deploy.service.answers import NUMBER, WHOLE
 from deploy.service.attend import while_connected
 from deploy.service.generator import Generator
 from deploy.service.problems import Refused
 from deploy.service.slots import Slots
 from deploy.service.written import MOST_TOKENS, Ask, Ending
 
-WHOLE = AfterValidator(whole)
 INFERENCE = Body(openapi_examples=document.INFERENCE)
 GENERATE = Body(openapi_examples=document.GENERATE)
 THINKING = Body(openapi_examples=document.THINKING)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, StrictBool
 
 from deploy.service.answers import NUMBER
 from deploy.service.chat_asked import Common, Content, Only, in_lines
@@ -48,7 +48,7 @@ class TextAsked(Common):
     `chat_template_kwargs: {"enable_thinking": false}` or `reasoning_effort: "none"`."""
 
     model: Literal["generate"]
-    messages: Annotated[tuple[TextMessage, ...], Field(min_length=1)]
+    messages: Annotated[tuple[TextMessage, ...], FailFast(), Field(min_length=1)]
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     temperature: Annotated[float, Field(ge=0, le=2), NUMBER] | None = None

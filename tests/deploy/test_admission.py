@@ -62,6 +62,30 @@ def test_two_huge_requests_keep_their_deadline_and_delay_neither_health_nor_sing
     assert sorted(health)[len(health) * 9 // 10] < 0.3 and len(health) > 10
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "named"),
+    [
+        (CLASSIFY, {"calls": [{}] * 300_000}, "calls.0"),
+        (CLASSIFY, {"turns": [{"speaker": "x"}] * 200_000}, "More than 200"),
+        (CLASSIFY, {"text": "a", **{f"k{i}": 1 for i in range(200_000)}}, "More than 200"),
+        ("/v1/chat/completions", {"model": "complaints", "messages": [{}] * 300_000}, "messages.0"),
+        ("/v1/chat/completions", {"model": "generate", "messages": [{}] * 300_000}, "messages.0"),
+        ("/generate", {"prompt": "a", **{f"k{i}": 1 for i in range(200_000)}}, "More than 200"),
+    ],
+)
+def test_what_is_wrong_in_a_hundred_thousand_places_is_refused_without_naming_them_all(
+    live: Served, path: str, body: dict[str, object], named: str
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        wrong = pool.submit(httpx.post, live.url + path, json=body, timeout=60)
+        health = seconds(live, "/health", [wrong])
+
+    told = wrong.result()
+    assert told.status_code in (400, 422) and len(told.content) < 10_000
+    assert named in told.text
+    assert max(health) < 1
+
+
 def test_a_full_queue_refuses_before_it_reads_a_word(live: Served) -> None:
     many = {"calls": SLOW["calls"][:1] * 901}
     before = busy(live)
