@@ -418,8 +418,9 @@ TABLE: dict[str, tuple[str, str]] = {
     # gate: the verdict
     "gate_looks": (
         "{looks} candidates have now answered this gold set, more than {limit}: with every look a lucky one is likelier. "
-        "Label a new gold set (a new data.family).",
-        "已有 {looks} 个候选回答过该黄金集，超过 {limit} 个：看得越多，越可能有侥幸通过的；请换一套新的黄金集（新的 data.family）。",
+        "Refresh it with newer calls (./tingsu datasets refresh-gold), or label a new one (a new data.family).",
+        "已有 {looks} 个候选回答过该黄金集，超过 {limit} 个：看得越多，越可能有侥幸通过的；"
+        "请用较新的通话更新黄金集（./tingsu datasets refresh-gold），或换一套新的（新的 data.family）。",
     ),
     "not_comparable": (
         "not comparable: {a} and {b} were measured with different {what_en}; score both on the same gold calls.",

@@ -8,6 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from data_contracts import taxonomy as taxonomies
 from data_contracts.artifacts import Dataset
+from data_contracts.personal import mask
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy.store import sha256_file
@@ -45,7 +46,7 @@ def submit(
     """
     session = open_session(profile, sets=sets or ())
     words = taxonomies.load(Path(taxonomy) if taxonomy else taxonomies.DEFAULT)
-    wanted = Submission(file=file, name=name or Path(file).stem, taxonomy=words, mapping=mapping or {})
+    wanted = Submission(file=file, name=name or mask(Path(file).stem).text, taxonomy=words, mapping=mapping or {})
     dataset = once(keep, "accept")(session, wanted)
     await_server()
     create_markdown_artifact(key=f"dataset-{dataset.family}", markdown=describe(dataset), description=dataset.name)

@@ -111,7 +111,7 @@ def _summary(
     agreed = agreement.measure(prepared.frame, taxonomy.keys)
     summary = checked.summary | {
         "name": dataset.name,
-        "file": path.name,
+        "file": dataset.parents[0].name,
         "passed": checked.passed,
         "dataset_id": dataset.id if checked.passed else None,
         "family": dataset.family,

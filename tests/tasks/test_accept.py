@@ -13,7 +13,7 @@ from data_contracts import samples, taxonomy
 from data_contracts.artifacts import Dataset
 from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.taxonomy import Category, Taxonomy
-from deploy.store import FolderStore
+from deploy.store import FolderStore, sha256_file
 from tasks import accept, catalog, clean
 from tasks.calls import COLUMNS
 
@@ -108,6 +108,17 @@ def test_a_refused_file_leaves_its_answer_and_nothing_in_the_store(tmp_path: Pat
     assert "已退回" in (out / "report.html").read_text(encoding="utf-8")
     assert json.loads((out / "summary.json").read_text())["rejected"] == 60
     assert catalog.listed(FolderStore(tmp_path / "store")) == []
+
+
+def test_a_file_named_after_a_person_s_number_leaves_it_nowhere(tmp_path: Path) -> None:
+    path = write(tmp_path / "13812345678.jsonl", samples.generate(80, seed=6))
+    dataset = accept.submit(
+        path, taxonomy.load(), {}, "calls", SETTINGS, FolderStore(tmp_path / "store"), tmp_path / "out"
+    )
+
+    assert [(p.kind, p.digest) for p in dataset.parents] == [("file", sha256_file(path))]
+    written = [p for place in ("out", "store") for p in (tmp_path / place).rglob("*") if p.is_file()]
+    assert [p for p in written if b"13812345678" in p.read_bytes()] == []
 
 
 def test_a_foreign_file_of_text_and_number_is_accepted(tmp_path: Path) -> None:
