@@ -21,7 +21,7 @@ _NO_HOUSE = re.compile(
     r"线|码|机(?!场)|称|召|外|角|脉|令|卡|头|主|文|工作人员|客服|坐席|座席|话务|员工|技师|窗口|柜台|店|营业|网点|门店|支行|派出所|基站|出口|公交|服务区|套餐|晚|早|上午|下午|中午|之前|以前|之后|以后|到|左右|的时候|那天|当天|开始|办|交|扣"
 )
 _STREET = re.compile(
-    r"(?:大道|大街|公路|国道|省道|马路|[路街巷弄道里条屯庄村桥段社区坊园院]|胡同|[东西南北中]段|[一二三四五六七八九十]段|辅路|[路街道](?:东|西|南|北|中)|路[东西南北]里|[甲乙附])$"
+    r"(?:大道|大街|公路|国道|省道|马路|[路街巷弄道里条屯庄村镇乡桥段社区坊园院]|胡同|[东西南北中]段|[一二三四五六七八九十]段|辅路|[路街道](?:东|西|南|北|中)|路[东西南北]里|[甲乙附])$"
 )
 _COMPOUND = re.compile(
     r"(?:小区|花园|家园|公寓|新村|大厦|苑|城|府|[里园湾庭轩郡邸居墅庄屯寨村坊阁院庐岸洲岛谷堡]|广场|中心|国际|天地|名都|公馆|宿舍|家属楼|大楼|楼盘|豪庭"
@@ -29,8 +29,11 @@ _COMPOUND = re.compile(
 )
 _VILLAGE = re.compile(r"(?:[村屯庄寨镇乡]|社区|农场|林场)$")
 _GENERIC = re.compile(
-    r"^(?:小区|花园|家园|公寓|大厦|楼|城|村|社区|院|园|里|区|路|街|道|马路|网路|线路|道路|公路|村里|院里|小区里|楼里|这里|那里|哪里|城里|家里|屋里|区里)?$"
+    r"^(?:[那这哎].{0,1})?(?:小区|花园|家园|公寓|大厦|楼|城|村|社区|院|园|里|区|路|街|道|马路|网路|线路|道路|公路|村里|院里|小区里|楼里|这里|那里|哪里|城里|家里|屋里|区里)?$"
 )
+_KINDS = re.compile(r"号楼|号院|单元|[号栋幢座层楼室户门弄组队期排]")
+_ROOM_LAST = re.compile(r"[0-9٠-٩]{2,4}[A-Za-z]?$|[室户]$")
+_STEPS_ONLY = re.compile(r"[0-9٠-٩]{1,3}[\-—杠]")
 # Words that come before a place and are no part of one.
 _BEFORE = re.compile(
     r".*(?:[在是到住址寄送搬往叫我你您他她它们的了就个这哪嗯啊呃哦吗呢吧呀说找请让把跟给被帮没还也很再又能会想要问谢喂您]"
@@ -39,6 +42,10 @@ _BEFORE = re.compile(
 )
 _LEADING = re.compile(r"^(?:家(?=.{4})|那(?![曲坡])|从(?!化|江)|为|于(?![洪都田])|[，, ])+")
 _JOINT = re.compile(r"(?:[，, ]|嗯|啊|呃|那个|的)+$")
+_NEAR_PLACE = re.compile(
+    r"[路街巷弄道里条段村镇乡屯庄桥区坊园院东西南北中苑城府湾庭轩郡邸居墅寨阁庐岸洲岛谷堡场心际地都馆舍楼盘期同甲乙附线寓厦家]"
+    r"(?:[，, 嗯啊呃的]|那个){0,4}$"
+)
 _HARD = re.compile(r".*[\n。！？!?；;：:〕〔（(]", re.DOTALL)
 _PLACE_END = re.compile(r"[省市区县镇乡旗州盟村路街巷道里苑园]$|街道$|小区$|花园$|大道$")
 _PROVINCE = re.compile(
@@ -83,6 +90,8 @@ def told(text: str) -> Iterator[Found]:
 
 def _start(before: str, house: str, text: str, end: int) -> int | None:
     """How many characters before the house number the address begins; None where it is no address."""
+    if len(_KINDS.findall(house)) < 2 and not _ROOM_LAST.search(house) and not _NEAR_PLACE.search(before):
+        return None
     joint = _JOINT.search(before)
     place = before[: joint.start()] if joint else before
     place = _place(place)
@@ -135,24 +144,18 @@ def _divisions() -> frozenset[str]:
 
 
 def _is_house(place: str, house: str, text: str, end: int) -> bool:
-    units = re.findall(r"号楼|号院|单元|[号栋幢座层楼室户门弄组队期排]", house)
+    units = _KINDS.findall(house)
     is_bare = bool(_GENERIC.match(place))
-    has_room = bool(re.search(r"[0-9٠-٩]{2,4}[A-Za-z]?$|[室户]$", house))
     if not units or (units == ["号"] and _STEPS_ONLY.match(house)):
         return bool(_COMPOUND.search(place)) and not is_bare and len(place) > 2
+    has_room = bool(_ROOM_LAST.search(house))
+    is_building = units[0] in ("栋", "幢", "号楼", "座")
     if is_bare:
-        return len(units) > 1 and units[0] in ("栋", "幢", "号楼", "座") and "单元" in units and has_room
-    if units[0] in ("号", "号院", "弄") and (_STREET.search(place) or _VILLAGE.search(place)):
+        return is_building and "单元" in units and has_room
+    if units[0] in ("号", "号院", "弄") and _STREET.search(place):
         return len(units) > 1 or not _NO_HOUSE.match(text, end)
     if units[0] in ("组", "队"):
         return bool(_VILLAGE.search(place))
-    if len(place) < 2:
-        return False
     if len(units) > 1 or has_room:
-        return bool(_COMPOUND.search(place)) or (
-            units[0] in ("栋", "幢", "号楼", "座") and (has_room or "单元" in units)
-        )
+        return len(place) > 1 and (bool(_COMPOUND.search(place)) or (is_building and (has_room or "单元" in units)))
     return units[0] in ("栋", "幢", "号楼") and bool(_COMPOUND.search(place)) and len(place) > 3
-
-
-_STEPS_ONLY = re.compile(r"[0-9٠-٩]{1,3}[\-—杠]")

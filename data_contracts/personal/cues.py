@@ -7,7 +7,6 @@ from data_contracts.personal.found import BLANK
 
 Cue = Literal["no", "phone", "id", "card"]
 REACH = 32  # characters before a number
-_NO_REACH = 16
 
 _ORDERS = (
     "订单|工单|单据|运单|快递|物流|流水|受理|案件|合同|保单|发票|票据|交易|支付|退款|设备|产品|商品|账单|凭证|回执|任务|报修单|预约|批次|事件|问题|资产|协议|档案|机器|光猫"
@@ -32,6 +31,11 @@ _CODE_BEFORE = re.compile(
 )
 _CODE_AFTER = re.compile(r"[-_]?[A-Za-z](?![A-Za-z])|[-_][A-Za-z0-9]|[-_]?[A-Za-z]+[0-9]|[.%]\d")
 _COUNTED = re.compile(r"[ ]?(?:元|块|毛|兆|字节|[GMKgmk][Bb]?(?![A-Za-z])|分钟)")
+# Between 工单号 and its number: 是, 我给你念一下 …; other words, and the number is another thing's.
+_LINK = re.compile(
+    r"(?:[是为叫就我给你您报念说记查的呢啊嗯呃吗对好请个这那在，,：:。？?！! \n（(]"
+    r"|一下|一遍|٢遍|那个|多少|什么|客户|客服|麻烦|提供|稍等|后面|刚才|显示|写着|发我|看看|已经){0,14}+$"
+)
 _IP = re.compile(r"\d{1,3}(?:[.·]\d{1,3}){3}$")
 _WORDS = re.compile(r"[\u4e00-\u9fffA-Za-z]{2}")
 _NUMBER = re.compile(r".*\d{4}", re.DOTALL)
@@ -52,7 +56,7 @@ def nearest(said: str) -> Cue | None:
     last = None
     for last in _CUE.finditer(said):  # noqa: B007
         pass
-    if last is None or (last.lastgroup == "no" and len(said) - last.end() > _NO_REACH):
+    if last is None or (last.lastgroup == "no" and not _LINK.match(said, last.end())):
         return None
     return last.lastgroup  # type: ignore[return-value]
 

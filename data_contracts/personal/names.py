@@ -11,6 +11,9 @@ from data_contracts.personal.surnames import (
     FAMILIAR,
     JOBS,
     NOT_GIVEN,
+    OFTEN_FIRST,
+    OFTEN_GIVEN,
+    OFTEN_LAST,
     RARE,
     SINGLE,
     TITLES,
@@ -18,28 +21,43 @@ from data_contracts.personal.surnames import (
     is_word,
 )
 
+
+def _set(chars: frozenset[str]) -> str:
+    return "".join(sorted(chars))
+
+
 _H = r"[\u4e00-\u9fff]"
 _CHAR = rf"(?![{NOT_GIVEN}]|刚[才刚好]){_H}"
 _SOFT = rf"(?:[家如可今为能来因之其已好有对]{_CHAR}(?={_H}?(?:[^\u4e00-\u9fff]|$|[的先女])))"  # 张家豪，
 _GIVEN = rf"(?:{_SOFT}|(?:{_CHAR}){{1,2}})"
 _ANY_SURNAME = rf"(?:{COMPOUND}|[{SINGLE}{RARE}])"
-_NAME = rf"(?P<name>{_ANY_SURNAME}{_GIVEN})"
+_NAME = rf"(?P<name>{_ANY_SURNAME}(?:(?![么们的了吗呢]){_H}{{1,2}}+(?=[，。,.！!？?；;、\n ]|$)|{_GIVEN}))"
 _LIKELY_NAME = rf"(?P<name>(?:{COMPOUND}|[{SINGLE}]){_GIVEN})"
 _END = r"(?=[，。,.！!？?；;、 \n]|$|吗|吧|对吧|本人|先生|女士|小姐)"
 _UM = r"(?:[，,：: ]|嗯|呃|啊|那个|就){0,3}"
 
 # Alternatives that begin with a plain character let the search skip all other characters at once.
 _TOLD = re.compile(
-    r"(?:我叫|他叫|她叫|名叫|人叫|公叫|婆叫|妈叫|爸叫|儿叫|女叫|姐叫|哥叫|弟叫|妹叫|友叫|的叫|叫做|姓名|名字|机主|户主|户名|系人|件人|货人|户人|办人|卡人|请人|保人|记人|用人"
-    r"|全名|本名|大名|业主)(?:的?(?:姓名|名字))?"
+    r"(?:叫(?<=[我他她名人公婆妈爸儿女姐哥弟妹友的]叫)|叫做|姓名|名字|机主|户主|户名|人(?<=[系件货户办卡理请保记用]人)|全名|本名|大名|业主)(?:的?(?:姓名|名字))?"
     rf"{_UM}(?:是|叫|为|写的?是?|登记的?是?|填的?是?)?{_UM}{_NAME}"
 )
 _IS = re.compile(
-    r"(?:我是|本人|我就是|您是|你是|他是|她是|里是|问是|不是|叫|就写|写上|客服(?![：:])(?:[0-9]{2,6}号?)?|专员|代表|坐席|座席|工号[0-9]{2,6}号?)"
-    rf"{_UM}是?{_LIKELY_NAME}(?:{_END}|(?=为[您你]服务|很高兴|竭诚)|(?<=叫...)(?=的)|(?<=叫..)(?=的)|(?=[你我他您们]))"
+    r"(?:是(?<=[我人您你他她里上面问不就]是)|本人|写着|写了|就写|写上|找|叫|客服(?![：:])(?:[0-9]{2,6}号?)?|专员|代表|坐席|座席|工号[0-9]{2,6}号?)"
+    rf"{_UM}是?{_LIKELY_NAME}(?:{_END}|(?=为[您你]服务|很高兴|竭诚|之前|收)|(?<=叫...)(?=的)|(?<=叫..)(?=的)|(?=[你我他您们]))"
 )
 _OWN = re.compile(
     rf"(?:用|以|写|是|给|找|在|问|成|登记的?){_LIKELY_NAME}(?=的名字|的名下|名下|本人|的身份证|的账[户号]|这个名字|，收)"
+)
+# What is a name by its own characters, after most words; a short one needs words on both sides.
+_GIVEN_TWO = f"[{_set(OFTEN_FIRST)}][{_set(OFTEN_LAST)}]"
+_EVIDENT = tuple(re.compile(surname + _GIVEN_TWO) for surname in (f"[{SINGLE}]", f"(?:{COMPOUND})"))
+_SHORT = re.compile(
+    rf"(?:是|找|着|象|和|跟|由|爱人|老公|老婆|名下|我)(?P<name>[{SINGLE}][{_set(OFTEN_GIVEN)}])"
+    r"(?=[，。,.！!？?；;、\n ]|$|的(?!话)|签|本人|今天|现在)"
+)
+_RELATED = re.compile(
+    rf"(?:是|我|象|找)(?P<name>{_ANY_SURNAME}{_H}{{1,2}}?)"
+    r"(?=今天|现在|让[他她]|的(?:爱人|家属|老公|老婆|儿子|女儿|妈|爸|朋友|同事|丈夫|妻子|先生|太太|父亲|母亲|代理人|监护人|哥|姐|弟|妹)|本人|签的|签字|经办)"
 )
 _SURNAME = re.compile(
     rf"姓(?<![百同贵]姓)(?P<name>{COMPOUND}|[{SINGLE}{RARE}])(?!名)(?:[，,]?(?:名字?|单名|全名)?叫(?P<given>(?:{COMPOUND}|[{SINGLE}{RARE}])?+{_GIVEN}){_END})?"
@@ -57,7 +75,7 @@ _FAMILIAR_CUE = re.compile(r"(?:叫我|我是|我叫|客服|[找问]|联系|那�
 _ASKED = re.compile(
     r"(?:姓名|名字|贵姓|称呼|哪位|叫什么|叫啥|尊姓|机主|是谁)[^\n]{0,12}\n[^\n：:]{0,6}[：:]?"
     r"(?:[，,。、 ]|嗯|啊|哦|呃|是|我|就|叫|好的?|对|那个|免贵|姓|本人|登记的?){0,8}"
-    rf"(?P<name>{_ANY_SURNAME}(?:{_GIVEN})?)(?=[，。,.！!？?；; \n]|$|的|先生|女士)"
+    rf"(?P<name>{_ANY_SURNAME}(?:(?:{_H}){{1,2}}+(?=[，。,\n]|$)|{_GIVEN})?)(?=[，。,.！!？?；; \n]|$|的|先生|女士)"
 )
 _MINORITY = re.compile(rf"(?<!{_H}){_H}{{2,6}}[·•]{_H}{{2,8}}|(?<=[叫是])(?!是){_H}{{2,6}}[·•]{_H}{{2,8}}")
 _LATIN = re.compile(r"(?:我叫|我是|名字是|名字叫|英文名叫?) ?(?P<name>[A-Z][a-z]{2,11}(?: [A-Z][a-z]{1,11})?)(?![a-z])")
@@ -66,11 +84,12 @@ _TITLE = re.compile(
     + "".join(rf"|{title}(?=[，。,.！!？?你您说好、 \n]|$)" for title in "工哥姐")
 )
 _FULL = re.compile(rf"(?:(?:{COMPOUND})|[{SINGLE}{RARE}]){_GIVEN}$")
-_CUE = re.compile(r"(?:^|[^\u4e00-\u9fff]|[叫是姓找问好请给跟和位为让的对了谢嗯哦啊哎喂呃向被由把我下])$")
+_CUE = re.compile(r"(?:^|[^\u4e00-\u9fff]|[叫是姓找问好请给跟和位为让的对了谢嗯哦啊哎喂呃向被由把我下个们着])$")
 _OTHER = re.compile(
     r"[人州市省县区部厅店员们司]$|^(?:江苏|江西|云南|安徽|宁夏|石家|温州|常州|金华|高兴|白金|黄金|金牌|马上|安装|施工|方便|任何|应该|成功|解决|关于|由于|安全|万一)"
 )
 _COMPOUND_END = re.compile(rf"(?:{COMPOUND})$")
+_LEFT = re.compile(r"^$|[^\u4e00-\u9fff]|[叫是找给问和跟对我着由让请被象个位公婆妈爸人工事服]")
 _ENDING = re.compile(rf"(?:{ENDINGS})$")
 
 
@@ -85,12 +104,16 @@ def find(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _introduced(text: str) -> Iterator[tuple[int, int]]:
-    for pattern, is_no_name in _INTRODUCING:
+    for pattern, is_no_name in _INTRODUCING if not _is_owned(text) else (*_INTRODUCING, (_OWN, _no_likely_name)):
         for match in pattern.finditer(text):
             if not is_no_name(match["name"]):
                 yield match.span("name")
     for match in _SURNAME.finditer(text):
         yield from (match.span(group) for group in ("name", "given") if match[group])
+    for pattern in _EVIDENT:
+        for match in pattern.finditer(text):
+            if _LEFT.search(text[max(0, match.start() - 1) : match.start()]) and not is_word(match.group()[:2]):
+                yield match.span()
     for pattern in (_POLITE, _SPELT, _LATIN):
         yield from (match.span("name") for match in pattern.finditer(text))
     for match in _FAMILIAR.finditer(text):
@@ -98,6 +121,11 @@ def _introduced(text: str) -> Iterator[tuple[int, int]]:
             yield match.span()
     if "·" in text or "•" in text:
         yield from (match.span() for match in _MINORITY.finditer(text))
+
+
+def _is_owned(text: str) -> bool:
+    """Whether it is worth to look for 用王小明的名字: a quick no for most calls."""
+    return any(word in text for word in ("名下", "名字", "本人", "的身份证", "的账", "，收"))
 
 
 def _no_told_name(name: str) -> bool:
@@ -108,7 +136,10 @@ def _no_likely_name(name: str) -> bool:
     return is_word(name) or bool(_OTHER.search(name))
 
 
-_INTRODUCING = ((_TOLD, _no_told_name), (_IS, _no_likely_name), (_OWN, _no_likely_name))
+_INTRODUCING = (
+    (_TOLD, _no_told_name),
+    *((pattern, _no_likely_name) for pattern in (_IS, _SHORT, _RELATED)),
+)
 
 
 def _asked(text: str) -> Iterator[tuple[int, int]]:
@@ -132,7 +163,7 @@ def _start(before: str, surname_only: bool, is_strict: bool) -> int:
     full = _longest_name(before)
     if full and _CUE.search(before[: len(before) - full]):
         return full
-    if _ENDING.search(before):
+    if _ENDING.search(before) and (surname_only or before[-1] != "周"):
         return 0
     if _COMPOUND_END.search(before):
         return 2

@@ -51,8 +51,10 @@ _OLD_ID = re.compile(
     r"(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5])\d{4}\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}"
 )
 _LANDLINE = re.compile(r"(?:86)?0(?:10|2\d|[3-9]\d\d)[2-8]\d{6,7}")
-_CARD_PREFIX = re.compile(r"(?:62|4\d|5[1-5]|35|60|68|69|9558)\d{14,17}$|3[47]\d{13}$")
+_CARD_PREFIX = re.compile(r"(?:[3-6]|9558)\d{12,18}(?<=\d{16})$|3[47]\d{13}$")
 _LOCAL_CUE = re.compile(r"(?:座机|固话|固定电话|电话|家里的?)[号码]{0,2}(?:是|为|就是)?[:：，, 嗯啊呃]{0,3}$")
+_CARD_WORD = re.compile(r"[卡行账到]")
+_MORE = re.compile(r"[ \-—]?\d")
 _DATE = re.compile(r"20[0-3]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$")
 
 
@@ -222,6 +224,8 @@ def _is_birth_date(digits: str) -> bool:
 def _card_end(number: str, text: str, start: int, end: int) -> int:
     is_likely = bool(_CARD_PREFIX.match(number)) and _passes_luhn(number)
     said = cues.before(text, start)
+    if not is_likely and not _CARD_WORD.search(said):
+        return 0
     cue = cues.nearest(said)
     if not is_likely and (cue != "card" or len(number) == 15):
         return 0
@@ -251,18 +255,17 @@ def _landline_end(number: str, text: str, start: int, end: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _has_area_code(number: str) -> bool:
-    """Whether the area code exists and the length fits it, by the numbering plan that phonenumbers keeps."""
+    """Whether the area code exists and the length fits it but for a digit misheard, by the plan that phonenumbers keeps."""
     import phonenumbers
 
-    try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(number.removeprefix("86"), "CN"))
-    except phonenumbers.NumberParseException:
-        return False
+    own = number.removeprefix("86")
+    one_heard_less = (own, f"{own}0", own[:-1])
+    return any(phonenumbers.is_valid_number(phonenumbers.parse(said, "CN")) for said in one_heard_less)
 
 
 def _local_end(number: str, text: str, start: int, end: int) -> int:
     """Without an area code the words before it must say that it is a telephone's; 400 and 800 are companies'."""
-    if number[:3] in ("400", "800") or _DATE.match(number):
+    if _DATE.match(number) or (number[:3] in ("400", "800") and _MORE.match(text, end)):
         return 0
     return _with_extension(text, end) if _LOCAL_CUE.search(cues.before(text, start)) else 0
 

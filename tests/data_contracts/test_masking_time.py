@@ -95,9 +95,8 @@ PARTS = st.sampled_from(
     [*"1一 十-，。\n：@.A京省市区路号栋我叫王姓是嗯〔〕", "客户：", "单元", "先生", "艾特", "小区", "138", "110105"]
 )
 SMALL, LARGE = 5_000, 80_000
-WORST_PER_CHAR = (
-    6e-6  # seconds; the slowest texts take a third of it on a slow core, and a quadratic one a hundred times as much
-)
+# Seconds; the slowest texts take a sixth of it on a free core, and a quadratic one a hundred times as much.
+WORST_PER_CHAR = 15e-6
 
 
 def seconds(unit: str, chars: int) -> float:

@@ -7,6 +7,7 @@ Parts = Mapping[str, Sequence[str]]
 Value = tuple[str, ...]  # what is said, turn by turn; more than one where the listener says something in between
 PROVINCES = "京沪粤浙苏川鄂陕鲁湘豫皖闽渝津辽黑吉冀晋赣桂云贵甘"
 YAO, YI = "零幺二三四五六七八九", "零一二三四五六七八九"
+SEVEN = ("0771", "0592", "0991", "0951", "0351", "0535")  # areas with local numbers of seven digits
 LISTENS = [
     "嗯",
     "好的",
@@ -83,18 +84,7 @@ def mobile(rng: Random, parts: Parts) -> Value:
 
 def landline(rng: Random, parts: Parts) -> Value:
     area = rng.choice(parts["areas"])
-    number = rng.choice("2345678") + digits(
-        rng,
-        7
-        if area[:2] in ("01", "02")
-        or (
-            rng.random() < 0.8
-            and area in ("0571", "0755", "0512", "0531", "0731", "0411", "0451", "0591", "0371", "0311")
-        )
-        else 6,
-    )
-    if area in ("0571", "0755", "0512", "0531", "0731", "0411", "0451", "0591", "0371", "0311") and len(number) == 7:
-        number += digits(rng, 1)
+    number = rng.choice("2345678") + digits(rng, 6 if area in SEVEN else 7)
     way = rng.randrange(10)
     if way < 3:
         return (f"{area}-{number}",)
