@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from configs.settings import DataSettings
 from data_contracts.artifacts import Dataset, Parent
 from data_contracts.errors import ContractViolation
-from data_contracts.personal import mask
+from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
 from deploy import cores
 from deploy.store import Store, sha256_file
@@ -35,7 +35,7 @@ def submit(
         ContractViolation: unreadable, or too little of it was accepted; says where the answer is.
         ConfigurationError: the mapping names a column that does not exist.
     """
-    source = Parent(kind="file", digest=sha256_file(path), name=mask(path.name).text)
+    source = Parent(kind="file", digest=sha256_file(path), name=mask_cell(path.name).text)
     prepared = clean.prepare_all(ingest.read(path, mapping), settings.max_chars, cores.usable())
     out.mkdir(parents=True, exist_ok=True)
     checked = validate.check(prepared.frame, taxonomy, settings, out)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from data_contracts.personal import Masked, mask
+from data_contracts.personal import Masked, mask, mask_cell
 from data_contracts.transcript import clean, shorten
 from tasks import columns, cores
 
@@ -116,7 +116,7 @@ def _ids(series: "pl.Series") -> tuple["pl.Series", int]:
     ids: list[str | None] = []
     replaced = 0
     for value in series:
-        is_personal = bool(value) and bool(mask(value).counts)
+        is_personal = bool(value) and bool(mask_cell(value).counts)
         ids.append(f"id-{digest(value)}" if is_personal else value)
         replaced += is_personal
     return pl.Series("conversation_id", ids, pl.String), replaced
@@ -126,7 +126,7 @@ def _short(series: "pl.Series") -> tuple["pl.Series", "pl.Series"]:
     """A metadata column, masked, and where it held personal data."""
     import polars as pl
 
-    known = {value: mask(value) for value in series.unique() if value is not None}
+    known = {value: mask_cell(value) for value in series.unique() if value is not None}
     values = [known[v].text if v is not None else None for v in series]
     personal = [True if v is not None and known[v].counts else None for v in series]
     return pl.Series(series.name, values, pl.String), pl.Series(f"{series.name}_personal", personal, pl.Boolean)

@@ -160,7 +160,7 @@ def flattened(table: "pl.DataFrame") -> "pl.DataFrame":
 
 def shown(name: str) -> str:
     """A column name that may stand in a message: masked and short, since a file without a header has data there."""
-    masked = personal.mask(name).text
+    masked = personal.mask_cell(name).text
     return repr(masked if len(masked) <= 24 else masked[:24] + "…")
 
 

@@ -127,7 +127,7 @@ def nearest(value: str, taxonomy: Taxonomy) -> str:
 
 def _values(code: str, value: str | None, taxonomy: Taxonomy) -> dict[str, object]:
     if code == "unknown_category":
-        return {"value": personal.mask((value or "")[:200]).text[:24], "nearest": nearest(value or "", taxonomy)}
+        return {"value": personal.mask_cell((value or "")[:200]).text[:24], "nearest": nearest(value or "", taxonomy)}
     if code == "ragged_row":
         fields, expected = (value or ",").split(",")
         return {"fields": fields, "expected": expected}
