@@ -247,10 +247,10 @@ def _mobile_end(number: str, text: str, start: int, end: int) -> int:
 
 
 def _landline_end(number: str, text: str, start: int, end: int) -> int:
-    said = cues.before(text, start)
+    said, end = cues.before(text, start), _with_extension(text, end)
     if not _has_area_code(number) or cues.is_no_persons(text, start, end, said, cues.nearest(said)):
         return 0
-    return _with_extension(text, end)
+    return end
 
 
 @lru_cache(maxsize=4096)

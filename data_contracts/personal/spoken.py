@@ -4,7 +4,9 @@ import re
 
 # Spoken digits become Arabic-Indic ones: `\d` matches both, and a change of script ends a number (13812345678一共).
 SPOKEN = tuple(zip("零〇幺一二两三四五六七八九", "٠٠١١٢٢٣٤٥٦٧٨٩", strict=True))
-MISHEARD = dict(zip("妖腰吆夭要洞拐勾", "١١١١١٠٧٩", strict=True))  # 幺 by its sound; 0, 7, 9 as they are said on radio
+MISHEARD = dict(
+    zip("妖腰吆夭要么洞拐勾", "١١١١١١٠٧٩", strict=True)
+)  # 幺 by its sound; 0, 7, 9 as they are said on radio
 WIDTH = {
     0xFEE0 + code: code for code in [*range(0x30, 0x3A), *range(0x41, 0x5B), *range(0x61, 0x7B), *map(ord, "@+-._%()")]
 }
@@ -12,7 +14,7 @@ DIGIT = "[0-9٠-٩]"
 
 _WIDE = re.compile("[" + re.escape("".join(map(chr, WIDTH))) + "]")
 _MISHEARD = re.compile(
-    "[妖腰吆夭要洞拐勾](?=[ ，,]?[٠-٩])(?:(?<=[٠-٩].)(?=[٠-٩])|(?<![洞拐勾])(?=[ ，,]?[٣-٩](?:[ ，,]{0,2}[٠-٩]){9}))"
+    "[妖腰吆夭要么洞拐勾](?=[ ，,]?[٠-٩])(?:(?<=[٠-٩].)(?=[٠-٩])|(?<![洞拐勾])(?=[ ，,]?[٣-٩](?:[ ，,]{0,2}[٠-٩]){9}))"
 )
 
 
