@@ -9,6 +9,7 @@ from data_contracts.schema import PLACE
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Tokens = Annotated[int, Field(ge=1)]
+Severity = Literal["reject", "quarantine", "refuse", "warn"]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -44,7 +45,14 @@ class PortSettings(Section):
 
 
 class DataSettings(Section):
-    """The contract of a dataset family. Near-duplicate: Jaccard of character 5-grams at or above the threshold."""
+    """The contract of a dataset family. Near-duplicate: Jaccard of character 5-grams at or above the threshold.
+
+    Of a call, where it names speakers: `max_same_speaker_run` turns of one of them in a row, shares of turns without words and of turns
+    that say what was said before. Of its characters: Chinese among letters and digits, runs of symbols, traces of a wrong decoding.
+
+    `severities`: for the code of a check, `reject`, `quarantine` or `warn` (of the whole file: `refuse` or `warn`) instead of what
+    data_contracts/expectations says. `data.families.NAME` in the home's settings.yaml holds what differs for one family.
+    """
 
     family: str = Field(default="complaints", pattern=r"^[a-z0-9][a-z0-9-]*$")
     near_duplicate_jaccard: float = Field(default=0.9, gt=0.5, le=1)
@@ -53,6 +61,13 @@ class DataSettings(Section):
     min_accepted_share: Share = 0.9
     min_chars: int = Field(default=4, ge=1)
     max_chars: int = Field(default=20_000, ge=100)
+    max_same_speaker_run: int = Field(default=8, ge=1)
+    max_empty_share: Share = 0.5
+    max_repeated_share: Share = 0.5
+    min_cjk_share: Share = 0.2
+    max_symbol_share: Share = 0.3
+    max_mojibake_share: Share = 0.05
+    severities: dict[str, Severity] = {}
 
 
 class SplitSettings(Section):

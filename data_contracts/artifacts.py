@@ -26,6 +26,8 @@ class Parent(Frozen):
 class Dataset(Frozen):
     """An accepted, content-addressed dataset. `id` is the SHA-256 of its accepted, masked records and taxonomy.
 
+    `rows`, what was submitted, are the accepted, the rejected and the quarantined together.
+
     `parents`: what it was first made from; the same content made again in another way keeps them."""
 
     id: str
@@ -41,6 +43,13 @@ class Dataset(Frozen):
     taxonomy_digest: str
     created_at: str
     parents: tuple[Parent, ...] = ()
+    quarantined: int = 0
+
+    @property
+    def counted(self) -> str:
+        """Where every submitted row went."""
+        parts = f"{self.accepted:,} accepted + {self.quarantined:,} quarantined + {self.rejected:,} rejected"
+        return f"{self.rows:,} rows = {parts}"
 
 
 class Splits(Frozen):

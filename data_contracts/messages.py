@@ -30,6 +30,66 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "encoding_damage": ("the text holds characters lost in an earlier conversion", "文本中有以前转码时损坏的字符"),
     "encoding_damage.remedy": ("export again as UTF-8 from the original system", "请从原系统重新以 UTF-8 导出"),
+    "mojibake": (
+        "{value:.0%} of the characters are what a wrong decoding leaves behind (UTF-8 read as GBK or Latin-1)",
+        "{value:.0%} 的字符像是解码错误留下的乱码（UTF-8 被当作 GBK 或 Latin-1 读取）",
+    ),
+    "mojibake.remedy": (
+        "export again as UTF-8 and open nothing in between with the wrong encoding",
+        "请重新以 UTF-8 导出，中途不要用错误的编码打开和保存",
+    ),
+    # a call's speech
+    "symbol_runs": (
+        "{value:.0%} of the call are runs of symbols; at most {max_value:.0%} is usual",
+        "通话中 {value:.0%} 是成串的符号，通常不超过 {max_value:.0%}",
+    ),
+    "symbol_runs.remedy": (
+        "look at the recording: the speech was not recognised or was lost; transcribe it again, or leave the call out",
+        "请核对录音：语音未被识别或已丢失；请重新转写，或去掉这通通话",
+    ),
+    "little_chinese": (
+        "{value:.0%} of the letters are Chinese, at least {min_value:.0%} are expected",
+        "文字中只有 {value:.0%} 是汉字，预期至少 {min_value:.0%}",
+    ),
+    "little_chinese.remedy": (
+        "leave calls in other languages out; if they are right in this family, lower data.min_cjk_share",
+        "请去掉其他语言的通话；如果该数据集本来就有，请调低 data.min_cjk_share",
+    ),
+    "no_customer": ("nobody speaks as the customer in this call", "这通通话里没有客户的话"),
+    "no_customer.remedy": (
+        "the customer's channel was lost, or the speakers are swapped: correct it, or leave the call out. It cannot show "
+        "what the customer complains about",
+        "客户声道缺失，或说话人标反：请更正，或去掉这通通话，它看不出客户投诉什么",
+    ),
+    "no_agent": ("nobody speaks as the agent in this call", "这通通话里没有客服的话"),
+    "no_agent.remedy": (
+        "nothing to do for voice mail; otherwise the agent's channel was lost or both speak as the customer",
+        "若是留言则无需处理；否则是客服声道缺失，或双方都标成了客户",
+    ),
+    "turns_do_not_alternate": (
+        "one speaker has {value} turns in a row, more than {max_value}",
+        "同一说话人连续 {value} 轮，超过 {max_value} 轮",
+    ),
+    "turns_do_not_alternate.remedy": (
+        "join the pieces of one utterance into one turn; if both speakers are in such a run, they were not told apart",
+        "请把同一句话的片段合并成一轮；若其中混有双方的话，则说话人没有分开",
+    ),
+    "empty_turns": (
+        "{value:.0%} of the turns have no words; at most {max_value:.0%} is usual",
+        "{value:.0%} 的轮次没有文字，通常不超过 {max_value:.0%}",
+    ),
+    "empty_turns.remedy": (
+        "empty turns are left out; many of them mean that speech was not recognised",
+        "空的轮次会去掉；若很多，说明语音未被识别",
+    ),
+    "repeated_turns": (
+        "{value:.0%} of the turns say what an earlier turn said; at most {max_value:.0%} is usual",
+        "{value:.0%} 的轮次重复了前面的话，通常不超过 {max_value:.0%}",
+    ),
+    "repeated_turns.remedy": (
+        "look at the recording: recognisers loop on silence and music; transcribe it again, or leave the call out",
+        "请核对录音：识别程序遇到静音或音乐会反复输出同一句；请重新转写，或去掉这通通话",
+    ),
     # a row's values
     "missing_text": ("the call has no text", "通话没有文本"),
     "missing_text.remedy": ("fill the text in, or leave the row out", "请补上文本，或去掉这一行"),
@@ -51,6 +111,14 @@ TABLE: dict[str, tuple[str, str]] = {
         "write the category's key exactly ('{nearest}' if that is meant), or add it to the taxonomy file (--taxonomy)",
         "请原样填写类别的 key；如果指的就是“{nearest}”请填它，或把新类别加进分类表文件（--taxonomy）",
     ),
+    "category_spelling": (
+        "category '{value}' is '{nearest}' written otherwise",
+        "类别“{value}”是“{nearest}”的另一种写法",
+    ),
+    "category_spelling.remedy": (
+        "write '{nearest}'; `./tingsu submit FILE --fix OUT` does it for all such rows",
+        "请写成“{nearest}”；`./tingsu submit FILE --fix OUT` 可一次改好所有此类行",
+    ),
     "bad_confidence": ("confidence_score is not a number", "confidence_score 不是数字"),
     "bad_confidence.remedy": (
         "give a number from 0 to 1, or leave it empty for 1",
@@ -58,10 +126,26 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "confidence_range": ("confidence_score {value} is outside 0 to 1", "confidence_score {value} 不在 0 到 1 之间"),
     "confidence_range.remedy": ("give a share from 0 to 1: 85 % is 0.85", "请填 0 到 1 的比例：85% 写作 0.85"),
-    "bad_started_at": ("started_at is not a date and time", "started_at 不是日期时间"),
-    "bad_started_at.remedy": (
+    "bad_moment": ("{column} is not a date and time", "{column} 不是日期时间"),
+    "bad_moment.remedy": (
         "write it as 2026-01-31T09:30:00 or 2026-01-31 09:30:00, or leave it empty",
         "请写成 2026-01-31T09:30:00 或 2026-01-31 09:30:00，也可留空",
+    ),
+    "ends_before_start": (
+        "the call ends before it starts ({value} minutes)",
+        "通话结束时间早于开始时间（{value} 分钟）",
+    ),
+    "ends_before_start.remedy": (
+        "correct started_at or ended_at; most often the two columns are swapped or one lacks its date",
+        "请更正 started_at 或 ended_at；常见原因是两列颠倒，或其中一列缺少日期",
+    ),
+    "starts_in_future": (
+        "started_at is {value} days from now",
+        "started_at 比现在晚 {value} 天",
+    ),
+    "starts_in_future.remedy": (
+        "correct the date; most often day and month are swapped or the platform's clock is wrong. Gold sets by date would be wrong too",
+        "请更正日期；常见原因是日月颠倒或平台时钟有误，否则按日期划分的黄金集也会出错",
     ),
     "metadata_too_long": (
         "{column} has {value} characters, at most {max_value} are allowed",
@@ -118,6 +202,47 @@ TABLE: dict[str, tuple[str, str]] = {
     "conflicting_label.remedy": (
         "decide which category is right and keep that row alone",
         "请确定哪个类别正确，只保留那一行",
+    ),
+    "near_duplicate": (
+        "the call says nearly what row {value} says",
+        "与第 {value} 行的内容几乎相同",
+    ),
+    "near_duplicate.remedy": (
+        "nothing to do: such calls never stand on both sides of a split, so the copies of a call that is measured on are not trained "
+        "on; many of them mean that the export repeats calls",
+        "无需处理：此类通话不会同时出现在训练和评测中，评测用通话的副本不参与训练；若很多，说明导出时有重复",
+    ),
+    "near_conflict": (
+        "the call says nearly what row {value} says, under another category",
+        "与第 {value} 行的内容几乎相同，类别却不同",
+    ),
+    "near_conflict.remedy": (
+        "decide together which category is right; as they stand a model learns neither",
+        "请一起确定哪个类别正确；否则模型两个都学不好",
+    ),
+    "customer_conflict": (
+        "the customer's call in row {value}, within a day or without a time, has another category",
+        "同一客户在一天之内（或时间不明）的第 {value} 行通话类别不同",
+    ),
+    "customer_conflict.remedy": (
+        "nothing to do if these are two matters; if it is one, give both the same category",
+        "若是两件事则无需处理；若是同一件事，请统一类别",
+    ),
+    "gold_customer": (
+        "the call, or another of its customer, is in the frozen gold set",
+        "这通通话或同一客户的其他通话在冻结的黄金集中",
+    ),
+    "gold_customer.remedy": (
+        "nothing to do: it is never trained on, since models are measured on that customer",
+        "无需处理：模型要在该客户的通话上评测，因此不参与训练",
+    ),
+    "gold_text": (
+        "the call says nearly what a call of the frozen gold set says",
+        "与冻结黄金集中某通通话的内容几乎相同",
+    ),
+    "gold_text.remedy": (
+        "nothing to do: it is never trained on; many of them mean that the same calls came under other ids",
+        "无需处理：不参与训练；若很多，说明同一批通话换了 id 再次提交",
     ),
     # the file
     "accepted_share": (

@@ -15,7 +15,7 @@ from deploy.store import sha256_file
 from flows.environment import await_server
 from flows.session import Session, open_session
 from flows.stage import once
-from tasks import accept, ingest, stages, validate
+from tasks import accept, contract, ingest, stages
 from tasks.stages import Work
 
 log = logging.getLogger("tingsu")
@@ -69,7 +69,7 @@ def keep(session: Session, wanted: Submission) -> Dataset:
         "sha256": digest,
         "wanted": wanted.model_copy(update={"file": path.suffix}),
         "data": data,
-        "contract": validate.contract_digest(),
+        "contract": contract.digest(),
     }
 
     def step(work: Work) -> Dataset:
@@ -84,5 +84,5 @@ def describe(dataset: Dataset) -> str:
     """The dataset in markdown, for Prefect's page."""
     warning = "\n\n**Synthetic calls.**" if dataset.synthetic else ""
     rows = "\n".join(f"| {key} | {n} |" for key, n in dataset.categories.items())
-    head = f"**{dataset.name}** `{dataset.id[:12]}`: {dataset.rows} rows = {dataset.accepted} accepted + {dataset.rejected} rejected"
+    head = f"**{dataset.name}** `{dataset.id[:12]}`: {dataset.counted}"
     return f"{head}, {dataset.groups} groups.{warning}\n\n| category | calls |\n|---|---:|\n{rows}"

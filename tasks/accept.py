@@ -1,6 +1,7 @@
 """Accept a submitted file as a dataset: read, clean, mask, check, group, store. Or refuse it, with the reasons."""
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,13 @@ from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
 from deploy import cores
 from deploy.store import Store, sha256_file
-from tasks import agreement, answer, catalog, clean, ingest, near, stages, validate
-from tasks.calls import COLUMNS
+from tasks import agreement, answer, catalog, clean, gold, ingest, near, stages, validate
+from tasks.calls import COLUMNS, own_group
 
 if TYPE_CHECKING:
     import polars as pl
+
+AHEAD = timedelta(hours=14)  # the first time zone to see a new day
 
 
 def submit(
@@ -38,15 +41,22 @@ def submit(
     source = Parent(kind="file", digest=sha256_file(path), name=mask_cell(path.name).text)
     prepared = clean.prepare_all(ingest.read(path, mapping), settings.max_chars, cores.usable())
     out.mkdir(parents=True, exist_ok=True)
-    checked = validate.check(prepared.frame, taxonomy, settings, out)
+    checked = validate.check(prepared.frame, taxonomy, settings, out, _against(store, settings.family))
     calls = group(checked.accepted, settings.near_duplicate_jaccard)
     as_what = catalog.Kind(settings.family, bool(prepared.frame["synthetic"].any()), taxonomy)
     dataset = _dataset(calls, as_what, name, source, checked)
     summary = _summary(dataset, checked, prepared, path, taxonomy, settings)
-    answer.write(out, summary, checked.rejects, taxonomy)
+    answer.write(out, summary, checked, taxonomy)
     if not checked.passed:
         raise ContractViolation(_refusal(path, summary, out))
     return catalog.keep(store, dataset, calls, taxonomy, lambda folder: answer.copy(out, folder / catalog.ANSWER))
+
+
+def _against(store: Store, family: str) -> validate.Against:
+    """The calls that candidates are measured on, and the clock of whoever is furthest ahead of us."""
+    version = gold.version(store, family)
+    barred = gold.barred(store, family, version) if gold.find(store, family, version) else None
+    return validate.Against(barred=barred, now=datetime.now(timezone(AHEAD)))
 
 
 def group(accepted: "pl.DataFrame", threshold: float) -> "pl.DataFrame":
@@ -71,11 +81,6 @@ def group(accepted: "pl.DataFrame", threshold: float) -> "pl.DataFrame":
     )
 
 
-def own_group(conversation_id: str) -> str:
-    """The group of a call whose customer nobody knows."""
-    return clean.digest(f"conversation {conversation_id}")
-
-
 def _dataset(
     calls: "pl.DataFrame", as_what: catalog.Kind, name: str, source: Parent, checked: validate.Checked
 ) -> Dataset:
@@ -88,6 +93,7 @@ def _dataset(
         rows=checked.summary["rows"],
         accepted=calls.height,
         rejected=checked.summary["rejected"],
+        quarantined=checked.summary["quarantined"],
         categories=checked.summary["categories"],
         groups=calls["group"].n_unique(),
         synthetic=as_what.synthetic,
@@ -131,6 +137,6 @@ def _summary(
 def _refusal(path: Path, summary: Mapping[str, Any], out: Path) -> str:
     reasons = "; ".join(r["reason_en"] for r in summary["refusals"])
     worst = ", ".join(f"{code} ×{rows}" for code, rows in list(summary["by_code"].items())[:4])
-    found = f" Rows were rejected for: {worst}." if worst else ""
+    found = f" Rows were rejected or quarantined for: {worst}." if worst else ""
     mend = f"Read {out / answer.REPORT}, mend the rows listed in {out / answer.REJECTS}, submit again"
     return f"{path} is refused: {reasons}.{found} {mend}"

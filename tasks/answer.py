@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from data_contracts import messages
 from data_contracts.taxonomy import Taxonomy
@@ -21,7 +21,24 @@ REJECTS, REJECTS_PARQUET, REPORT, SUMMARY, DOCS = (
     "summary.json",
     "data_docs",
 )
+DOUBTS, QUARANTINE = "quarantine.csv", "quarantine.parquet"  # why rows are kept apart, and those rows, masked
+KEPT = (
+    "row",
+    "conversation_id",
+    "input_text",
+    "complaint_category",
+    "confidence_score",
+    "started_at",
+    "channel",
+    "region",
+)
 SHOWN_REJECTS = 200
+SEVERITIES = {
+    "reject": ("rejected", "拒绝"),
+    "quarantine": ("quarantined", "隔离"),
+    "duplicate": ("taken once", "只取一次"),
+    "warn": ("told only", "仅提示"),
+}
 MASKED_ZH = {
     "mobile": ("mobile number", "手机号"),
     "landline": ("landline", "座机"),
@@ -34,22 +51,35 @@ MASKED_ZH = {
 }
 
 
-def write(out: Path, summary: Mapping[str, Any], rejects: "pl.DataFrame", taxonomy: Taxonomy) -> None:
-    """rejects.csv (opens in a spreadsheet), rejects.parquet, summary.json and report.html, into `out`."""
-    rejects.write_parquet(out / REJECTS_PARQUET)
-    spreadsheet.inert(rejects).write_csv(out / REJECTS, include_bom=True)
+class Answered(Protocol):
+    """What of `validate.Checked` is written down."""
+
+    @property
+    def quarantined(self) -> "pl.DataFrame": ...
+    @property
+    def rejects(self) -> "pl.DataFrame": ...
+    @property
+    def doubts(self) -> "pl.DataFrame": ...
+
+
+def write(out: Path, summary: Mapping[str, Any], checked: "Answered", taxonomy: Taxonomy) -> None:
+    """rejects.csv and quarantine.csv (they open in a spreadsheet), rejects.parquet, quarantine.parquet, summary.json, report.html."""
+    checked.rejects.write_parquet(out / REJECTS_PARQUET)
+    checked.quarantined.select(KEPT).write_parquet(out / QUARANTINE)
+    spreadsheet.inert(checked.rejects).write_csv(out / REJECTS, include_bom=True)
+    spreadsheet.inert(checked.doubts).write_csv(out / DOUBTS, include_bom=True)
     (out / SUMMARY).write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")
-    (out / REPORT).write_text(_report(summary, rejects, taxonomy), encoding="utf-8")
+    (out / REPORT).write_text(_report(summary, checked, taxonomy), encoding="utf-8")
 
 
 def copy(out: Path, target: Path) -> None:
     """The answer alone, whatever else lies in `out`."""
     shutil.copytree(out / DOCS, target / DOCS)
-    for name in (REJECTS, REJECTS_PARQUET, SUMMARY, REPORT):
+    for name in (REJECTS, REJECTS_PARQUET, DOUBTS, QUARANTINE, SUMMARY, REPORT):
         shutil.copyfile(out / name, target / name)
 
 
-def _report(summary: Mapping[str, Any], rejects: "pl.DataFrame", taxonomy: Taxonomy) -> str:
+def _report(summary: Mapping[str, Any], checked: "Answered", taxonomy: Taxonomy) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -61,24 +91,20 @@ def _report(summary: Mapping[str, Any], rejects: "pl.DataFrame", taxonomy: Taxon
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         summary=summary,
         bars=bars,
-        reasons=_reasons(rejects),
+        severities=SEVERITIES,
         masked=[
             (*MASKED_ZH[kind], count) for kind, count in sorted(summary["masked"].items(), key=lambda item: -item[1])
         ],
-        rejects=rejects.head(SHOWN_REJECTS).to_dicts(),
-        left_out=max(0, rejects.height - SHOWN_REJECTS),
+        lists=[
+            ("Rejected rows", "被拒绝的行", REJECTS, *_first(checked.rejects)),
+            ("Quarantined rows", "被隔离的行", DOUBTS, *_first(checked.doubts)),
+        ],
     )
 
 
-def _reasons(rejects: "pl.DataFrame") -> list[dict[str, Any]]:
-    """Each reason once, the most frequent first, with its first row as the example."""
-    import polars as pl
-
-    grouped = rejects.group_by("code", maintain_order=True).agg(
-        pl.col("row").n_unique().alias("rows"), pl.exclude("row", "code").first()
-    )
-    reasons: list[dict[str, Any]] = grouped.sort("rows", descending=True).to_dicts()
-    return reasons
+def _first(rows: "pl.DataFrame") -> tuple[list[dict[str, Any]], int]:
+    """What is shown of a list, and how many entries are not."""
+    return rows.head(SHOWN_REJECTS).to_dicts(), max(0, rows.height - SHOWN_REJECTS)
 
 
 def warnings(summary: Mapping[str, Any], least: int, max_chars: int) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.personal import Masked, mask, mask_cell
 from data_contracts.transcript import clean, shorten
-from tasks import columns, cores
+from tasks import columns, cores, quality
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,6 +24,7 @@ OPTIONAL = (
     "input_text",
     "confidence_score",
     "started_at",
+    "ended_at",
     "channel",
     "region",
     "synthetic",
@@ -41,8 +42,8 @@ class Prepared(NamedTuple):
     """Calls fit to be stored, what was masked by type, and how many ids were personal or texts too long.
 
     Columns: row, problem, conversation_id, has_id, customer (digest), input_text, complaint_category, confidence_score
-    (text), started_at (ISO), bad_started_at, channel, region, channel_personal, region_personal, synthetic, damage,
-    annotator (digest).
+    (text), started_at (ISO), bad_started_at, ended_at (ISO), bad_ended_at, channel, region, channel_personal,
+    region_personal, synthetic, damage, annotator (digest), and what `quality.measure` says of the text as it came.
     """
 
     frame: "pl.DataFrame"
@@ -74,11 +75,11 @@ def prepare(raw: "pl.DataFrame", max_chars: int) -> Prepared:
     frame = flat.with_columns(pl.lit(None, pl.String).alias(name) for name in OPTIONAL if name not in flat.columns)
     texts, masked, shortened = _texts(frame["input_text"], max_chars)
     ids, personal_ids = _ids(frame["conversation_id"])
-    moments = pl.Series("started_at", [_moment(v) for v in frame["started_at"]], pl.String)
+    moments = [column for name in ("started_at", "ended_at") for column in _moments(frame[name])]
     frame = frame.with_columns(
         pl.Series("damage", frame["input_text"].str.contains("\ufffd", literal=True).replace(False, None)),
         pl.Series("has_id", ids.is_not_null()),
-        pl.Series("bad_started_at", (frame["started_at"].is_not_null() & moments.is_null()).replace(False, None)),
+        *moments,
         pl.Series("customer", [digest(v) if v else None for v in frame["customer_id"]], pl.String),
         pl.Series("annotator", [digest(v) if v else None for v in frame["annotator"]], pl.String),
         pl.Series("synthetic", frame["synthetic"].str.to_lowercase().is_in(_TRUE).fill_null(False)),
@@ -87,7 +88,9 @@ def prepare(raw: "pl.DataFrame", max_chars: int) -> Prepared:
     named = ids.zip_with(
         ids.is_not_null(), pl.Series("conversation_id", [f"text-{digest(t)}" if t else None for t in texts], pl.String)
     )
-    return Prepared(frame.drop("customer_id").with_columns(texts, named, moments), masked, personal_ids, shortened)
+    measured = quality.measure(frame["input_text"])
+    whole = frame.drop("customer_id").with_columns(texts, named, *measured.get_columns())
+    return Prepared(whole, masked, personal_ids, shortened)
 
 
 def digest(text: str) -> str:
@@ -130,6 +133,14 @@ def _short(series: "pl.Series") -> tuple["pl.Series", "pl.Series"]:
     values = [known[v].text if v is not None else None for v in series]
     personal = [True if v is not None and known[v].counts else None for v in series]
     return pl.Series(series.name, values, pl.String), pl.Series(f"{series.name}_personal", personal, pl.Boolean)
+
+
+def _moments(series: "pl.Series") -> tuple["pl.Series", "pl.Series"]:
+    """A column of times as ISO 8601, and where a cell was none."""
+    import polars as pl
+
+    moments = pl.Series(series.name, [_moment(value) for value in series], pl.String)
+    return moments, (series.is_not_null() & moments.is_null()).replace(False, None).alias(f"bad_{series.name}")
 
 
 def _moment(value: str | None) -> str | None:

@@ -25,6 +25,7 @@ CONTRACT = (
     "complaint_category",
     "confidence_score",
     "started_at",
+    "ended_at",
     "channel",
     "region",
     "synthetic",

@@ -11,7 +11,7 @@ from data_contracts.errors import ConfigurationError
 from deploy import disk
 from deploy.store import Store
 from tasks import catalog, spreadsheet
-from tasks.accept import own_group
+from tasks.calls import own_group
 
 if TYPE_CHECKING:
     import polars as pl

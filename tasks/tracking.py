@@ -150,7 +150,8 @@ class Tracker:
 
     def log_dataset(self, run: RunRef, dataset: Dataset, context: str = "training") -> None:
         """Cite the dataset with its digest as an input of a run."""
-        profile = {"num_rows": dataset.accepted, "rejected": dataset.rejected, "groups": dataset.groups}
+        counts = {"quarantined": dataset.quarantined, "rejected": dataset.rejected, "groups": dataset.groups}
+        profile = {"num_rows": dataset.accepted, **counts}
         self._log_input(run, (dataset.name, dataset.id, dataset.key), {**profile, **dataset.categories}, context)
 
     def log_gold(self, run: RunRef, splits: Splits) -> None:

@@ -11,8 +11,7 @@ from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from deploy.store import Store
 from tasks import catalog, stages
-from tasks.accept import own_group
-from tasks.calls import COLUMNS
+from tasks.calls import COLUMNS, own_group
 
 if TYPE_CHECKING:
     import polars as pl

@@ -1,205 +1,134 @@
-"""Check calls against the contract with Great Expectations; the only file that knows it.
+"""Check calls against the contract: every row is accepted, or kept apart or rejected with its reasons; and so is the file."""
 
-The expectations are data (`data_contracts/expectations`) and run on a narrow table of findings, without text. Results
-keep row numbers only: by default Great Expectations writes failing values into its results and Data Docs.
-"""
-
-import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from configs.settings import DataSettings
-from data_contracts import messages
-from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
-from tasks import data_docs, findings
+from tasks import contract, findings, repeats, suites
 from tasks.answer import DOCS
+from tasks.suites import Outcome
 
 if TYPE_CHECKING:
     import polars as pl
 
-CONTRACT = Path(__file__).parent.parent / "data_contracts" / "expectations" / "labelled.yaml"
-INDEXES_ONLY = {
-    "result_format": "COMPLETE",
-    "unexpected_index_column_names": ["row"],
-    "exclude_unexpected_values": True,
-    "include_unexpected_rows": False,
-    "partial_unexpected_count": 0,
-    "return_unexpected_index_query": False,
-}
+FAILURE = ("row", "column", "code", "value", "severity")
 
 
-def contract_digest() -> str:
-    """SHA-256 of the expectations, so that what was accepted under another contract is checked again."""
-    return hashlib.sha256(CONTRACT.read_bytes()).hexdigest()
+@dataclass(frozen=True)
+class Against:
+    """What a file is held against beside its own rows. `barred`: the calls of the family's gold sets; `now`: without it no time is in
+    the future."""
 
-
-class Check(Frozen):
-    """One expectation and what its failure means; see labelled.yaml."""
-
-    type: str
-    kwargs: dict[str, Any]
-    severity: str
-    message: str
-    source: str
-
-
-class Contract(Frozen):
-    """The suites of one kind of file."""
-
-    name: str
-    rows: tuple[Check, ...]
-    together: tuple[Check, ...]
-    file: tuple[Check, ...]
-
-
-class Outcome(NamedTuple):
-    """How one check went: the rows that failed it, or the observed value of a check on the whole table."""
-
-    check: Check
-    passed: bool
-    rows: list[int]
-    observed: float
+    kind: contract.Kind = "labelled"
+    barred: "pl.DataFrame | None" = None
+    now: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the contract says of a file. A row may be in `rejects` several times; `summary["rejected"]` counts rows."""
+    """What the contract says of a file. A row is in one of `accepted`, `quarantined` and, several times perhaps, `rejects`.
+
+    `doubts` has the columns of `rejects` and says why rows are quarantined. The summary counts rows."""
 
     accepted: "pl.DataFrame"
+    quarantined: "pl.DataFrame"
     rejects: "pl.DataFrame"
+    doubts: "pl.DataFrame"
     summary: dict[str, Any]
     passed: bool
     docs: Path
 
 
-def load_contract(path: Path = CONTRACT) -> Contract:
-    """The expectations as data."""
-    return Contract.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-
-
-def check(frame: "pl.DataFrame", taxonomy: Taxonomy, settings: DataSettings, out: Path) -> Checked:
+def check(
+    frame: "pl.DataFrame", taxonomy: Taxonomy, settings: DataSettings, out: Path, against: Against | None = None
+) -> Checked:
     """Run the contract on prepared calls (`clean.prepare`); Data Docs go to `out`.
 
-    Every row is either in `accepted` or named in `rejects`.
+    Raises:
+        ConfigurationError: a severity in the settings is of no check.
     """
     import polars as pl
 
-    contract, runner = load_contract(), _Runner(out / DOCS)
+    against = against or Against()
+    asked, runner = contract.load(against.kind, settings.severities), suites.Runner(out / DOCS)
     bounds = {**settings.model_dump(), "categories": list(taxonomy.keys)}
-    shape = findings.narrow(frame)
-    first = _failures(runner.run("rows", contract.rows, shape, bounds), shape)
-    left = frame.filter(~pl.col("row").is_in(first["row"].implode()))
-    pairs = findings.together(left)
-    second = _failures(runner.run("together", contract.together, pairs, bounds), pairs)
-    failures = pl.concat([_dependent_dropped(first), second])
-    rows = _whole(frame, failures)
-    refusals = [o for o in runner.run("file", contract.file, rows, bounds) if not o.passed]
+    shape = findings.narrow(frame, taxonomy, against.now)
+    first = _dependent_dropped(_failures(runner.run("rows", asked.rows, shape, bounds), shape))
+    left = frame.filter(~_among(first, "reject", "quarantine"))
+    pairs = repeats.together(left, settings.near_duplicate_jaccard, against.barred)
+    failures = pl.concat([first, _failures(runner.run("together", asked.together, pairs, bounds), pairs)])
+    missed = [o for o in runner.run("file", asked.file, _whole(frame, failures), bounds) if not o.passed]
     runner.write_docs()
-    limits = {"min_value": settings.min_chars, "max_value": 32}
-    rejects = findings.explained(failures.drop("severity"), frame, taxonomy, limits)
-    accepted = left.filter(~pl.col("row").is_in(second["row"].implode()))
-    summary = _summary(frame, accepted, failures, taxonomy) | {"refusals": [_refusal(o, bounds) for o in refusals]}
-    return Checked(accepted, rejects, summary, not refusals, out / DOCS)
+    said = findings.Sayings(taxonomy, {c.message: c.filled(bounds) for c in asked.all})
+    return _answered(
+        frame, failures, {severity: _about(missed, severity, bounds) for severity in contract.OF_FILE}, said, out
+    )
 
 
-class _Runner:
-    """An ephemeral context whose only trace is its Data Docs."""
+def _answered(
+    frame: "pl.DataFrame",
+    failures: "pl.DataFrame",
+    of_file: Mapping[str, list[dict[str, str]]],
+    said: findings.Sayings,
+    out: Path,
+) -> Checked:
+    """The rows, each where it belongs, and why."""
+    import polars as pl
 
-    def __init__(self, docs: Path) -> None:
-        import great_expectations as gx
-        from great_expectations.data_context.types.base import (
-            DataContextConfig,
-            InMemoryStoreBackendDefaults,
-            ProgressBarsConfig,
-        )
-
-        self._docs = docs
-        shutil.rmtree(docs, ignore_errors=True)
-        site = {
-            "class_name": "SiteBuilder",
-            "show_how_to_buttons": False,
-            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())},
-        }
-        config = DataContextConfig(
-            store_backend_defaults=InMemoryStoreBackendDefaults(),
-            data_docs_sites={"local_site": site},
-            analytics_enabled=False,
-            progress_bars=ProgressBarsConfig(globally=False),
-        )
-        self.context = gx.get_context(mode="ephemeral", project_config=config)
-        self.calls = self.context.data_sources.add_pandas("calls")
-
-    def run(
-        self, name: str, checks: Sequence[Check], frame: "pl.DataFrame", bounds: Mapping[str, Any]
-    ) -> list[Outcome]:
-        """Every check on the frame, in order; the run appears in Data Docs under `name`."""
-        import great_expectations as gx
-        from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-
-        suite = gx.ExpectationSuite(name=name)
-        for c in checks:
-            suite.add_expectation_configuration(
-                ExpectationConfiguration(type=c.type, kwargs=_filled(c.kwargs, bounds), meta={"code": c.message})
-            )
-        suite = self.context.suites.add(suite)
-        batch = self.calls.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
-        definition = self.context.validation_definitions.add(
-            gx.ValidationDefinition(name=name, data=batch, suite=suite)
-        )
-        checkpoint = gx.Checkpoint(name=name, validation_definitions=[definition], result_format=INDEXES_ONLY)
-        result = self.context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame.to_pandas()})
-        (validation,) = result.run_results.values()
-        found = {(r.expectation_config.type, r.expectation_config.kwargs["column"]): r for r in validation.results}
-        return [_outcome(c, found[c.type, c.kwargs["column"]]) for c in checks]
-
-    def write_docs(self) -> None:
-        """Data Docs of every run so far; once, for each build renders all of them."""
-        self.context.build_data_docs()
-        data_docs.make_local(self._docs)
-
-
-def _filled(kwargs: Mapping[str, Any], bounds: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: bounds[v[1:]] if isinstance(v, str) and v.startswith("$") else v for k, v in kwargs.items()}
-
-
-def _outcome(check: Check, result: Any) -> Outcome:
-    if "raised_exception': True" in str(result.exception_info):  # one entry, or one a metric: a mistake in the YAML
-        raise RuntimeError(f"expectation {check.type} on {check.kwargs['column']} could not run")
-    rows = [row for entry in result.result.get("unexpected_index_list") or () for row in _listed(entry["row"])]
-    return Outcome(check, bool(result.success), rows, float(result.result.get("observed_value") or 0))
-
-
-def _listed(value: int | list[int]) -> list[int]:
-    return value if isinstance(value, list) else [value]
+    out_of, doubtful = _among(failures, "reject", "duplicate"), _among(failures, "quarantine")
+    rejected, quarantined = frame.filter(out_of), frame.filter(~out_of & doubtful)
+    accepted = frame.filter(~out_of & ~doubtful)
+    why = failures.filter(pl.col("severity") != "warn")
+    summary = {
+        "rows": frame.height,
+        "accepted": accepted.height,
+        "quarantined": quarantined.height,
+        "rejected": rejected.height,
+        "by_code": _by_code(why),
+        "categories": _categories(accepted, said.taxonomy),
+        "findings": findings.grouped(failures, frame.height, said),
+        "refusals": of_file["refuse"],
+        "cautions": of_file["warn"],
+    }
+    return Checked(
+        accepted=accepted,
+        quarantined=quarantined,
+        rejects=findings.explained(why, rejected, said),
+        doubts=findings.explained(why, quarantined, said),
+        summary=summary,
+        passed=not of_file["refuse"],
+        docs=out / DOCS,
+    )
 
 
 def _failures(outcomes: Sequence[Outcome], frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Failed rows with the cell that failed: row, column, code, value, severity; in the order of the checks."""
+    """Failed rows with the cell that failed: row, column, code, value, severity; in the order of the checks.
+
+    A `warn` whose `mostly` holds says nothing."""
     import polars as pl
 
-    schema = {"row": pl.Int64, "column": pl.String, "code": pl.String, "value": pl.String, "severity": pl.String}
-    parts = [pl.DataFrame(schema=schema)]
+    parts = [pl.DataFrame(schema=dict.fromkeys(FAILURE, pl.String) | {"row": pl.Int64})]
     for o in outcomes:
+        if o.passed and o.check.severity == "warn":
+            continue
         cells = frame.filter(pl.col("row").is_in(o.rows)).select(
             "row", pl.col(o.check.kwargs["column"]).cast(pl.String).alias("value")
         )
         own = pl.col("value").str.split_exact("|", 1)
-        code = own.struct.field("field_0") if o.check.message == "$value" else pl.lit(o.check.message)
-        value = own.struct.field("field_1") if o.check.message == "$value" else pl.col("value")
+        is_own = o.check.message == contract.SHAPE
+        code = own.struct.field("field_0") if is_own else pl.lit(o.check.message)
+        value = own.struct.field("field_1") if is_own else pl.col("value")
         parts.append(
             cells.select(
                 "row",
                 pl.lit(o.check.source).alias("column"),
                 code.alias("code"),
                 value.alias("value"),
-                pl.lit(o.check.severity).alias("severity"),
+                pl.lit(str(o.check.severity)).alias("severity"),
             )
         )
     return pl.concat(parts)
@@ -214,45 +143,37 @@ def _dependent_dropped(failures: "pl.DataFrame") -> "pl.DataFrame":
     )
 
 
+def _among(failures: "pl.DataFrame", *severities: str) -> "pl.Expr":
+    """Whether a row failed a check of one of these severities."""
+    import polars as pl
+
+    return pl.col("row").is_in(failures.filter(pl.col("severity").is_in(severities))["row"].unique().implode())
+
+
 def _whole(frame: "pl.DataFrame", failures: "pl.DataFrame") -> "pl.DataFrame":
     """The columns of the suite `file`."""
     import polars as pl
 
-    def among(severity: str) -> "pl.Expr":
-        return pl.col("row").is_in(failures.filter(pl.col("severity") == severity)["row"].implode())
-
-    accepted = pl.when(among("reject")).then(0.0).when(~among("duplicate")).then(1.0)
+    out_of = _among(failures, "reject", "quarantine")
+    accepted = pl.when(out_of).then(0.0).when(~_among(failures, "duplicate")).then(1.0)
     return frame.select("row", "complaint_category", accepted.alias("accepted")).with_columns(
         pl.when(pl.col("accepted") == 1).then("complaint_category").alias("accepted_category")
     )
 
 
-def _refusal(outcome: Outcome, bounds: Mapping[str, Any]) -> dict[str, str]:
-    values = {"value": outcome.observed, **_filled(outcome.check.kwargs, bounds)}
-    (en, zh), (remedy_en, remedy_zh) = (
-        messages.say(outcome.check.message, **values),
-        messages.say(f"{outcome.check.message}.remedy", **values),
-    )
-    return {
-        "code": outcome.check.message,
-        "reason_en": en,
-        "reason_zh": zh,
-        "remedy_en": remedy_en,
-        "remedy_zh": remedy_zh,
-    }
+def _about(missed: Sequence[Outcome], severity: str, bounds: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What is wrong with the whole file."""
+    own = [(o.check, {"value": o.observed, **o.check.filled(bounds)}) for o in missed if o.check.severity == severity]
+    return [{"code": check.message, **findings.reason(check.message, values)} for check, values in own]
 
 
-def _summary(
-    frame: "pl.DataFrame", accepted: "pl.DataFrame", failures: "pl.DataFrame", taxonomy: Taxonomy
-) -> dict[str, Any]:
+def _by_code(why: "pl.DataFrame") -> dict[str, int]:
     import polars as pl
 
+    codes = why.group_by("code").agg(pl.col("row").n_unique()).sort("row", "code", descending=[True, False])
+    return dict(codes.iter_rows())
+
+
+def _categories(accepted: "pl.DataFrame", taxonomy: Taxonomy) -> dict[str, int]:
     counts = dict(accepted["complaint_category"].value_counts().iter_rows())
-    codes = failures.group_by("code").agg(pl.col("row").n_unique()).sort("row", descending=True)
-    return {
-        "rows": frame.height,
-        "accepted": accepted.height,
-        "rejected": frame.height - accepted.height,
-        "by_code": dict(codes.iter_rows()),
-        "categories": {key: int(counts.get(key, 0)) for key in taxonomy.keys},
-    }
+    return {key: int(counts.get(key, 0)) for key in taxonomy.keys}

@@ -59,6 +59,7 @@ def submit(
 ) -> None:
     """Check a file against the contract; keep it, or say row by row what is wrong."""
     from data_contracts import taxonomy as taxonomies
+    from data_contracts.artifacts import Dataset
     from flows.commands.running import flow_of
     from tasks import ingest
 
@@ -68,7 +69,7 @@ def submit(
     flow = flow_of("submit", profile, sets)
     answer = flow(str(file), str(taxonomy) if taxonomy else None, columns, name, profile, sets or [])
     warning = "\nSynthetic calls: models trained on them are for trying Tingsu." if answer["synthetic"] else ""
-    counts = f"{answer['rows']} rows = {answer['accepted']} accepted + {answer['rejected']} rejected, {answer['groups']} groups"
+    counts = f"{Dataset.model_validate(answer).counted}, {answer['groups']:,} groups"
     show(
         answer,
         f"dataset {answer['id'][:12]} {answer['name']}: {counts}{warning}\nnext: ./tingsu retrain --dataset {answer['id'][:12]}",

@@ -63,10 +63,10 @@ def shown(wanted: Wanted, profile: Profile = None, sets: Sets = None, as_json: J
     parts = [
         _line(dataset),
         f"id {dataset.id}",
-        f"{dataset.rows} rows = {dataset.accepted} accepted + {dataset.rejected} rejected, {dataset.groups} groups",
+        f"{dataset.counted}, {dataset.groups:,} groups",
         *(f"made from {p.kind} {p.digest[:12]}  {p.name}" for p in dataset.parents),
         *(_both("merged", **found.merging.model_dump(), datasets=len(dataset.parents)) if found.merging else ()),
-        *(f"rejected for {code}: {rows} rows" for code, rows in found.by_code.items()),
+        *(f"rejected or quarantined for {code}: {rows} rows" for code, rows in found.by_code.items()),
         *(agreed(found.agreement.model_dump()) if found.agreement else ()),
         *([f"report: {found.report}"] if found.report else ()),
         *([found.custody.sentence_en, found.custody.sentence_zh] if found.custody else ()),

@@ -62,7 +62,7 @@ def test_show_and_diff_tell_a_person_in_both_languages_and_no_words_of_a_call(ho
     )
 
     assert "made from file ffffffffffff  june.csv" in shown
-    assert "40 rows = 40 accepted + 0 rejected" in shown
+    assert "40 rows = 40 accepted + 0 quarantined + 0 rejected" in shown
     assert "1 relabelled: c00030 (a → b)" in differs
     assert "40 added: c00040" in differs and "30 removed: c00000" in differs
     assert "Chance alone" in differs and "偶然" in differs

@@ -7,8 +7,8 @@ import polars as pl
 from data_contracts.artifacts import Dataset, Parent
 from data_contracts.taxonomy import Category, Taxonomy
 from deploy.store import Store
-from tasks import accept, catalog
-from tasks.calls import COLUMNS
+from tasks import catalog
+from tasks.calls import COLUMNS, own_group
 
 TAXONOMY = Taxonomy(
     name="two",
@@ -29,7 +29,7 @@ def call(at: int, category: str = "", customer: str = "", words: str = "", day: 
     name = f"c{at:05}"
     values = (
         name,
-        customer or accept.own_group(name),
+        customer or own_group(name),
         words or text(at),
         category or "ab"[at % 2],
         1.0,

@@ -8,8 +8,9 @@ import pytest
 
 from configs.settings import DataSettings
 from data_contracts import messages
+from data_contracts.errors import ConfigurationError
 from data_contracts.taxonomy import Category, Taxonomy
-from tasks import clean, findings, validate
+from tasks import clean, contract, findings, validate
 
 TAXONOMY = Taxonomy(
     name="two",
@@ -27,7 +28,7 @@ NAMES = ("conversation_id", "input_text", "complaint_category", "confidence_scor
 def good(at: int) -> dict[str, str | None]:
     return {
         "conversation_id": f"c{at}",
-        "input_text": f"客户：第{at}个话费问题我要投诉",
+        "input_text": f"客户：第{at}个话费问题我要投诉\n客服：好的\n客户：快一点\n客服：再见",
         "complaint_category": ("billing_dispute", "none")[at % 2],
         "confidence_score": "0.9",
     }
@@ -60,15 +61,103 @@ BAD: list[tuple[dict[str, str | None], str]] = [
     ({"input_text": "喂"}, "text_too_short"),
     ({"input_text": "话费多扣了\ufffd\ufffd钱"}, "encoding_damage"),
     ({"complaint_category": None}, "missing_category"),
-    ({"complaint_category": "Billing Dispute"}, "unknown_category"),
+    ({"complaint_category": "Billing Dispute"}, "category_spelling"),
+    ({"complaint_category": "billing"}, "unknown_category"),
     ({"confidence_score": "很高"}, "bad_confidence"),
     ({"confidence_score": "nan"}, "bad_confidence"),
     ({"confidence_score": "85"}, "confidence_range"),
-    ({"started_at": "昨天"}, "bad_started_at"),
+    ({"started_at": "昨天"}, "bad_moment"),
     ({"region": "北京" * 20}, "metadata_too_long"),
     ({"channel": "13812345678"}, "metadata_personal"),
     ({"conversation_id": "c1000"}, "duplicate_id"),
 ]
+
+
+def dialogue(*turns: str) -> str:
+    return "\n".join(f"{turn[0].replace('c', '客户').replace('a', '客服')}：{turn[1:]}" for turn in turns)
+
+
+ALIKE = tuple(f"c我说第{at}件事情还没有办好" for at in range(9))
+DOUBTFUL: list[tuple[str, str]] = [
+    (dialogue("a您好请讲", "a请您稍等一下", "a好的再见"), "no_customer"),
+    (dialogue("c宽带断了没有人修", "a好的", *["c你们的网络怎么老是断"] * 5), "repeated_turns"),
+    ("话费####！！！！@@@@%%%%￥￥￥￥……——", "symbol_runs"),
+    ("I have been overcharged for months and nobody calls me back", "little_chinese"),
+]
+
+
+def test_a_doubtful_row_is_kept_apart_with_its_reason_and_is_neither_accepted_nor_rejected(tmp_path: Path) -> None:
+    checked = check(tmp_path, *({"input_text": text} for text, _ in DOUBTFUL), rows=40)
+
+    assert dict(checked.doubts.select("row", "code").iter_rows()) == {
+        at: code for at, (_, code) in enumerate(DOUBTFUL, start=1)
+    }
+    assert checked.quarantined["row"].to_list() == [1, 2, 3, 4]
+    assert checked.rejects.is_empty()
+    s = checked.summary
+    assert (s["rows"], s["accepted"], s["quarantined"], s["rejected"]) == (44, 40, 4, 0)
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "gb18030", "latin-1", "cp1252"])
+def test_a_text_that_was_decoded_wrongly_is_rejected(tmp_path: Path, encoding: str) -> None:
+    text = "客户：宽带断了三天没有人来修，我要投诉你们的服务".encode().decode(encoding, "ignore")
+    checked = check(tmp_path, {"input_text": text})
+
+    assert checked.rejects["code"][0] == "mojibake"
+    assert checked.summary["rejected"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (dialogue("c宽带断了没有人来修", "c你们什么时候来"), "no_agent"),
+        (dialogue("a您好", *ALIKE), "turns_do_not_alternate"),
+        (dialogue("a您好", "c", "a", "c", "a", "c我要投诉"), "empty_turns"),
+    ],
+)
+def test_what_is_only_odd_is_told_once_for_the_file_where_more_than_its_share_of_rows_is(
+    tmp_path: Path, text: str, code: str
+) -> None:
+    many, few = (check(tmp_path, *[{"input_text": text}] * 2, rows=rows) for rows in (20, 400))
+
+    (found,) = [f for f in many.summary["findings"] if f["code"] == code]
+    assert (found["rows"], found["first_rows"], found["severity"]) == (2, [1, 2], "warn")
+    assert many.summary["accepted"] == 22
+    assert code not in {f["code"] for f in few.summary["findings"]}
+
+
+def test_a_family_says_itself_how_grave_a_finding_is(tmp_path: Path) -> None:
+    rows: list[dict[str, str | None]] = [{"input_text": dialogue("a您好请讲", "a请您稍等一下", "a好的再见")}]
+    own = {
+        severity: SETTINGS.model_copy(update={"severities": {"no_customer": severity}})
+        for severity in ("reject", "warn")
+    }
+    rejecting, warning = (check(tmp_path, *rows, settings=settings) for settings in own.values())
+
+    assert rejecting.rejects["code"].to_list() == ["no_customer"]
+    assert warning.summary["accepted"] == 21
+    assert [f["code"] for f in warning.summary["findings"]] == ["no_customer"]
+
+
+@pytest.mark.parametrize(
+    ("severities", "said"),
+    [
+        ({"no_costumer": "warn"}, "did you mean 'no_customer'"),
+        ({"no_customer": "refuse"}, "allowed: reject, quarantine, warn"),
+        ({"missing_text": "warn"}, "whose severity can be set"),
+    ],
+)
+def test_a_severity_that_cannot_be_is_refused_by_name(tmp_path: Path, severities: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        check(tmp_path, settings=SETTINGS.model_copy(update={"severities": severities}))
+
+
+def test_a_label_that_is_only_written_otherwise_says_which_one_it_is(tmp_path: Path) -> None:
+    written = ("Billing Dispute", "ｂｉｌｌｉｎｇ＿ｄｉｓｐｕｔｅ", "billing-dispute ", "计费争议", "a")
+    checked = check(tmp_path, *({"complaint_category": label} for label in written))
+
+    assert checked.rejects["code"].to_list() == ["category_spelling"] * len(written)
+    assert all("'billing_dispute'" in reason for reason in checked.rejects["reason_en"])
 
 
 def test_every_bad_row_is_named_with_its_reason_and_remedy(tmp_path: Path) -> None:
@@ -184,8 +273,7 @@ def test_data_docs_load_nothing_from_anywhere_and_are_small(tmp_path: Path) -> N
 
 
 def test_every_message_of_the_contract_exists_in_both_languages() -> None:
-    contract = validate.load_contract()
-    codes = {c.message for c in (*contract.rows, *contract.together, *contract.file)} - {"$value"}
+    codes = {c.message for c in contract.load().all} - {"$value"}
 
     assert codes | {f"{code}.remedy" for code in codes} <= set(messages.TABLE)
     assert all(re.search(r"[\u4e00-\u9fff]", chinese) for _, chinese in messages.TABLE.values())
