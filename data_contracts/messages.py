@@ -417,10 +417,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "key '{name}' may send {rate:g} requests a second; try again in {seconds} s",
         "密钥“{name}”每秒最多 {rate:g} 次请求，请在 {seconds} 秒后重试",
     ),
-    "overloaded": ("too many calls wait; try again in {seconds} s", "排队的通话过多，请在 {seconds} 秒后重试"),
+    "overloaded": ("too many requests wait; try again in {seconds} s", "排队的请求过多，请在 {seconds} 秒后重试"),
     "deadline_exceeded": (
-        "not answered in time; send fewer calls at a time, or try again in {seconds} s",
-        "未能按时处理，请减少每次的通话数，或在 {seconds} 秒后重试",
+        "not answered in time; send less at a time, or try again in {seconds} s",
+        "未能按时处理，请减少每次发送的内容，或在 {seconds} 秒后重试",
     ),
     "call_too_large": (
         "call {at} does not fit into the engine's memory, though it is scored alone; send it shorter, or give the service more memory",

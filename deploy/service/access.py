@@ -141,8 +141,15 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
+def _name(host: str) -> str:
+    """Without the port; empty where it is no host at all."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
 def _require_loopback(host: str) -> None:
     """Raises: Refused: the Host header names another machine."""
-    name = urlsplit(f"//{host}").hostname or ""
-    if not keys.is_loopback(name):
+    if not keys.is_loopback(_name(host)):
         raise Refused(403, "host_refused", host=host[:100])

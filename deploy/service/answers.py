@@ -41,8 +41,10 @@ def _form(body: Any) -> str:
 
 
 def _whole(body: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    """JSON may hold half a character (a lone surrogate); nothing behind this point can write or encode one. And of a body that is
-    wrong in a million places, naming them takes longer than anybody's deadline, with the whole service waiting."""
+    """JSON may hold half a character (a lone surrogate), and lists in lists; nothing behind this point can write them.
+
+    And of a body that is wrong in a million places, naming them takes longer than anybody's deadline, with the whole service waiting.
+    """
     try:
         asked = read(body)
     except ValidationError as error:
@@ -52,7 +54,9 @@ def _whole(body: Any, read: ValidatorFunctionWrapHandler) -> Any:
     try:
         asked.model_dump_json()
     except PydanticSerializationError as error:
-        raise ValueError("a text holds half a character (a lone surrogate); send whole Unicode") from error
+        raise ValueError(
+            "a text holds half a character (a lone surrogate), or what is not read is nested too deep; send whole Unicode, and less deep"
+        ) from error
     return asked
 
 

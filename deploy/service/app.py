@@ -141,9 +141,10 @@ def _add_classify(app: FastAPI, slots: Slots, live: Live) -> None:
 
 
 def _require_within_limits(calls: Sequence[Call], settings: ServeSettings) -> None:
-    """Raises: Refused: too many calls, or a call of too many turns."""
-    if len(calls) > settings.max_calls_per_request:
-        raise Refused(413, "too_many_calls", calls=len(calls), limit=settings.max_calls_per_request)
+    """Raises: Refused: too many calls (also those that the queue never has room for), or a call of too many turns."""
+    most = min(settings.max_calls_per_request, settings.queue_calls)
+    if len(calls) > most:
+        raise Refused(413, "too_many_calls", calls=len(calls), limit=most)
     for at, call in enumerate(calls, start=1):
         turns = len(call.turns or ())
         if turns > settings.max_turns:

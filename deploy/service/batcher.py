@@ -202,6 +202,7 @@ class Batcher:
                     await self._arrived.wait()
             except TimeoutError:
                 break
+        self._mark()  # also where the engine died meanwhile, and no batch is taken
 
     def _take(self) -> list[Item]:
         batch = self._lanes.take(self._room())
@@ -238,7 +239,8 @@ class Batcher:
         finally:
             self._flying_tokens = 0
         self._last_s, self._company_calls = loop.time() - started, len(batch) + self.waiting_calls
-        self._speed.learn(tokens, self._last_s)
+        if not failed:  # a batch that fails at once says nothing of how fast it would have been
+            self._speed.learn(tokens, self._last_s)
         self.meter.batch(len(batch), tokens, [started - item.since for item in batch])
         for i, item in enumerate(batch):
             if i not in failed:

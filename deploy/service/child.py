@@ -17,6 +17,7 @@ from configs.settings import ServeSettings
 from data_contracts.errors import EngineUnavailable, TingsuError
 from deploy.engines import Engine, RowsFailed, Scores, choose, heap, tether
 from deploy.memory import Gpu, gpu_of
+from deploy.service import logs
 from deploy.service.texts import Begin, Cancel, Piece, Writers
 
 if TYPE_CHECKING:
@@ -110,8 +111,16 @@ def load(plan: Plan) -> Engine:
 
 def main(pipe: Connection, plan: Plan, loader: Loader) -> None:
     """Load, say so, score until the other end closes. The web process answers signals: it drains, then closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, signal.SIG_IGN)
+    try:
+        _serve(pipe, plan, loader)
+    except Exception as error:  # the outermost boundary of this process
+        logs.last_word(error)
+        sys.exit(1)
+
+
+def _serve(pipe: Connection, plan: Plan, loader: Loader) -> None:
     started = time.monotonic()
     tether.when_parent_ends(signal.SIGKILL)  # while it loads, which may take minutes, it does not see the pipe close
     try:

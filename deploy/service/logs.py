@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import re
 import stat
 import sys
 import traceback
@@ -24,7 +25,7 @@ class JsonLines(logging.Formatter):
         line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
-            "event": record.getMessage(),
+            "event": _event(record),
             **{k: v for k, v in vars(record).items() if k not in STANDARD},
         }
         if record.exc_info and record.exc_info[0]:
@@ -69,6 +70,12 @@ class Rolling(logging.StreamHandler):  # type: ignore[type-arg]
         os.close(fresh)
 
 
+def _event(record: logging.LogRecord) -> str:
+    """asyncio's own messages quote what a callback was given, or what a task failed with: they are cut before that."""
+    said = record.getMessage()
+    return re.split(r"[(\n]", said, maxsplit=1)[0] if record.name == "asyncio" else said
+
+
 def _numbered(file: Path, number: int) -> Path:
     return file.with_name(f"{file.name}.{number}")
 
@@ -78,6 +85,13 @@ def where(error: BaseException | None) -> list[str]:
     return (
         [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)[-12:]] if error else []
     )
+
+
+def last_word(error: BaseException) -> None:
+    """Say on stderr what ends the engine's process, where no log was set up: its kind and place, not its message."""
+    said = {"level": "ERROR", "event": "engine failed", "error": type(error).__name__, "where": where(error)}
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    print(json.dumps({"at": at, **said}), file=sys.stderr, flush=True)
 
 
 def to_stderr(settings: LogSettings, folder: Path) -> None:

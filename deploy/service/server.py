@@ -178,6 +178,11 @@ def _bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+    except (OverflowError, UnicodeError) as error:
+        listener.close()
+        raise ConfigurationError(
+            f"cannot listen on {host!r}, port {port}; a port is a number from 0 to 65535, and serve.host a name or an address"
+        ) from error
     except OSError as error:
         listener.close()
         raise ResourceInsufficient(

@@ -7,13 +7,13 @@ import asyncio
 import os
 import threading
 import time
-import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from data_contracts.errors import EngineUnavailable, TingsuError
 from deploy.engines import Engine, Sampling
+from deploy.service import logs
 
 BEAT_S = 1.0
 """How often at most a text that has no new token says that it is being worked on."""
@@ -101,8 +101,8 @@ class Writers:
             self._send(writing.last_word(self._engine))
         except OSError:
             return  # nobody listens: the process is about to end
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as error:
+            logs.last_word(error)
             os._exit(1)
         finally:
             self._open.pop(number, None)

@@ -28,6 +28,7 @@ from deploy.store import FolderStore
 from deploy.tokenizer import Tokens
 from tests import tiny
 
+QUOTED = "my card is 6222 0212 3456 7890"
 ROOT = Path(__file__).parent.parent.parent
 TAXONOMY = taxonomy.load()
 CALIBRATION = Calibration(temperature=1.5, bias=(0.1,) * len(TAXONOMY.keys), threshold=0.2)
@@ -100,6 +101,20 @@ def load_scarce(plan: Plan) -> Engine:
 
     engine.score = counted  # type: ignore[method-assign]
     engine.score([(1, 2, 3)], plan.category_ids, 0)
+    return engine
+
+
+def load_quoting(plan: Plan) -> Engine:
+    """The fake engine, which fails over the third batch with an error of its own that quotes it, as libraries do."""
+    engine, batches = load(plan), itertools.count(1)
+    score = engine.score
+
+    def failing(prompts: Sequence[Sequence[int]], category_ids: Sequence[int], head_tokens: int) -> Scores:
+        if next(batches) == 3:
+            raise KeyError(QUOTED)
+        return score(prompts, category_ids, head_tokens)
+
+    engine.score = failing  # type: ignore[method-assign]
     return engine
 
 

@@ -224,6 +224,34 @@ def test_who_would_be_late_when_the_engine_is_back_is_told_at_once() -> None:
     run(bench, replace(LIMITS, batch_tokens=100), scene)
 
 
+def test_a_call_that_waits_for_company_when_the_engine_dies_is_answered_by_the_next_one() -> None:
+    bench = Bench(away_s=0.4)
+
+    async def scene(batcher: Queue) -> None:
+        await asyncio.gather(*(batcher.ask(prompts(i, 1)) for i in range(4)))
+        alone = asyncio.create_task(batcher.ask(prompts(9, 1)))
+        await asyncio.sleep(0.1)
+        assert bench.batches[-1] != [9]
+        bench.die()
+        assert (await asyncio.wait_for(alone, 2)).logprobs.tolist() == [[9.0]]
+
+    run(bench, replace(LIMITS, max_wait_s=0.3, deadline_s=5.0), scene)
+
+
+def test_calls_that_fail_at_once_do_not_make_the_engine_look_fast() -> None:
+    bench = Bench(0.05)
+
+    async def scene(batcher: Queue) -> None:
+        await batcher.ask(prompts(1, 10))
+        bench.delay_s, bench.huge = 0.0, {2}
+        with pytest.raises(CallTooLarge):
+            await batcher.ask(prompts(2, 1))
+        with pytest.raises(Overloaded):
+            await batcher.ask(prompts(3, 50, tokens=200))
+
+    run(bench, LIMITS, scene)
+
+
 def test_a_call_that_cannot_be_scored_fails_its_own_request_alone_and_is_named() -> None:
     bench = Bench()
 

@@ -75,7 +75,7 @@ def test_limits_change_while_it_runs_and_go_back_with_the_file(running: Running)
     assert said["changed"] == ["serve.max_body_mb", "serve.max_calls_per_request", "serve.queue_calls"]
     assert (said["waiting"], said["problem"]) == ([], None)
     assert running.post(3).json()["code"] == "too_many_calls"
-    assert running.post(2).json()["code"] == "overloaded"
+    assert "at most 1 are allowed" in running.post(2).json()["detail"]  # a queue of one never has room for two
     assert running.post(30).json()["code"] == "body_too_large"
     assert running.edit("serve: {max_turns: 50}\n")["changed"] == []
     assert running.post(30).status_code == 200

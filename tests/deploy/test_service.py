@@ -194,6 +194,19 @@ def test_no_text_of_a_call_reaches_the_log(live: Served) -> None:
     assert SECRET not in log and json.dumps(SECRET)[1:-1] not in log
 
 
+def test_an_engine_that_fails_unexpectedly_says_where_and_quotes_nothing(folder: Path, home: Path) -> None:
+    with served.serving(folder, home, loader="load_quoting") as running:
+        running.ready()
+        answer = httpx.post(running.url + CLASSIFY, json={"text": "客户：你好"}, timeout=60)
+        said = running.log.read_text()
+
+    lines = [json.loads(line) for line in said.splitlines()]
+    failed = [line for line in lines if line["event"] == "engine failed"]
+    assert answer.status_code == 503
+    assert [line["error"] for line in failed] == ["KeyError"] * 2 and "failing" in failed[0]["where"][-1]
+    assert served.QUOTED not in said
+
+
 def test_a_dead_engine_means_503_to_who_comes_and_an_answer_by_the_next_to_who_was_there(home: Path) -> None:
     """One call of the four is with the engine when it dies, three wait."""
     with served.serving(slow(home, delay_s=0.5, load_s=0.5), home, "--set=serve.batch_tokens=256") as running:
@@ -318,6 +331,14 @@ def test_a_held_port_is_refused_by_name(live: Served, folder: Path, home: Path) 
 
     assert found.returncode == 4
     assert live.url.removeprefix("http://") in found.stderr
+
+
+def test_a_port_that_is_none_is_refused_by_name(folder: Path, home: Path) -> None:
+    found = subprocess.run(
+        served.argv(folder, home, 70_000), env=served.environment(), capture_output=True, text=True, timeout=60
+    )
+
+    assert found.returncode == 2 and "70000" in found.stderr and "Traceback" not in found.stderr
 
 
 def test_the_command_passes_every_resolved_setting_on(home: Path, folder: Path) -> None:

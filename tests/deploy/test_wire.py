@@ -189,7 +189,9 @@ def queued(service: Served) -> float:
     return float(next(line.split()[1] for line in lines if line.startswith("tingsu_queue_calls ")))
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "10.0.0.7", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "10.0.0.7", "[::1", "[zz]", ""]
+)
 def test_a_page_whose_name_was_made_to_point_here_is_not_answered(live: Served, host: str) -> None:
     answer = httpx.post(live.url + CLASSIFY, json=CALL, headers={"Host": host})
 
