@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ WINDOW = 64
 """Tokens that may wait for the rest of a character; more of them are no text at all."""
 PART = 250
 """Texts a thread encodes at a time."""
+LONG_CHARS = 2000
+"""Texts of more are encoded without Python's lock, for others go on meanwhile, and not remembered, for they hold much memory."""
 
 
 class Tokens:
@@ -59,7 +61,7 @@ class Tokens:
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of plain text; control tokens written in it stay text."""
-        return list(self._cached(text))
+        return list(self._cached(text) if len(text) < LONG_CHARS else self._encode(text))
 
     def batch_ids(self, texts: Sequence[str]) -> Iterator[list[int]]:
         """`text_ids` of each text; many of them on every core."""
@@ -70,6 +72,11 @@ class Tokens:
         with ThreadPoolExecutor() as threads:  # the library leaves Python's lock to the others while it works
             for part, found in zip(parts, threads.map(self._batch, parts), strict=True):
                 yield from (self._guarded(text, ids) for text, ids in zip(part, found, strict=True))
+
+    @cached_property
+    def longest(self) -> int:
+        """Characters of the longest token: a text has at least its characters divided by this."""
+        return max(map(len, self._plain.get_vocab()))
 
     def control_id(self, token: str) -> int | None:
         """Id of a control token, or None where the vocabulary has none."""
@@ -94,7 +101,10 @@ class Tokens:
         return ids
 
     def _encode(self, text: str) -> tuple[int, ...]:
-        return tuple(self._guarded(text, self._plain.encode(text, add_special_tokens=False).ids))
+        ids = (
+            self._plain.encode(text, add_special_tokens=False).ids if len(text) < LONG_CHARS else self._batch([text])[0]
+        )
+        return tuple(self._guarded(text, ids))
 
     def _batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [found.ids for found in self._plain.encode_batch_fast(texts, add_special_tokens=False)]

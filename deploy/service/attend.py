@@ -33,6 +33,9 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -
     finally:
         leaving.cancel()
         doing.cancel()
+        await asyncio.gather(
+            doing, leaving, return_exceptions=True
+        )  # whoever clears up behind it must not meet it at work
 
 
 async def _gone(request: Request) -> None:

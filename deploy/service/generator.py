@@ -17,6 +17,7 @@ from deploy.service.child import Loader, Plan
 from deploy.service.metrics import Metrics
 from deploy.service.places import Place, Places
 from deploy.service.problems import Refused
+from deploy.service.reading import Reading
 from deploy.service.refusals import DeadlineExceeded, NotReady, Stopping
 from deploy.service.stopwords import StopWords
 from deploy.service.worker import Worker
@@ -25,7 +26,6 @@ from deploy.tokenizer import TextStream
 
 COLD = 0.01
 """A temperature below this takes the likeliest token: dividing by it would overflow."""
-INLINE_CHARS = 2000
 LEAST_ROOM = 8
 """Tokens that a text must leave for its answer."""
 PROBE_TOKENS = 4
@@ -65,10 +65,13 @@ class _Writing:
 class Generator:
     """One bundle of slot `generate` being served."""
 
-    def __init__(self, served: ServedText, settings: ServeSettings, loader: Loader, metrics: Metrics) -> None:
+    def __init__(
+        self, served: ServedText, settings: ServeSettings, loader: Loader, metrics: Metrics, reading: Reading
+    ) -> None:
         facts, limits = served.bundle.facts, settings.generate
         self.served = served
         self.metrics = metrics
+        self._reading = reading
         self.limits = limits
         self.dialogue = Dialogue.load(served.bundle.model)
         self.context_tokens = min(limits.context_tokens, facts.context_tokens)
@@ -112,19 +115,24 @@ class Generator:
             Refused: the messages are not the model's, or too long.
             EngineUnavailable: not ready, overloaded, waited too long, or the engine died.
         """
-        try:
-            prompt = await self._ids(ask)
-        except ValueError as error:
-            raise Refused(422, "bad_messages", reason=str(error)[:200], param="messages") from error
+        self._require_ready()
+        with self._places.admitted():
+            try:
+                prompt = await self._ids(ask)
+            except ValueError as error:
+                raise Refused(422, "bad_messages", reason=str(error)[:200], param="messages") from error
         ending = Ending(prompt_tokens=len(prompt))
         return ending, self._write(ask, prompt, self._budget(ask, len(prompt)), ending)
 
     async def _ids(self, ask: Ask) -> list[int]:
-        """Long messages are encoded in a thread, so that others are answered meanwhile."""
-        thinking = ask.thinking_tokens != 0
-        if sum(len(message["content"]) for message in ask.messages) < INLINE_CHARS:
-            return self.dialogue.ids(ask.messages, thinking)
-        return await asyncio.to_thread(self.dialogue.ids, ask.messages, thinking)
+        """The prompt. What is surely too long is not read."""
+        least = _chars(ask) // self.dialogue.tokens.longest
+        if least > self.context_tokens:
+            raise Refused(422, "too_long", tokens=f"{least}+", limit=self.context_tokens - LEAST_ROOM)
+        (ids,) = await self._reading.each(
+            lambda one: self.dialogue.ids(one.messages, one.thinking_tokens != 0), [ask], _chars
+        )
+        return ids
 
     def _budget(self, ask: Ask, prompt_tokens: int) -> Budget:
         """What is asked for, as far as the context has room for it.
@@ -224,3 +232,7 @@ class Generator:
         prompt = self.dialogue.ids([{"role": "user", "content": "你好"}], thinking=False)
         async for _ in self.worker.generate(prompt, Sampling(PROBE_TOKENS, stop_ids=self.dialogue.stop_ids)):
             pass
+
+
+def _chars(ask: Ask) -> int:
+    return sum(len(message["content"]) for message in ask.messages)

@@ -1,8 +1,8 @@
 """The engine's slots, as the service gives them to texts: in order, a bounded number of them waiting, none given twice."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from configs.settings import GenerateSettings
@@ -23,8 +23,22 @@ class Places:
 
     def __init__(self, limits: GenerateSettings) -> None:
         self.limits = limits
-        self.waiting = 0
+        self.waiting = self._reading = 0
         self._free = asyncio.Semaphore(limits.slots)
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Room among those that wait, for what is being read.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        self._require_room()
+        self._reading += 1
+        try:
+            yield
+        finally:
+            self._reading -= 1
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[Place]:
@@ -34,8 +48,7 @@ class Places:
             Overloaded: too many wait.
             DeadlineExceeded: it waited too long.
         """
-        if self._free.locked() and self.waiting >= self.limits.queue:
-            raise Overloaded(f"{self.waiting} texts wait and {self.limits.queue} may", self.limits.wait_s)
+        self._require_room()
         await self._taken()
         place = Place()
         try:
@@ -45,6 +58,12 @@ class Places:
                 self._free.release()
             else:  # never awaited here: whoever holds it may be cancelled again and again
                 place.text.ended.add_done_callback(lambda _: self._free.release())
+
+    def _require_room(self) -> None:
+        """Texts that are read are counted as waiting, and may take the places that are free."""
+        before, most = self.waiting + self._reading, self.limits.queue
+        if before >= most + (0 if self._free.locked() else self.limits.slots):
+            raise Overloaded(f"{before} texts wait and {most} may", self.limits.wait_s)
 
     async def _taken(self) -> None:
         wait_s = self.limits.wait_s

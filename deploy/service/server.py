@@ -56,10 +56,10 @@ def serve(options: Namespace, loader: Loader) -> None:
 
 
 def _slots(first: Served | None, text: ServedText | None, settings: ServeSettings, loader: Loader) -> Slots:
-    metrics = Metrics()
-    make = partial(Classifier, loader=loader, metrics=metrics, reading=Reading())
+    metrics, reading = Metrics(), Reading()
+    make = partial(Classifier, loader=loader, metrics=metrics, reading=reading)
     slot = None if first is None else Slot(first, make, settings, memory)
-    return Slots(slot, None if text is None else Generator(text, settings, loader, metrics), metrics)
+    return Slots(slot, None if text is None else Generator(text, settings, loader, metrics, reading), metrics)
 
 
 def _first(options: Namespace, settings: ServeSettings, opener: Opener) -> Served | None:

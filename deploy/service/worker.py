@@ -24,6 +24,7 @@ State = Literal["loading", "ready", "restarting", "stopped"]
 BACKOFF_S = 0.5
 MAX_BACKOFF_S = 30.0
 STEADY_S = 60.0  # a child that lived this long starts the backoff anew
+HEAR_S = 0.05  # where this process itself stood still, what the child said meanwhile is heard first
 LOOK_S = 1.0  # how often the silence of a child that writes texts is looked at
 
 
@@ -163,10 +164,16 @@ class Worker:
         """Bury a child that hangs over its texts, or idle. Batches have their limit where they are waited for."""
         while True:
             await asyncio.sleep(min(LOOK_S, self.silence_s / 4))
-            is_idle = self._is_loaded and self._reply is None
-            idle_s = time.monotonic() - self._heard_at if is_idle else 0.0
-            if max(self.texts.silent_s, idle_s) > self.silence_s:
+            if self._silent_s > self.silence_s:
+                await asyncio.sleep(HEAR_S)
+            if self._silent_s > self.silence_s:
                 self._bury(f"the engine said nothing for {self.silence_s:g} s and was stopped")
+
+    @property
+    def _silent_s(self) -> float:
+        """How long the child has said nothing that it should have said."""
+        is_idle = self._is_loaded and self._reply is None
+        return max(self.texts.silent_s, time.monotonic() - self._heard_at if is_idle else 0.0)
 
     async def _start(self) -> None:
         context = multiprocessing.get_context("spawn")

@@ -149,6 +149,43 @@ def test_a_long_prompt_is_no_silence(live: Served) -> None:
     assert engine(live) == process
 
 
+def test_a_text_that_is_surely_too_long_is_refused_unread(live: Served) -> None:
+    process, service = engine(live), psutil.Process(live.process.pid)
+    post(live, "话" * 2_000_000, 5)
+    held = service.memory_info().rss
+
+    answers = [post(live, f"{i}话费" * 700_000, 5) for i in range(6)]
+
+    assert {(a.status_code, a.json()["code"]) for a in answers} == {(422, "too_long")}
+    assert all("+ tokens" in a.json()["detail"] for a in answers)
+    assert service.memory_info().rss - held < 30 * 2**20, "a text of two million tokens is remembered in 80 MB"
+    assert engine(live) == process
+
+
+def test_who_leaves_a_stream_before_its_first_piece_is_no_fault_of_ours(live: Served) -> None:
+    asked = {"model": "generate", "messages": [{"role": "user", "content": LONG}], "stream": True}
+    unexpected = len(lines(live, "unexpected"))
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{live.url}/v1/chat/completions", json=asked, timeout=0.3)
+
+    assert post(live, "好", 1).status_code == 200
+    assert lines(live, "request")[-2]["status"] == 499
+    assert len(lines(live, "unexpected")) == unexpected
+
+
+def test_a_service_that_stood_still_itself_does_not_take_its_engine_for_hung(live: Served) -> None:
+    process = engine(live)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(post, live, ASK, 400)
+        time.sleep(0.5)
+        live.process.send_signal(signal.SIGSTOP)
+        time.sleep(SILENCE_S + 1.5)
+        live.process.send_signal(signal.SIGCONT)
+        assert asked.result().status_code == 200
+
+    assert engine(live) == process
+
+
 def test_tokens_of_texts_that_were_left_are_counted(live: Served) -> None:
     name = "tingsu_generated_tokens_total"
     before = metric(live, name)

@@ -1,11 +1,14 @@
 """The tokenizer as the prompt sees it."""
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from data_contracts.errors import ModelLoadError
 from data_contracts.prompt import Prompt, choose_template
@@ -23,6 +26,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tokens(folder: Path) -> Tokens:
     return Tokens.load(folder)
+
+
+def test_a_long_text_is_encoded_as_the_library_does_and_nobody_waits_for_it(tokens: Tokens, folder: Path) -> None:
+    text = "客户：我的话费多扣了三十元。\n" * 60_000
+    found: list[int] = []
+    reading = threading.Thread(target=lambda: found.extend(tokens.text_ids(text)))
+    began = at = time.monotonic()
+    reading.start()
+    longest = 0.0
+    while reading.is_alive():
+        time.sleep(0.005)
+        longest, at = max(longest, time.monotonic() - at), time.monotonic()
+    took = at - began
+
+    assert found == Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text, add_special_tokens=False).ids
+    assert longest < took / 2, f"others stood still for {longest:.2f} of {took:.2f} s"
 
 
 def test_missing_tokenizer_names_the_command_that_makes_it(tmp_path: Path) -> None:
