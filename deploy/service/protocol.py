@@ -4,17 +4,23 @@ uvicorn by itself waits for ever for a first byte, for the rest of the headers o
 """
 
 import asyncio
+import resource
 from collections.abc import Callable
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+OWN_FILES = 64
+"""Kept free of callers: an engine that dies is started again however many hang on."""
+UNLIMITED = 2**20
+
 
 class Patient(H11Protocol):
     """One connection. A request has `limit_s` from its first byte (the first from the connection) to its last."""
 
     limit_s: Callable[[], float]
+    most: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -23,6 +29,9 @@ class Patient(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self.most:
+            transport.abort()
+            return
         self._asking = self._cut_off_later()
 
     def data_received(self, data: bytes) -> None:
@@ -51,12 +60,23 @@ class Patient(H11Protocol):
 
 
 def patient(timeout_s: Callable[[], float]) -> type[Patient]:
-    """The protocol with this limit, as uvicorn wants it: a class."""
+    """The protocol with this limit, as uvicorn wants it: a class. As many connections as files may be open, but for OWN_FILES."""
+    files = _most_files()
 
     class Limited(Patient):
         limit_s = staticmethod(timeout_s)
+        most = max(files - OWN_FILES, 1)
 
     return Limited
+
+
+def _most_files() -> int:
+    """As many as the system lets this process have open, from now on."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if most == resource.RLIM_INFINITY:
+        return UNLIMITED
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

@@ -176,19 +176,26 @@ class Worker:
         return max(self.texts.silent_s, time.monotonic() - self._heard_at if is_idle else 0.0)
 
     async def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
         self._dead, self._oom_kills = asyncio.Event(), oom_kills()
-        self._pipe, theirs = await pipe.opened(self._hear, self._bury)
-        self._process = context.Process(
-            target=main, args=(theirs, self.plan, self._loader), daemon=True, name="tingsu-engine"
-        )
-        self._process.start()
-        theirs.close()
+        try:
+            await self._spawn()
+        except OSError as error:  # of memory, processes or open files there is none left; soon there may be
+            raise EngineUnavailable(f"the engine's process cannot be started: {error.strerror}") from error
         message = await self._receive(self.start_timeout_s)
         if isinstance(message, Failed):
             raise _raised(message)
         if isinstance(message, Ready):
             self.load_s, self.usage, self._is_loaded = message.seconds, message.usage, True
+
+    async def _spawn(self) -> None:
+        """Raises: OSError: the system has no room for it."""
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = await pipe.opened(self._hear, self._bury)
+        with theirs:
+            self._process = context.Process(
+                target=main, args=(theirs, self.plan, self._loader), daemon=True, name="tingsu-engine"
+            )
+            self._process.start()
 
     async def _receive(self, timeout_s: float) -> Message:
         self._reply = asyncio.get_running_loop().create_future()

@@ -233,15 +233,20 @@ def refused(folder: Path | None, home: Path, *more: str) -> "subprocess.Complete
 
 
 @contextlib.contextmanager
-def serving(folder: Path | None, home: Path, *more: str, fake: bool = True, loader: str = "load") -> Iterator[Served]:
-    """Start, wait until HTTP answers at all, and stop at the end. `loader`: of this module, makes the engine in its process."""
+def serving(
+    folder: Path | None, home: Path, *more: str, fake: bool = True, loader: str = "load", before: Sequence[str] = ()
+) -> Iterator[Served]:
+    """Start, wait until HTTP answers at all, and stop at the end.
+
+    `loader`: of this module, makes the engine in its process; `before`: a program that becomes the service, as prlimit does.
+    """
     port = free_port()
     log = home / f"logs/service-{port}.log"
     log.parent.mkdir(exist_ok=True)
-    before = time.monotonic()
+    began = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen(
-            argv(folder, home, port, *more, fake=fake, loader=loader),
+            [*before, *argv(folder, home, port, *more, fake=fake, loader=loader)],
             env=environment(),
             stdin=subprocess.DEVNULL,
             stderr=out,
@@ -249,12 +254,12 @@ def serving(folder: Path | None, home: Path, *more: str, fake: bool = True, load
         )
     served = Served(f"http://127.0.0.1:{port}", process, log, 0.0)
     try:
-        while process.poll() is None and time.monotonic() < before + 30:
+        while process.poll() is None and time.monotonic() < began + 30:
             with contextlib.suppress(httpx.TransportError):
                 httpx.get(f"{served.url}/health")
                 break
             time.sleep(0.02)
-        served.started_s = time.monotonic() - before
+        served.started_s = time.monotonic() - began
         yield served
     finally:
         process.terminate()

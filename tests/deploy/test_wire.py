@@ -160,6 +160,26 @@ def test_a_caller_that_does_not_take_its_answers_is_cut_off(live: Served) -> Non
     assert httpx.get(live.url + "/health").status_code == 200
 
 
+def test_callers_who_hold_every_connection_do_not_keep_an_engine_from_coming_back(home: Path) -> None:
+    store = FolderStore(home / "few")
+    folder = served.promote(store, served.fake_bundle(store), home)
+    limit = ["prlimit", "--nofile=128:128"]
+    with served.serving(folder, home, "--set=serve.client_timeout_s=30", before=limit) as running:
+        running.ready()
+        with contextlib.ExitStack() as stack:
+            for _ in range(300):
+                stack.enter_context(connected(running)).sendall(b"GET ")
+            (engine,) = (p for p in psutil.Process(running.process.pid).children() if "spawn_main" in p.cmdline()[-2])
+            engine.kill()
+            until = time.monotonic() + 30
+            while running.log.read_text().count("engine ready") < 2 and time.monotonic() < until:
+                time.sleep(0.1)
+            came_back = running.log.read_text().count("engine ready")
+        answer = httpx.post(running.url + CLASSIFY, json=CALL, timeout=30)
+
+    assert (came_back, answer.status_code) == (2, 200)
+
+
 def test_a_caller_that_hangs_up_takes_its_calls_out_of_the_queue(home: Path) -> None:
     store = FolderStore(home / "slow")
     folder = served.promote(store, served.fake_bundle(store, delay_s=0.5), home)
