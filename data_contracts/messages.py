@@ -23,6 +23,33 @@ TABLE: dict[str, tuple[str, str]] = {
         'write {{"input_text": …, "complaint_category": …}}',
         '请写成 {{"input_text": …, "complaint_category": …}}',
     ),
+    "repeated_key": ("the object has the name {value} more than once", "对象中 {value} 出现了不止一次"),
+    "repeated_key.remedy": ("keep one of them", "请只保留一个"),
+    "too_nested": ("the line is nested too deeply to be read", "这一行嵌套过深，无法读取"),
+    "too_nested.remedy": (
+        "write one flat object a line; only `turns` is a list",
+        "每行写一个扁平对象，只有 `turns` 是列表",
+    ),
+    "endless_number": ("the line holds a number of thousands of digits", "这一行含有几千位的数字"),
+    "endless_number.remedy": ("write ids and other long numbers as text, in quotes", "编号等长数字请加引号写成文本"),
+    "nested_text": ("{value} is a list or an object, not a text", "{value} 是列表或对象，不是文本"),
+    "nested_text.remedy": (
+        "write the call as one text, or give the list as `turns` (--map turns=COLUMN)",
+        "请把通话写成一段文本，或把列表作为 `turns` 提交（--map turns=列名）",
+    ),
+    "rounded_id": (
+        "{value} was rounded by a spreadsheet (like 1.38E+10): which call it was is lost",
+        "{value} 已被表格软件取整（形如 1.38E+10），无法还原",
+    ),
+    "rounded_id.remedy": (
+        "export again with the column as text, or remove the column",
+        "请把该列设为文本格式后重新导出，或删除该列",
+    ),
+    "id_too_long": ("{value} has more than 200 characters", "{value} 超过 200 个字符"),
+    "id_too_long.remedy": (
+        "an id is a short name; check that --map names the right column",
+        "编号应该很短，请检查 --map 是否选错了列",
+    ),
     "bad_turns": ("turn {at} of `turns` cannot be read", "`turns` 的第 {at} 轮无法读取"),
     "bad_turns.remedy": (
         'write turns as [{{"speaker": "customer" or "agent", "text": "…"}}, …]',

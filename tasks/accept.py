@@ -14,6 +14,7 @@ from deploy import cores
 from deploy.store import Store, sha256_file
 from tasks import agreement, answer, catalog, clean, gold, ingest, near, stages, validate
 from tasks.calls import COLUMNS, own_group
+from tasks.columns import tidy
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,8 +39,12 @@ def submit(
         ContractViolation: unreadable, or too little of it was accepted; says where the answer is.
         ConfigurationError: the mapping names a column that does not exist.
     """
-    source = Parent(kind="file", digest=sha256_file(path), name=mask_cell(path.name).text)
-    prepared = clean.prepare_all(ingest.read(path, mapping), settings.max_chars, cores.usable())
+    ingest.kind_of(path)
+    before, name = ingest.state(path), _tidy(name)
+    source = Parent(kind="file", digest=sha256_file(path), name=_tidy(path.name))
+    parts = ingest.read(path, mapping, taxonomy.keys)
+    prepared = clean.prepare_all(parts, settings.max_chars, cores.usable())
+    ingest.require_unchanged(path, before)
     out.mkdir(parents=True, exist_ok=True)
     checked = validate.check(prepared.frame, taxonomy, settings, out, _against(store, settings.family))
     calls = group(checked.accepted, settings.near_duplicate_jaccard)
@@ -79,6 +84,11 @@ def group(accepted: "pl.DataFrame", threshold: float) -> "pl.DataFrame":
         .select(COLUMNS)
         .sort("conversation_id")
     )
+
+
+def _tidy(name: str) -> str:
+    """A name as it may be stored and printed."""
+    return mask_cell(tidy(name)).text or "unnamed"
 
 
 def _dataset(

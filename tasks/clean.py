@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.personal import Masked, mask, mask_cell
 from data_contracts.transcript import clean, shorten
-from tasks import columns, cores, quality
+from tasks import cores, quality, turns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,7 +71,7 @@ def prepare(raw: "pl.DataFrame", max_chars: int) -> Prepared:
     """Clean and mask every text of one part; ids of people become digests."""
     import polars as pl
 
-    flat = columns.flattened(raw)
+    flat = turns.flattened(raw)
     frame = flat.with_columns(pl.lit(None, pl.String).alias(name) for name in OPTIONAL if name not in flat.columns)
     texts, masked, shortened = _texts(frame["input_text"], max_chars)
     ids, personal_ids = _ids(frame["conversation_id"])

@@ -2,17 +2,16 @@
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts import personal
 from data_contracts.errors import ConfigurationError, ContractViolation
-from data_contracts.schema import SPEAKER_ZH, Speaker
+from data_contracts.transcript import CONTROLS, FOLD, SPACES, ZERO_WIDTH
 
 if TYPE_CHECKING:
-    from collections import deque
-
     import polars as pl
 
 ROW, PROBLEM = "row", "problem"
@@ -31,27 +30,13 @@ CONTRACT = (
     "synthetic",
     "annotator",
 )
+TEXTS = ("input_text", "turns")
 ALIASES = {"text": "input_text"}  # taken without --map
-LIKELY = {  # only suggested
-    "input_text": (
-        "transcript",
-        "content",
-        "dialogue",
-        "dialog",
-        "sentence",
-        "review",
-        "message",
-        "文本",
-        "内容",
-        "通话内容",
-        "对话",
-    ),
-    "complaint_category": ("label", "category", "class", "target", "intent", "类别", "标签", "分类", "投诉类别"),
-}
-SPEAKERS: dict[str, Speaker] = {
-    **dict.fromkeys(("customer", "user", "client", "caller", "客户", "用户", "来电"), "customer"),
-    **dict.fromkeys(("agent", "assistant", "operator", "staff", "客服", "坐席", "座席", "话务员"), "agent"),
-}
+NOTHING = ("nan", "<na>", "none", "null", "n/a", "#n/a", "nil", "\\n")  # how programs write an empty cell
+MAX_ID_CHARS, MAX_NAME_CHARS = 200, 24
+UNSEEN = {**ZERO_WIDTH, **CONTROLS, **dict.fromkeys(range(0x2066, 0x206A))}
+_UNSEEN = "[" + "".join(map(re.escape, map(chr, UNSEEN))) + "]"
+_ROUNDED = r"^\d(\.\d+)?[eE]\+\d+$"
 
 
 class Problem(NamedTuple):
@@ -71,11 +56,20 @@ def plain(value: object) -> str | None:
         return None
     if isinstance(value, str):
         return _whole(value) if value.strip() else None
+    if isinstance(value, bytes):  # Parquet text that was never said to be text
+        return plain(value.decode("utf-8", "replace"))
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return _whole(json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, dict)) else str(value))
+    return _whole(_json(value) if isinstance(value, (list, dict)) else str(value))
+
+
+def _json(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:
+        return "[…]"
 
 
 def _whole(text: str) -> str:
@@ -110,106 +104,132 @@ def checked_header(names: list[str], path: Path) -> list[str]:
     return [name or f"column {at}" for at, name in enumerate(names, start=1)]
 
 
-def readable(mapping: Mapping[str, str]) -> frozenset[str]:
-    """Every column name that may be read from a file."""
-    return frozenset((*CONTRACT, *ALIASES, *mapping.values()))
+def tidy(name: str) -> str:
+    """A column's name without spaces around it, byte order marks and other characters that nobody sees."""
+    return name.translate({**UNSEEN, **SPACES}).strip()
+
+
+def meant(name: str) -> str:
+    """The contract's name that a column's name stands for, whatever its case, width and spaces; else the name, folded."""
+    folded = re.sub(r"[ -]", "_", name.translate(FOLD).strip().casefold())
+    return ALIASES.get(folded, folded)
+
+
+def is_readable(name: str, mapping: Mapping[str, str]) -> bool:
+    """Whether the contract, or the mapping, asks for the column."""
+    return meant(name) in CONTRACT or name in mapping.values()
+
+
+def names_text(names: Iterable[str]) -> bool:
+    """Whether one of the columns is the contract's text."""
+    return any(meant(name) in TEXTS for name in names)
+
+
+def text_columns(mapping: Mapping[str, str]) -> frozenset[str]:
+    """The names under which a file may have its flat text."""
+    return frozenset(("input_text", *ALIASES, *(c for name, c in mapping.items() if meant(name) == "input_text")))
 
 
 def under_contract(
-    parts: "deque[pl.DataFrame]", names: Sequence[str], mapping: Mapping[str, str], path: Path
+    parts: "Iterable[pl.DataFrame]", sources: Mapping[str, str], categories: Collection[str]
 ) -> "Iterator[pl.DataFrame]":
-    """The recognised columns under their contract names, part by part; `parts` is emptied on the way.
+    """The recognised columns under their contract names, part by part.
 
     Args:
-        names: the columns of the whole file.
+        sources: contract name to column of the file.
+        categories: words that are a category, not an empty cell.
     """
-    sources = _sources(names, mapping, path)
-    if "complaint_category" not in sources or not {"input_text", "turns"} & set(sources):
-        raise ContractViolation(_missing(names, sources, path))
-    return (_picked(parts.popleft(), sources) for _ in range(len(parts)))
+    return (_picked(part, sources, categories) for part in parts)
 
 
-def _picked(part: "pl.DataFrame", sources: Mapping[str, str]) -> "pl.DataFrame":
+def _picked(part: "pl.DataFrame", sources: Mapping[str, str], categories: Collection[str]) -> "pl.DataFrame":
     import polars as pl
 
-    def text(column: str) -> "pl.Expr":
-        return pl.col(column) if column in part.columns else pl.lit(None, pl.String)
+    def text(name: str, column: str) -> "pl.Expr":
+        cell = pl.col(column) if column in part.columns else pl.lit(None, pl.String)
+        cell = (cell if name in TEXTS else cell.str.replace_all(_UNSEEN, "")).str.strip_chars()
+        words = [w for w in NOTHING if name != "complaint_category" or w not in {c.lower() for c in categories}]
+        return pl.when(cell.str.to_lowercase().is_in(["", *words])).then(None).otherwise(cell).alias(name)
 
-    return part.select(
+    ids = [name for name in ("conversation_id", "customer_id") if name in sources]
+    picked = part.select(
         pl.col(RAW_ROW).alias(ROW),
         pl.col(RAW_PROBLEM).alias(PROBLEM),
-        *(text(column).str.strip_chars().replace("", None).alias(name) for name, column in sources.items()),
+        *(text(name, column) for name, column in sources.items()),
+    )
+    wrong = [
+        pl.when(bad(pl.col(name))).then(pl.lit(f"{code}|{name}"))
+        for name in ids
+        for code, bad in (("rounded_id", _is_rounded), ("id_too_long", _is_too_long))
+    ]
+    return picked.with_columns(
+        pl.coalesce(PROBLEM, *wrong).alias(PROBLEM),
+        *(pl.when(~_is_too_long(pl.col(name))).then(pl.col(name)).alias(name) for name in ids),
     )
 
 
-def flattened(table: "pl.DataFrame") -> "pl.DataFrame":
-    """`turns` as `input_text`, a line a turn, where a row has them; a row that has none keeps its `input_text`."""
-    import polars as pl
+def _is_rounded(cell: "pl.Expr") -> "pl.Expr":
+    """13812345678 as Excel shows it, 1.38E+10: what it was is lost."""
+    return cell.str.contains(_ROUNDED)
 
-    if "turns" not in table.columns:
-        return table
-    texts: list[str | None] = []
-    problems: list[str | None] = []
-    for value in table["turns"].to_list():
-        text, problem = _dialogue(value) if value is not None else (None, None)
-        texts.append(text)
-        problems.append(problem.text if problem else None)
-    flat, wrong = pl.Series("input_text", texts, pl.String), pl.Series(PROBLEM, problems, pl.String)
-    flat = flat.zip_with(flat.is_not_null(), table["input_text"]) if "input_text" in table.columns else flat
-    return table.drop("turns").with_columns(flat, pl.coalesce(PROBLEM, wrong).alias(PROBLEM))
+
+def _is_too_long(cell: "pl.Expr") -> "pl.Expr":
+    return cell.str.len_chars() > MAX_ID_CHARS
 
 
 def shown(name: str) -> str:
     """A column name that may stand in a message: masked and short, since a file without a header has data there."""
     masked = personal.mask_cell(name).text
-    return repr(masked if len(masked) <= 24 else masked[:24] + "…")
+    return repr(masked if len(masked) <= MAX_NAME_CHARS else masked[:MAX_NAME_CHARS] + "…").replace("|", "¦")
 
 
-def _sources(columns: Sequence[str], mapping: Mapping[str, str], path: Path) -> dict[str, str]:
-    """Contract name to column of the file."""
+def sources(names: Sequence[str], mapping: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Contract name to column of the file.
+
+    Raises:
+        ConfigurationError: the mapping names what neither the contract nor the file has, or one thing twice.
+        ContractViolation: two columns stand for one of the contract's.
+    """
+    chosen: dict[str, str] = {}
     for name, column in mapping.items():
         target = ALIASES.get(name, name)
         if target not in CONTRACT:
             raise ConfigurationError(
                 f"--map {name}={column}: {name!r} is no column of the contract; allowed: {', '.join(CONTRACT)}"
             )
-        if column not in columns:
-            has = f"has no column {column!r}{_near(column, columns)}; it has {_names(columns)}"
+        if column not in names:
+            has = f"has no column {column!r}{_near(column, names)}; it has {listed(names)}"
             raise ConfigurationError(f"--map {name}={column}: {path} {has}")
-    own = {ALIASES.get(c, c): c for c in columns if ALIASES.get(c, c) in CONTRACT}
-    own |= {c: c for c in columns if c in CONTRACT}
-    chosen = own | {ALIASES.get(name, name): column for name, column in mapping.items()}
-    return {name: chosen[name] for name in CONTRACT if name in chosen}
+        if target in chosen or column in chosen.values():
+            twice = target if target in chosen else column
+            raise ConfigurationError(f"--map {name}={column}: {twice!r} is mapped twice; map each column once")
+        chosen[target] = column
+    own = _own([name for name in names if name not in chosen.values()], chosen, path)
+    found = own | chosen
+    return {name: found[name] for name in CONTRACT if name in found}
 
 
-def _missing(columns: Sequence[str], sources: Mapping[str, str], path: Path) -> str:
-    needed = "complaint_category" if "complaint_category" not in sources else "input_text"
-    likely = next((c for c in columns if c.lower() in LIKELY[needed]), None) or "COLUMN"
-    return f"{path} has no column {needed!r}; it has {_names(columns)}. Say which column it is: --map {needed}={likely}"
+def _own(names: Sequence[str], chosen: Mapping[str, str], path: Path) -> dict[str, str]:
+    """The columns that need no mapping."""
+    own: dict[str, str] = {}
+    for column in sorted(names, key=lambda c: c in CONTRACT, reverse=True):  # an exact name before an alike one
+        target = meant(column)
+        if target not in CONTRACT or target in chosen or (target in own and own[target] in CONTRACT):
+            continue
+        if target in own:
+            raise ContractViolation(
+                f"{path}: columns {shown(own[target])} and {shown(column)} both stand for {target!r}; rename or remove one"
+            )
+        own[target] = column
+    return own
 
 
-def _names(columns: Sequence[str]) -> str:
-    listed = ", ".join(shown(c) for c in columns[:12])
-    return listed + (f" and {len(columns) - 12} more" if len(columns) > 12 else "")
+def listed(names: Sequence[str]) -> str:
+    """Column names as a message lists them."""
+    some = ", ".join(shown(c) for c in names[:12])
+    return some + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 def _near(name: str, columns: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, columns, n=1, cutoff=0.6)
     return f"; did you mean {shown(close[0])}?" if close else ""
-
-
-def _dialogue(value: str) -> tuple[str | None, Problem | None]:
-    try:
-        turns = json.loads(value)
-    except (json.JSONDecodeError, RecursionError):
-        return None, Problem("bad_turns", "1")
-    lines: list[str] = []
-    for at, turn in enumerate(turns if isinstance(turns, list) else [None], start=1):
-        speaker = (
-            SPEAKERS.get(str(turn.get("speaker", turn.get("role"))).strip().lower()) if isinstance(turn, dict) else None
-        )
-        text = turn.get("text", turn.get("content")) if speaker else None
-        if speaker is None or not isinstance(text, str | None):
-            return None, Problem("bad_turns", str(at))
-        lines.append(f"{SPEAKER_ZH[speaker]}：{' '.join((text or '').split())}")
-    return "\n".join(lines) or None, None

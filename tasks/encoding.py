@@ -1,44 +1,188 @@
 """Which encoding a text file is in, decided over the whole of it: a GBK export may be ASCII for megabytes."""
 
 import codecs
-from contextlib import AbstractContextManager
+import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 from data_contracts.errors import ContractViolation
 
-MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+MIXED = "mixed"
+TWICE = {"twice utf-8": "utf-8", "twice gb2312": "gb2312"}
+"""What was read as a Western encoding and saved as UTF-8, and what it was before."""
 CHUNK = 1 << 20
+MAX_LINE_CHARS = 10_000_000
+UTF16_ZERO_SHARE = 0.005  # of the first megabyte; a comma or line end in 200 characters
+TELLING = 3  # Chinese characters in a line of UTF-8; GBK is never UTF-8 with so many by chance
+EVIDENT = 8  # Chinese characters behind Western ones; pairs of accented letters may look like one or two
+_CHINESE = range(0x4E00, 0xA000)
+# Bytes 80 to 9F stand for other characters in Windows' Western encoding, but five of them for nothing.
+_WESTERN = {ord(bytes([b]).decode("cp1252", "ignore") or chr(b)): b for b in range(0x80, 0xA0)}
 
 
 def detect(path: Path) -> str:
-    """`utf-8-sig`, `utf-16`, `utf-8` or `gb18030` (which includes GBK and GB2312).
+    """A codec's name (`gb18030` includes GBK and GB2312), `MIXED`, or a key of `TWICE`.
 
     Raises:
         ContractViolation: none of them; names the first byte that fits neither.
     """
     with path.open("rb") as f:
-        start = f.read(4)
+        start = f.read(CHUNK)
     for mark, name in MARKS:
         if start.startswith(mark):
             return name
+    if b"\0" in start and (unmarked := _with_zeros(path, start)):
+        return unmarked
     utf8_fails_at = _fails_at(path, "utf-8")
     if utf8_fails_at is None:
+        return _twice(start) or "utf-8"
+    if _is_damaged_utf8(start):
         return "utf-8"
     gb_fails_at = _fails_at(path, "gb18030")
+    lines = first_of_each(path)
     if gb_fails_at is None:
-        return "gb18030"
-    if _is_damaged_utf8(path):
-        return "utf-8"
+        return MIXED if "utf-8" in lines else "gb18030"
+    if None not in lines and len(lines) == 2:
+        return MIXED
     raise ContractViolation(
         f"{path} is neither UTF-8 (byte {utf8_fails_at}) nor GBK/GB18030 (byte {gb_fails_at}); "
         "save it as UTF-8 and submit again"
     )
 
 
-def open_text(path: Path) -> AbstractContextManager[TextIO]:
-    """The file as text, line ends untouched; lost bytes become U+FFFD, which the contract finds row by row."""
-    return path.open(encoding=detect(path), errors="replace", newline="")
+def lines(path: Path, mending: bool = False) -> Iterator[str]:
+    """The file's lines, their ends untouched; lost bytes become U+FFFD, which the contract finds row by row.
+
+    Args:
+        mending: read what was encoded twice or in two encodings as it was meant, and keep lost bytes as surrogates.
+
+    Raises:
+        ContractViolation: no known encoding, one that only mending undoes, or a line of more than `MAX_LINE_CHARS`.
+    """
+    name = detect(path)
+    if name == MIXED or name in TWICE:
+        if not mending:
+            raise ContractViolation(_unreadable(path, name))
+        return _checked(_mixed(path) if name == MIXED else _undone(path, TWICE[name]), path)
+    errors = "surrogateescape" if mending and name in ("utf-8", "utf-8-sig", "gb18030") else "replace"
+    return _checked(_plain(path, name, errors), path)
+
+
+def first_of_each(path: Path) -> dict[str | None, int]:
+    """The first line that is UTF-8 Chinese, that is GB18030 only, and that is neither (None), as far as there are any."""
+    found: dict[str | None, int] = {}
+    with path.open("rb") as f:
+        for at, line in enumerate(iter(lambda: f.readline(MAX_LINE_CHARS), b""), start=1):
+            if not line.isascii():
+                name = _line_encoding(line)
+                if name != "":
+                    found.setdefault(name, at)
+    return found
+
+
+def _line_encoding(line: bytes) -> str | None:
+    """`utf-8`, `gb18030`, None for neither, empty where it may be either."""
+    try:
+        return "utf-8" if _chinese(line.decode()) >= TELLING else ""
+    except UnicodeDecodeError:
+        pass
+    try:
+        line.decode("gb18030")
+    except UnicodeDecodeError:
+        return None
+    return "gb18030"
+
+
+def _with_zeros(path: Path, start: bytes) -> str | None:
+    """UTF-16 without its mark, or None for text that holds a few zeros.
+
+    Raises:
+        ContractViolation: no text at all.
+    """
+    low, high = start[1::2].count(0), start[::2].count(0)
+    name, share = ("utf-16-le", low / len(start)) if low >= high else ("utf-16-be", high / len(start))
+    if min(low, high) * 20 <= max(low, high) and share >= UTF16_ZERO_SHARE and _fails_at(path, name) is None:
+        head = start[: len(start) // 2 * 2].decode(name, "replace")
+        if any(c in head for c in "\r\n") and any(c in head for c in ',;\t|{"'):
+            return name
+    if (low + high) * 10 > len(start):
+        raise ContractViolation(
+            f"{path} is no text: {low + high} of its first {len(start)} bytes are zero; export it as CSV UTF-8, JSONL or Parquet"
+        )
+    return None
+
+
+def _twice(start: bytes) -> str | None:
+    """The key of `TWICE` for UTF-8 without any Chinese whose characters are the bytes of Chinese text."""
+    text = start.decode("utf-8", "ignore")
+    if text.isascii() or _chinese(text):
+        return None
+    raw = _western(text)
+    for name, before in TWICE.items():
+        decoder = codecs.getincrementaldecoder(before)()  # the chunk may end within a character
+        try:
+            if _chinese(decoder.decode(raw)) >= EVIDENT:
+                return name
+        except UnicodeDecodeError:
+            continue
+    return None
+
+
+def _western(text: str, errors: str = "replace") -> bytes:
+    """The bytes that a Western encoding shows as this text."""
+    return text.translate(_WESTERN).encode("latin-1", errors)
+
+
+def _chinese(text: str) -> int:
+    return sum(1 for c in text if ord(c) in _CHINESE)
+
+
+def _plain(path: Path, name: str, errors: str) -> Iterator[str]:
+    with path.open(encoding=name, errors=errors, newline="") as f:
+        yield from iter(lambda: f.readline(MAX_LINE_CHARS + 1), "")
+
+
+def _mixed(path: Path) -> Iterator[str]:
+    with path.open("rb") as f:
+        for line in iter(lambda: f.readline(MAX_LINE_CHARS + 1), b""):
+            name = _line_encoding(line) or "utf-8"
+            yield from io.StringIO(line.decode(name, "surrogateescape"), newline="")
+
+
+def _undone(path: Path, before: str) -> Iterator[str]:
+    for line in _plain(path, "utf-8", "surrogateescape"):
+        try:
+            yield _western(line, "strict").decode(before)
+        except UnicodeError:  # not of this kind, as it stands
+            yield line
+
+
+def _checked(some: Iterator[str], path: Path) -> Iterator[str]:
+    for at, line in enumerate(some, start=1):
+        if len(line) > MAX_LINE_CHARS:
+            raise ContractViolation(
+                f"{path}, line {at}: it has more than {MAX_LINE_CHARS:,} characters, no call has; most often the line ends "
+                "were lost. Export again, a call a line"
+            )
+        yield line
+
+
+def _unreadable(path: Path, name: str) -> str:
+    mend = f"Save all of it as UTF-8, or let Tingsu do so: ./tingsu submit {path} --fix"
+    if name == MIXED:
+        at = first_of_each(path)
+        return f"{path} is in two encodings: line {at['utf-8']} is UTF-8, line {at['gb18030']} is GBK/GB18030. {mend}"
+    return (
+        f"{path} was encoded twice: its Chinese, {TWICE[name].upper()} once, was read as Western text and saved as UTF-8. "
+        f"{mend}"
+    )
 
 
 def _fails_at(path: Path, name: str) -> int | None:
@@ -57,9 +201,8 @@ def _fails_at(path: Path, name: str) -> int | None:
             offset += len(chunk)
 
 
-def _is_damaged_utf8(path: Path) -> bool:
+def _is_damaged_utf8(start: bytes) -> bool:
     """Whether at most one character in a hundred of the first megabyte's non-ASCII ones is lost when read as UTF-8."""
-    with path.open("rb") as f:
-        text = f.read(CHUNK).decode("utf-8", errors="replace")
+    text = start.decode("utf-8", errors="replace")
     foreign = sum(1 for c in text if c > "\x7f")
     return foreign > 0 and text.count("\ufffd") * 100 <= foreign

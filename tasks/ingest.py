@@ -1,16 +1,17 @@
 """Read a file of calls: CSV, JSON lines or Parquet, in the encodings call platforms export, under any column names."""
 
-import csv
-import json
+import stat
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.errors import ConfigurationError, ContractViolation
-from tasks import columns, encoding
+from tasks import columns, packed, records, suggest
 from tasks.columns import Problem
+from tasks.records import Raw
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,9 +25,28 @@ SUFFIXES = {
     ".json": "jsonl",
     ".parquet": "parquet",
 }
-MAX_CELL_CHARS = 10_000_000
+WORKBOOK = "is an Excel workbook or an archive; save the sheet as 'CSV UTF-8' and submit that"
+FOREIGN = {  # how other files begin
+    b"PK\x03\x04": WORKBOOK,
+    b"PK\x05\x06": WORKBOOK,
+    b"\xd0\xcf\x11\xe0": WORKBOOK,
+    b"\x1f\x8b": "is a gzip archive; unpack it (gunzip) and submit what is in it",
+    b"BZh": "is a bzip2 archive; unpack it (bunzip2) and submit what is in it",
+    b"\xfd7zXZ": "is an xz archive; unpack it (unxz) and submit what is in it",
+    b"\x28\xb5\x2f\xfd": "is a zstd archive; unpack it (unzstd) and submit what is in it",
+    b"7z\xbc\xaf": "is a 7z archive; unpack it and submit what is in it",
+    b"Rar!": "is a RAR archive; unpack it and submit what is in it",
+    b"%PDF": "is a PDF; export the calls as CSV, JSONL or Parquet",
+    b"SQLite format": "is an SQLite database; export its table as CSV",
+    b"ORC": "is an ORC file; export the calls as Parquet",
+    b"Obj\x01": "is an Avro file; export the calls as Parquet",
+    b"{\\rtf": "is a text document (RTF); export the calls as CSV, JSONL or Parquet",
+}
+PAGES = (b"<html", b"<!doctype", b"<?xml", b"<table")
 PART = 10_000
 """Records read, cleaned and masked at a time."""
+MAX_ROWS = 5_000_000
+SAMPLE_ROWS = 200
 
 
 class File(NamedTuple):
@@ -36,15 +56,7 @@ class File(NamedTuple):
     columns: list[str]
 
 
-class Raw(NamedTuple):
-    """One record: its number as a person counts it, its cells by column name, and what is wrong with its shape."""
-
-    row: int
-    cells: dict[str, object]
-    problem: Problem | None = None
-
-
-def read(path: Path, mapping: Mapping[str, str]) -> Iterator["pl.DataFrame"]:
+def read(path: Path, mapping: Mapping[str, str], categories: Collection[str] = ()) -> Iterator["pl.DataFrame"]:
     """Every record of the file, `PART` at a time, under the contract's column names, as text.
 
     Columns, the same in every part: `row` (the number a spreadsheet or editor shows: CSV counts records with the header as
@@ -53,42 +65,52 @@ def read(path: Path, mapping: Mapping[str, str]) -> Iterator["pl.DataFrame"]:
 
     Args:
         mapping: contract name to column name, for columns that have another name in the file.
+        categories: words that are a category even where they look like an empty cell ("none").
 
     Raises:
-        ContractViolation: no records, not the format its name says, or a needed column is missing.
+        ContractViolation: no records, too many, not the format its name says, changed meanwhile, or a needed column is
+            missing.
         ConfigurationError: no such file, or the mapping names what neither the contract nor the file has.
     """
     kind = kind_of(path)
-    wanted = columns.readable(mapping)
-    file = _parquet(path) if kind == "parquet" else _tables(_csv(path) if kind == "csv" else _jsonl(path), wanted)
+    before = state(path)
+    file = _parquet(path, mapping) if kind == "parquet" else _tables(raw(path, kind), mapping, path)
     if not any(part.height for part in file.parts):
         raise ContractViolation(f"{path} has a header and no rows; it needs a call a row, with a text and a category")
-    return columns.under_contract(file.parts, file.columns, mapping, path)
+    sources = columns.sources(file.columns, mapping, path)
+    lacking = suggest.missing(file.columns, sources, lambda: sample(path, kind), path)
+    if lacking:
+        raise ContractViolation(lacking)
+    require_unchanged(path, before)
+    return columns.under_contract((file.parts.popleft() for _ in range(len(file.parts))), sources, categories)
 
 
 def kind_of(path: Path) -> str:
     """`csv`, `jsonl` or `parquet`, by a look at its name and first bytes.
 
     Raises:
-        ConfigurationError: no such file, a folder, or not to be read.
+        ConfigurationError: no such file, no ordinary one, or not to be read.
         ContractViolation: empty, or none of the three.
     """
+    needed = "give the path of a CSV, JSONL or Parquet file of labelled calls"
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait, reading a device might never end
+            what = "it is a folder" if path.is_dir() else "it is a pipe or a device, not a file"
+            raise ConfigurationError(f"file {str(path)!r} cannot be read: {what}; {needed}")
         with path.open("rb") as f:
-            start = f.read(4)
-    except OSError as error:
-        raise ConfigurationError(
-            f"file {str(path)!r} cannot be read: {error.strerror}; give the path of a CSV, JSONL or Parquet file of "
-            "labelled calls"
-        ) from error
+            start = f.read(64)
+    except (OSError, ValueError) as error:  # a path may hold a zero, which no file's has
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigurationError(f"file {str(path)!r} cannot be read: {reason}; {needed}") from error
     if not start:
         raise ContractViolation(f"{path} is empty; it needs a call a row, with a text and a category")
-    if start == b"PAR1":
+    if start.startswith(b"PAR1"):
         return "parquet"
-    if start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
-        raise ContractViolation(
-            f"{path} is an Excel workbook or an archive; save the sheet as 'CSV UTF-8' and submit that"
-        )
+    for mark, what in FOREIGN.items():
+        if start.startswith(mark):
+            raise ContractViolation(f"{path} {what}")
+    if start.lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(PAGES):
+        raise ContractViolation(f"{path} is a web page or XML, as some platforms export 'Excel'; save it as CSV UTF-8")
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None or kind == "parquet":
         allowed = ", ".join(SUFFIXES)
@@ -98,93 +120,83 @@ def kind_of(path: Path) -> str:
     return kind
 
 
-def _tables(records: Iterator[Raw], wanted: Collection[str]) -> File:
+def raw(path: Path, kind: str) -> Iterator[Raw]:
+    """The records of a CSV or JSON lines."""
+    return records.of_csv(path)[1] if kind == "csv" else records.of_jsonl(path)
+
+
+def sample(path: Path, kind: str) -> list[Mapping[str, object]]:
+    """The cells of the first records, of every column."""
+    if kind == "parquet":
+        return packed.head(path, SAMPLE_ROWS)
+    return [record.cells for record in islice(raw(path, kind), SAMPLE_ROWS)]
+
+
+def state(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written to or replaced."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def require_unchanged(path: Path, before: tuple[int, int, int]) -> None:
+    """Return if nobody wrote to the file since.
+
+    Raises:
+        ContractViolation: somebody did.
+    """
+    if state(path) != before:
+        raise ContractViolation(f"{path} was changed while it was read; wait until it is whole, then submit it again")
+
+
+def _tables(found: Iterator[Raw], mapping: Mapping[str, str], path: Path) -> File:
     """Records as text columns, missing cells null; a cell that nobody can ask for is not kept."""
     names: dict[str, None] = {}
+    texts = columns.text_columns(mapping)
     parts: deque[pl.DataFrame] = deque()
-    while some := list(islice(records, PART)):
+    first: Problem | None = None
+    while some := [_flat_text(record, texts) for record in islice(found, PART)]:
         names.update(dict.fromkeys(name for record in some for name in record.cells))
-        parts.append(_table(some, [name for name in names if name in wanted]))
+        first = first or next((record.problem for record in some if record.problem), None)
+        parts.append(_table(some, [name for name in names if columns.is_readable(name, mapping)]))
+        if len(parts) * PART > MAX_ROWS:
+            raise packed.too_many(path, MAX_ROWS)
+    if first and not names:
+        raise ContractViolation(
+            f"{path}: no line of it is a JSON object (the first fails as {first.code}, column {first.detail or 1}); write one "
+            "object a line, with nothing before and after it"
+        )
     return File(parts, list(names))
 
 
-def _table(records: Sequence[Raw], names: Sequence[str]) -> "pl.DataFrame":
+def _flat_text(record: Raw, texts: Collection[str]) -> Raw:
+    """The record; one whose text is itself a structure has no readable shape."""
+    nested = [name for name in texts if isinstance(record.cells.get(name), (list, dict))]
+    if not nested:
+        return record
+    return record._replace(problem=Problem("nested_text", columns.shown(nested[0])))
+
+
+def _table(some: Sequence[Raw], names: Sequence[str]) -> "pl.DataFrame":
     import polars as pl
 
-    problems = [record.problem.text if record.problem else None for record in records]
-    cells = {name: [columns.plain(record.cells.get(name)) for record in records] for name in names}
+    problems = [record.problem.text if record.problem else None for record in some]
+    cells = {name: [columns.plain(record.cells.get(name)) for record in some] for name in names}
     return pl.DataFrame(
         [
-            pl.Series(columns.RAW_ROW, [record.row for record in records], pl.Int64),
+            pl.Series(columns.RAW_ROW, [record.row for record in some], pl.Int64),
             pl.Series(columns.RAW_PROBLEM, problems, pl.String),
             *(pl.Series(name, values, pl.String) for name, values in cells.items()),
         ]
     )
 
 
-def _csv(path: Path) -> Iterator[Raw]:
-    with encoding.open_text(path) as f:
-        reader = csv.reader(f, delimiter=_delimiter(path, f), strict=False)
-        csv.field_size_limit(MAX_CELL_CHARS)
-        try:
-            header = columns.checked_header([name.strip() for name in next(reader, [])], path)
-            for at, cells in enumerate(reader, start=2):
-                if len(cells) == len(header):
-                    yield Raw(at, dict(zip(header, cells, strict=True)))
-                elif any(cell.strip() for cell in cells):
-                    yield Raw(
-                        at, dict(zip(header, cells, strict=False)), Problem("ragged_row", f"{len(cells)},{len(header)}")
-                    )
-        except csv.Error as error:
-            raise ContractViolation(
-                f"{path}, line {reader.line_num}: {error}; most often a double quote opens and never closes. "
-                "Mend that line or export as JSONL"
-            ) from error
-
-
-def _delimiter(path: Path, f: TextIO) -> str:
-    """The separator that the header line has most of; a tab in a .tsv."""
-    line = f.readline()
-    if line.lower().startswith("sep=") and len(line.strip()) == 5:  # Excel's own hint
-        return line[4]
-    f.seek(0)
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    return max(",;\t|", key=line.count)
-
-
-def _jsonl(path: Path) -> Iterator[Raw]:
-    with encoding.open_text(path) as f:
-        for at, line in enumerate(f, start=1):
-            if at == 1 and line.lstrip().startswith("["):
-                raise ContractViolation(
-                    f"{path} is one JSON array; write one object a line (jq -c '.[]' FILE > calls.jsonl)"
-                )
-            if line.strip():
-                yield _record(at, line)
-
-
-def _record(at: int, line: str) -> Raw:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        return Raw(at, {}, Problem("not_json", str(error.colno)))
-    except RecursionError:
-        return Raw(at, {}, Problem("not_json", "1"))
-    return Raw(at, value) if isinstance(value, dict) else Raw(at, {}, Problem("not_object"))
-
-
-def _parquet(path: Path) -> File:
+def _parquet(path: Path, mapping: Mapping[str, str]) -> File:
     import polars as pl
 
-    try:
-        table = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ContractViolation(
-            f"{path} starts like Parquet but cannot be read; it may be cut short. Export it again"
-        ) from error
+    asked = partial(columns.is_readable, mapping=mapping)
+    table, names = packed.read(path, asked, columns.text_columns(mapping), MAX_ROWS)
     numbered = table.with_row_index(columns.RAW_ROW, offset=1).with_columns(pl.col(columns.RAW_ROW).cast(pl.Int64))
-    return File(deque(_as_text(part, table.columns) for part in numbered.iter_slices(PART)), table.columns)
+    return File(deque(_as_text(part, table.columns) for part in numbered.iter_slices(PART)), names)
 
 
 def _as_text(part: "pl.DataFrame", names: Sequence[str]) -> "pl.DataFrame":

@@ -6,7 +6,7 @@ a part of the file at a time.
 
 from typing import TYPE_CHECKING
 
-from tasks.columns import SPEAKERS
+from tasks.turns import SPEAKERS
 
 if TYPE_CHECKING:
     import polars as pl

@@ -46,7 +46,7 @@ OWNERS = {
     "phonenumbers": ["data_contracts/personal/numbers.py"],
     "polars": ["tasks/*.py"],
     "prefect": ["flows/*.py"],
-    "pyarrow": ["tasks/batches.py"],
+    "pyarrow": ["tasks/packed.py"],
     "rensa": ["tasks/near.py"],
     "safetensors": [
         "tasks/adopt.py",

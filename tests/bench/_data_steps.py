@@ -23,7 +23,7 @@ from deploy import cores
 from deploy.store import FolderStore
 from deploy.tokenizer import Tokens
 from flows.commands.data import write_sample
-from tasks import accept, answer, base, batches, clean, columns, ingest, near, prompting, score, split, validate
+from tasks import accept, answer, base, batches, clean, ingest, near, prompting, score, split, turns, validate
 from tasks.calls import content_digest
 from tasks.stages import Work
 
@@ -67,7 +67,7 @@ def read(folder: Path, calls: int) -> tuple[Act, Keep]:
 
 
 def clean_texts(folder: Path, calls: int) -> tuple[Act, Keep]:
-    texts = columns.flattened(pl.read_parquet(folder / "raw.parquet"))["input_text"]
+    texts = turns.flattened(pl.read_parquet(folder / "raw.parquet"))["input_text"]
     return (
         lambda: pl.Series("input_text", [cleaned(text) for text in texts], pl.String),
         lambda done: done.to_frame().write_parquet(folder / "cleaned.parquet"),

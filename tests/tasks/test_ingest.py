@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.errors import ConfigurationError, ContractViolation
-from tasks import columns, encoding, ingest
+from tasks import encoding, ingest, turns
 
 HEAD = "conversation_id,input_text,complaint_category\n"
 
@@ -27,7 +27,7 @@ def read(folder: Path, content: str | bytes, name: str = "calls.csv", **mapping:
 
 
 def whole(path: Path, **mapping: str) -> pl.DataFrame:
-    return columns.flattened(pl.concat(ingest.read(path, mapping)))
+    return turns.flattened(pl.concat(ingest.read(path, mapping)))
 
 
 @pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "gbk", "gb18030", "utf-16"])
@@ -135,7 +135,8 @@ def test_a_file_without_a_header_does_not_leak_its_first_row(tmp_path: Path) -> 
         ("\n\n", "calls.csv", "no header"),
         (HEAD, "calls.csv", "no rows"),
         ("text,text\na,b\n", "calls.csv", "twice"),
-        (HEAD + 'c1,"' + "没有结束" * 3_000_000, "calls.csv", "never closes"),
+        (HEAD + 'c1,"' + "没有结束" * 3_000_000, "calls.csv", "line ends were lost"),
+        (HEAD + 'c1,"没有结束,x\nc2,你好,x\n', "calls.csv", "opens in line 2 and never closes"),
         (b"PK\x03\x04xxxx", "calls.csv", "Excel"),
         (b"PAR1 and nothing", "calls.parquet", "cut short"),
         ("hello", "calls.parquet", "not Parquet"),
