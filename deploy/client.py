@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Answer = dict[str, Any]
 BUSY = (429, 503)
 TOO_MUCH = ("overloaded", "deadline_exceeded")
+TOO_MANY = "too_many_calls"
 RELOAD = "/admin/reload"
 RAISED: dict[str, type[TingsuError]] = {
     "reload_memory": ResourceInsufficient,
@@ -133,7 +134,7 @@ class Client:
         return self._json(response)
 
     def _classify(self, calls: Sequence[Call]) -> list[Answer]:
-        """A batch that is too much for the service is halved after the wait it asks for."""
+        """A batch that is too much for the service is halved after the wait it asks for; one that it never takes, at once."""
         body = {"calls": [call.model_dump(mode="json", exclude_none=True) for call in calls]}
         until = time.monotonic() + self.patience_s
         while (response := self._send("POST", "/api/v1/classify", body)).status_code in BUSY:
@@ -142,9 +143,14 @@ class Client:
                 break
             time.sleep(wait_s)
             if len(calls) > 1 and response.json().get("code") in TOO_MUCH:
-                half = len(calls) // 2
-                return self._classify(calls[:half]) + self._classify(calls[half:])
+                return self._in_halves(calls)
+        if len(calls) > 1 and response.status_code == 413 and response.json().get("code") == TOO_MANY:
+            return self._in_halves(calls)
         return list(self._json(response)["results"])
+
+    def _in_halves(self, calls: Sequence[Call]) -> list[Answer]:
+        half = len(calls) // 2
+        return self._classify(calls[:half]) + self._classify(calls[half:])
 
     def _send(
         self, method: str, path: str, body: dict[str, Any] | None = None, timeout_s: float | None = None

@@ -67,7 +67,7 @@ def test_the_client_halves_a_batch_that_is_too_much_for_the_service(tmp_path: Pa
 
 def test_the_client_translates_refusals_and_absence(live: Served) -> None:
     with Client(live.url) as client, pytest.raises(ContractViolation, match="413"):
-        client.classify([Call(text="a")] * 1001, batch_calls=1001)
+        client.classify([Call(text="a" * 9 * 2**20)])
     with Client(f"http://127.0.0.1:{served.free_port()}", patience_s=0) as client:
         assert not client.ready()
         with pytest.raises(EngineUnavailable, match="does not answer"):
