@@ -153,6 +153,15 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "confidence_range": ("confidence_score {value} is outside 0 to 1", "confidence_score {value} 不在 0 到 1 之间"),
     "confidence_range.remedy": ("give a share from 0 to 1: 85 % is 0.85", "请填 0 到 1 的比例：85% 写作 0.85"),
+    "too_many_tokens": (
+        "the call has {value} tokens, a model reads {max_value} of them: its head and its tail",
+        "通话有 {value} 个词元，模型只读 {max_value} 个：开头和结尾",
+    ),
+    "too_many_tokens.remedy": (
+        "nothing to do if the matter is told at the beginning or the end; else raise prompt.max_call_tokens, which costs time in "
+        "proportion, for training and for the service",
+        "若投诉内容在开头或结尾则无需处理；否则请调高 prompt.max_call_tokens，训练和服务的耗时会成比例增加",
+    ),
     "bad_moment": ("{column} is not a date and time", "{column} 不是日期时间"),
     "bad_moment.remedy": (
         "write it as 2026-01-31T09:30:00 or 2026-01-31 09:30:00, or leave it empty",
@@ -317,6 +326,13 @@ TABLE: dict[str, tuple[str, str]] = {
     "confidence_assumed": (
         "{rows} calls have no confidence_score; 1 was assumed",
         "{rows} 通通话没有 confidence_score，按 1 处理",
+    ),
+    "hard_to_measure": (
+        "{categories} of {of} categories have, or would have, fewer than the {needed} gold calls that measure a share within ±5 points "
+        "(95 % interval by Wilson, widest at one half: (1.96 / 0.10)² − 1.96²); the one with fewest is known to ±{widest:.0%}. Calls of "
+        "one customer tell less than as many calls of different ones",
+        "{of} 个类别中有 {categories} 个的黄金集通话不足 {needed} 通：要把比例测到 ±5 个百分点（95% Wilson 区间，最宽在 0.5 处："
+        "(1.96 / 0.10)² − 1.96²）至少需要这么多；最少的类别只能测到 ±{widest:.0%}。同一客户的多通通话所含信息少于不同客户的同样多通",
     ),
     "annotators": (
         "{annotators} annotators labelled {calls} calls more than once: in {raw_share:.0%} of the comparisons they agree (Cohen's "

@@ -35,7 +35,7 @@ from deploy.operate import lock, processes
 from deploy.operate.stack import TRACKING
 from deploy.signing import keypair, public_key
 from deploy.store import Store
-from tasks import awq, gate, permit, rollout, trace, train, versions
+from tasks import awq, catalog, gate, permit, rollout, trace, train, versions
 from tasks.audit import audit
 from tasks.gate import Evidence
 from tasks.registry import Candidate
@@ -152,7 +152,7 @@ class Run:
             # an address may carry a password
             plain = json.loads(re.sub(r"//[^/@\"]*@", "//***@", self.settings.model_dump_json()))
             self.mlflow = t.open_run(f"{self.settings.profile} {self.dataset.name}", self._tags(), plain, key=self._key)
-            t.log_dataset(self.mlflow, self.dataset)
+            t.log_dataset(self.mlflow, self.dataset, catalog.answer_of(self.store, self.dataset))
             for title, outcome in self.notes:
                 self._child(self.mlflow, title, outcome)
         return self.mlflow

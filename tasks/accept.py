@@ -1,7 +1,7 @@
 """Accept a submitted file as a dataset: read, clean, mask, check, group, store. Or refuse it, with the reasons."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,14 @@ from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
 from deploy import cores
 from deploy.store import Store, sha256_file
-from tasks import agreement, answer, catalog, clean, gold, ingest, near, stages, validate
+from tasks import agreement, answer, catalog, clean, gold, ingest, near, stages, teach, validate
 from tasks.calls import COLUMNS, own_group
 from tasks.columns import tidy
+from tasks.teach import Use
 
 if TYPE_CHECKING:
     import polars as pl
-
-AHEAD = timedelta(hours=14)  # the first time zone to see a new day
+DEFAULT_USE = Use()
 
 
 def submit(
@@ -30,6 +30,7 @@ def submit(
     settings: DataSettings,
     store: Store,
     out: Path,
+    use: Use = DEFAULT_USE,
 ) -> Dataset:
     """The dataset of a file of labelled calls. The answer (rejects, report, Data Docs) is written to `out` in any case.
 
@@ -46,22 +47,29 @@ def submit(
     prepared = clean.prepare_all(parts, settings.max_chars, cores.usable())
     ingest.require_unchanged(path, before)
     out.mkdir(parents=True, exist_ok=True)
-    checked = validate.check(prepared.frame, taxonomy, settings, out, _against(store, settings.family))
+    frame = prepared.frame.with_columns(teach.tokens_of(prepared.frame["input_text"], use))
+    checked = validate.check(frame, taxonomy, settings, out, _against(store, settings.family, use))
     calls = group(checked.accepted, settings.near_duplicate_jaccard)
     as_what = catalog.Kind(settings.family, bool(prepared.frame["synthetic"].any()), taxonomy)
     dataset = _dataset(calls, as_what, name, source, checked)
-    summary = _summary(dataset, checked, prepared, path, taxonomy, settings)
+    taught = teach.taught(checked.accepted, checked.summary["categories"], _frozen(store, settings.family), use)
+    summary = _summary(dataset, checked, prepared, taxonomy, settings, taught)
     answer.write(out, summary, checked, taxonomy)
     if not checked.passed:
         raise ContractViolation(_refusal(path, summary, out))
     return catalog.keep(store, dataset, calls, taxonomy, lambda folder: answer.copy(out, folder / catalog.ANSWER))
 
 
-def _against(store: Store, family: str) -> validate.Against:
-    """The calls that candidates are measured on, and the clock of whoever is furthest ahead of us."""
+def _frozen(store: Store, family: str) -> dict[str, int] | None:
+    """Calls of each category in the family's gold set; None where there is none yet."""
+    found = gold.find(store, family, gold.version(store, family))
+    return dict(gold.rows(store, found)["complaint_category"].value_counts().iter_rows()) if found else None
+
+
+def _against(store: Store, family: str, use: Use) -> validate.Against:
     version = gold.version(store, family)
     barred = gold.barred(store, family, version) if gold.find(store, family, version) else None
-    return validate.Against(barred=barred, now=datetime.now(timezone(AHEAD)))
+    return validate.Against(barred=barred, now=datetime.now(UTC), max_call_tokens=use.max_call_tokens)
 
 
 def group(accepted: "pl.DataFrame", threshold: float) -> "pl.DataFrame":
@@ -117,15 +125,17 @@ def _summary(
     dataset: Dataset,
     checked: validate.Checked,
     prepared: clean.Prepared,
-    path: Path,
     taxonomy: Taxonomy,
     settings: DataSettings,
+    taught: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything the answer says, as JSON."""
     accepted = checked.accepted
     texts = accepted.filter("has_id")["input_text"]
     agreed = agreement.measure(prepared.frame, taxonomy.keys)
-    summary = checked.summary | {
+    summary: dict[str, Any] = {
+        **checked.summary,
+        **taught,
         "name": dataset.name,
         "file": dataset.parents[0].name,
         "passed": checked.passed,

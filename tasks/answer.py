@@ -60,6 +60,8 @@ class Answered(Protocol):
     def rejects(self) -> "pl.DataFrame": ...
     @property
     def doubts(self) -> "pl.DataFrame": ...
+    @property
+    def conflicts(self) -> list[dict[str, Any]]: ...
 
 
 def write(out: Path, summary: Mapping[str, Any], checked: "Answered", taxonomy: Taxonomy) -> None:
@@ -84,17 +86,19 @@ def _report(summary: Mapping[str, Any], checked: "Answered", taxonomy: Taxonomy)
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     most = max([*summary["categories"].values(), 1])
-    bars = [
-        (c.key, c.name_zh, summary["categories"][c.key], summary["categories"][c.key] / most)
-        for c in taxonomy.categories
-    ]
+    names = {c.key: c.name_zh for c in taxonomy.categories}
+    lessons = [one | {"name": names[one["category"]], "bar": one["calls"] / most} for one in summary["lessons"]]
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         summary=summary,
-        bars=bars,
+        lessons=lessons,
+        verdict="accepted 已接受" if summary["passed"] else "refused 已退回",
+        names=names,
+        highest=max([rows for _, rows in summary["lengths"]] or [1]),
         severities=SEVERITIES,
         masked=[
             (*MASKED_ZH[kind], count) for kind, count in sorted(summary["masked"].items(), key=lambda item: -item[1])
         ],
+        conflicts=checked.conflicts,
         lists=[
             ("Rejected rows", "被拒绝的行", REJECTS, *_first(checked.rejects)),
             ("Quarantined rows", "被隔离的行", DOUBTS, *_first(checked.doubts)),
@@ -115,6 +119,13 @@ def warnings(summary: Mapping[str, Any], least: int, max_chars: int) -> list[dic
     for code in ("shortened_calls", "same_text_calls", "personal_ids", "confidence_assumed"):
         if summary[code]:
             said.append(messages.say(code, rows=summary[code], most=max_chars))
+    short = [
+        lesson for lesson in summary["lessons"] if lesson["calls"] and lesson["gold"] < summary["gold_calls_needed"]
+    ]
+    if short:
+        widest = max(lesson["half_width"] for lesson in short)
+        values = {"categories": len(short), "of": len(summary["lessons"]), "widest": widest}
+        said.append(messages.say("hard_to_measure", **values, needed=summary["gold_calls_needed"]))
     if summary.get("agreement"):
         said.append(agreed(summary["agreement"]))
     return [{"en": en, "zh": zh} for en, zh in said]

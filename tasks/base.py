@@ -40,6 +40,12 @@ def resolve(base_model: str) -> Base:
     return Base(path=str(folder), name=base_model, digest=folder_digest(folder), revision=_revision(folder))
 
 
+def tokenizer_of(base_model: str) -> Path | None:
+    """The file of the tokenizer that `resolve` would take; None where it is not on this machine."""
+    file = (BUILTIN.get(base_model) or Path(base_model).expanduser().absolute()) / TOKENIZER
+    return file if file.is_file() else None
+
+
 def _advice(base_model: str) -> str:
     if base_model in BUILTIN:
         return f"; make it with `python -P -m tasks.pretrain --out {BUILTIN[base_model]}`"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX = "datasets"
 TAXONOMY, MANIFEST, ANSWER = "taxonomy.json", "manifest.json", "report"
+WORDLESS = ("summary.json", "data_docs")
 
 
 class Kind(NamedTuple):
@@ -119,6 +120,12 @@ def verify(store: Store, dataset: Dataset) -> None:
             f"dataset {dataset.id[:12]} ({dataset.name}) was changed in the store since it was accepted: remove "
             f"{dataset.key} there and submit its file, or merge its parents, again ({error})"
         ) from error
+
+
+def answer_of(store: Store, dataset: Dataset) -> list[Path]:
+    """What was found when the dataset was submitted, as far as it holds no word of a call; nothing where it was merged."""
+    folder = store.local(dataset.key) / ANSWER
+    return [path for path in (folder / name for name in WORDLESS) if path.exists()]
 
 
 def taxonomy_of(store: Store, dataset: Dataset) -> Taxonomy:

@@ -1,6 +1,7 @@
 """What the contract's expectations run on: one narrow row a call, without its text; and the reasons people read."""
 
 import difflib
+import math
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 EXCERPT_CHARS = 40
 NAME_CHARS = 64  # what is longer is no name
 SHOWN_ROWS = 10
+MANY = 1000  # from here on nobody reads decimals
+SHOWN_SPELLINGS = 200
+CONFLICTS = ("conflicting_label", "near_conflict", "customer_conflict")
 SAID = ("reason_en", "reason_zh", "remedy_en", "remedy_zh")
 REJECT_COLUMNS = ("row", "conversation_id", "column", "code", *SAID, "excerpt")
 SHARES = ("mojibake", "symbol_runs", "little_chinese", "empty_turns", "repeated_turns")
@@ -57,6 +61,7 @@ def narrow(frame: "pl.DataFrame", taxonomy: Taxonomy, now: datetime | None = Non
         pl.col("input_text").str.len_chars().cast(pl.Float64).alias("chars"),
         pl.col("damage").cast(pl.Int64),
         *quality.MEASURES,
+        pl.col("tokens").cast(pl.Float64) if "tokens" in frame.columns else pl.lit(None, pl.Float64).alias("tokens"),
         known.alias("complaint_category"),
         pl.when(label != known).then(label).alias("category_spelling"),
         pl.when(pl.col("confidence_score").is_null())
@@ -118,6 +123,34 @@ def grouped(failures: "pl.DataFrame", rows: int, said: Sayings) -> list[dict[str
     ]
 
 
+def examples(failures: "pl.DataFrame", frame: "pl.DataFrame") -> list[dict[str, Any]]:
+    """Some pairs of calls that contradict each other, side by side, masked."""
+    import polars as pl
+
+    pairs = failures.filter(pl.col("code").is_in(CONFLICTS)).select(
+        "code", "row", pl.col("value").cast(pl.Int64).alias("other")
+    )
+    once = pairs.with_columns(
+        pl.min_horizontal("row", "other").alias("a"), pl.max_horizontal("row", "other").alias("b")
+    )
+    some = once.unique(["a", "b"], keep="first", maintain_order=True).select("code", "a", "b").head(SHOWN_ROWS)
+    excerpt = pl.col("input_text").str.slice(0, 2 * EXCERPT_CHARS).alias("text")
+    calls = frame.filter(pl.col("row").is_in(some["a"].append(some["b"]).implode()))
+    calls = calls.select("row", "conversation_id", pl.col("complaint_category").alias("category"), excerpt)
+    both = some.join(calls, left_on="a", right_on="row").join(calls, left_on="b", right_on="row", suffix="_b")
+    found: list[dict[str, Any]] = both.sort("a", "b").to_dicts()
+    return found
+
+
+def respelled(failures: "pl.DataFrame", taxonomy: Taxonomy) -> list[dict[str, Any]]:
+    """The mapping that would mend labels which are only written otherwise, with how many rows each would."""
+    import polars as pl
+
+    own = failures.filter(pl.col("code") == "category_spelling")["value"].value_counts(sort=True).head(SHOWN_SPELLINGS)
+    meant = spellings(own["value"], taxonomy)
+    return [{"written": value, "means": meant.get(value, ""), "rows": rows} for value, rows in own.iter_rows()]
+
+
 def spellings(labels: Iterable[str | None], taxonomy: Taxonomy) -> dict[str, str]:
     """Labels that are no key but surely mean one: by key, code or Chinese name, but for width, case, spaces and hyphens."""
     folded: dict[str, set[str]] = {}
@@ -166,4 +199,6 @@ def _tidy(value: str | None) -> str:
         number = float(value or "")
     except ValueError:
         return value or ""
-    return str(int(number)) if number.is_integer() else f"{number:.2f}"
+    if not math.isfinite(number):
+        return value or ""
+    return f"{number:.0f}" if number.is_integer() or abs(number) >= MANY else f"{number:.2f}"

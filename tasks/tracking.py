@@ -148,11 +148,16 @@ class Tracker:
             _end(client, ref, "FINISHED", end_ms)
             return ref
 
-    def log_dataset(self, run: RunRef, dataset: Dataset, context: str = "training") -> None:
-        """Cite the dataset with its digest as an input of a run."""
+    def log_dataset(
+        self, run: RunRef, dataset: Dataset, answer: Sequence[Path] = (), context: str = "training"
+    ) -> None:
+        """Cite the dataset with its digest as an input of a run; `answer`: files and folders that say what was found in it."""
         counts = {"quarantined": dataset.quarantined, "rejected": dataset.rejected, "groups": dataset.groups}
         profile = {"num_rows": dataset.accepted, **counts}
         self._log_input(run, (dataset.name, dataset.id, dataset.key), {**profile, **dataset.categories}, context)
+        with self.client() as client:
+            for path in answer:
+                _log_path(client, run, path, "dataset")
 
     def log_gold(self, run: RunRef, splits: Splits) -> None:
         """Cite the frozen gold set with its digest as an input of a run."""
@@ -223,11 +228,11 @@ def _log(
     client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in (tags or {}).items()])
 
 
-def _log_path(client: "MlflowClient", run: RunRef, path: Path) -> None:
+def _log_path(client: "MlflowClient", run: RunRef, path: Path, below: str = "") -> None:
     if path.is_dir():
-        client.log_artifacts(run.run_id, str(path), artifact_path=path.name)
+        client.log_artifacts(run.run_id, str(path), artifact_path=f"{below}/{path.name}".strip("/"))
     else:
-        client.log_artifact(run.run_id, str(path))
+        client.log_artifact(run.run_id, str(path), artifact_path=below or None)
 
 
 def _end(client: "MlflowClient", run: RunRef, status: Status, end_ms: int | None = None) -> None:

@@ -20,24 +20,27 @@ FAILURE = ("row", "column", "code", "value", "severity")
 
 @dataclass(frozen=True)
 class Against:
-    """What a file is held against beside its own rows. `barred`: the calls of the family's gold sets; `now`: without it no time is in
-    the future."""
+    """What a file is held against beside its own rows. `barred`: the calls of the family's gold sets; `now`, in UTC: without it no time
+    is in the future."""
 
     kind: contract.Kind = "labelled"
     barred: "pl.DataFrame | None" = None
     now: datetime | None = None
+    max_call_tokens: int = 1024
 
 
 @dataclass(frozen=True)
 class Checked:
     """What the contract says of a file. A row is in one of `accepted`, `quarantined` and, several times perhaps, `rejects`.
 
-    `doubts` has the columns of `rejects` and says why rows are quarantined. The summary counts rows."""
+    `doubts` has the columns of `rejects` and says why rows are quarantined; `conflicts`: some pairs that contradict each other. The summary
+    counts rows and holds no text."""
 
     accepted: "pl.DataFrame"
     quarantined: "pl.DataFrame"
     rejects: "pl.DataFrame"
     doubts: "pl.DataFrame"
+    conflicts: list[dict[str, Any]]
     summary: dict[str, Any]
     passed: bool
     docs: Path
@@ -55,7 +58,8 @@ def check(
 
     against = against or Against()
     asked, runner = contract.load(against.kind, settings.severities), suites.Runner(out / DOCS)
-    bounds = {**settings.model_dump(), "categories": list(taxonomy.keys)}
+    own = {"categories": list(taxonomy.keys), "max_call_tokens": against.max_call_tokens}
+    bounds = {**settings.model_dump(), **own}
     shape = findings.narrow(frame, taxonomy, against.now)
     first = _dependent_dropped(_failures(runner.run("rows", asked.rows, shape, bounds), shape))
     left = frame.filter(~_among(first, "reject", "quarantine"))
@@ -91,6 +95,7 @@ def _answered(
         "by_code": _by_code(why),
         "categories": _categories(accepted, said.taxonomy),
         "findings": findings.grouped(failures, frame.height, said),
+        "spellings": findings.respelled(failures, said.taxonomy),
         "refusals": of_file["refuse"],
         "cautions": of_file["warn"],
     }
@@ -99,6 +104,7 @@ def _answered(
         quarantined=quarantined,
         rejects=findings.explained(why, rejected, said),
         doubts=findings.explained(why, quarantined, said),
+        conflicts=findings.examples(failures, frame),
         summary=summary,
         passed=not of_file["refuse"],
         docs=out / DOCS,

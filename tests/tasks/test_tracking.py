@@ -1,5 +1,6 @@
 """Runs land in MLflow by explicit id, comparable at a glance, on the embedded file or a server, and nowhere else."""
 
+import json
 import os
 import socket
 import subprocess
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import MlflowSettings, Settings
+from configs.settings import DataSettings, MlflowSettings, Settings
+from data_contracts import samples, taxonomy
 from data_contracts.artifacts import Splits
 from data_contracts.errors import StoreUnavailable
-from tasks import registry, summary, tracking
+from deploy.store import FolderStore
+from tasks import accept, catalog, registry, summary, tracking
 from tasks.audit import audit
 from tasks.summary import Summary
 from tasks.tracking import Stage, Tracker
@@ -109,6 +112,28 @@ def test_dataset_and_gold_are_inputs_with_their_digests(at: Place) -> None:
         inputs = client.get_run(run.run_id).inputs.dataset_inputs
     found = {i.dataset.name: (i.dataset.digest, i.tags[0].value) for i in inputs}
     assert found == {"三月": ("d" * 36, "training"), "gold-complaints": ("g" * 36, "evaluation")}
+
+
+def test_what_was_found_in_a_submission_is_in_the_run_and_no_word_of_a_call_is(at: Place, tmp_path: Path) -> None:
+    records = list(samples.generate(80, seed=31))
+    for at_row in range(4):
+        records[at_row] |= {"turns": records[9]["turns"], "conversation_id": f"near-{at_row}"}
+    path = tmp_path / "calls.jsonl"
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
+    store, settings = FolderStore(tmp_path / "store"), DataSettings(min_rows=50, min_rows_per_category=2)
+    dataset = accept.submit(path, taxonomy.load(), {}, "calls", settings, store, tmp_path / "out")
+    run = released.open_run(at, "r")
+    at.registry.tracker.log_dataset(run, dataset, catalog.answer_of(store, dataset))
+
+    with at.registry.tracker.client() as client:
+        place = Path(client.download_artifacts(run.run_id, "dataset", str(tmp_path)))
+    files = {p.relative_to(place).as_posix(): p.read_text(encoding="utf-8") for p in place.rglob("*") if p.is_file()}
+    assert {"summary.json", "data_docs/index.html"} <= files.keys()
+    assert "near_conflict" in files["summary.json"]
+    words = [
+        line.split("：")[1] for text in catalog.calls_of(store, dataset)["input_text"] for line in text.split("\n")
+    ]
+    assert [w for w in words if len(w) > 8 and any(w[:9] in text for text in files.values())] == []
 
 
 def test_the_parent_shows_the_served_hop_and_where_quality_was_lost(at: Place) -> None:

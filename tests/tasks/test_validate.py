@@ -1,6 +1,7 @@
 """The contract: every bad row is named with its reason and remedy, in both languages, and no value leaks."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -22,7 +23,16 @@ TAXONOMY = Taxonomy(
 )
 SETTINGS = DataSettings(min_rows=10, min_rows_per_category=2, min_accepted_share=0.5)
 SECRET = "ZQ7SECRET9"
-NAMES = ("conversation_id", "input_text", "complaint_category", "confidence_score", "started_at", "channel", "region")
+NAMES = (
+    "conversation_id",
+    "input_text",
+    "complaint_category",
+    "confidence_score",
+    "started_at",
+    "ended_at",
+    "channel",
+    "region",
+)
 
 
 def good(at: int) -> dict[str, str | None]:
@@ -35,14 +45,18 @@ def good(at: int) -> dict[str, str | None]:
 
 
 def check(
-    out: Path, *bad: dict[str, str | None], rows: int = 20, settings: DataSettings = SETTINGS
+    out: Path,
+    *bad: dict[str, str | None],
+    rows: int = 20,
+    settings: DataSettings = SETTINGS,
+    against: validate.Against | None = None,
 ) -> validate.Checked:
     """Bad rows come first and have the numbers 1, 2, …"""
     cells = [*(good(at + 1000) | b for at, b in enumerate(bad)), *map(good, range(rows))]
     problems = [c.pop("problem", None) for c in cells]
     table = pl.DataFrame(cells, schema=dict.fromkeys(NAMES, pl.String))
     numbered = table.with_columns(pl.Series("row", range(1, len(cells) + 1)), pl.Series("problem", problems, pl.String))
-    return validate.check(clean.prepare(numbered, settings.max_chars).frame, TAXONOMY, settings, out)
+    return validate.check(clean.prepare(numbered, settings.max_chars).frame, TAXONOMY, settings, out, against)
 
 
 def test_good_calls_pass_and_leave_data_docs(tmp_path: Path) -> None:
@@ -67,6 +81,7 @@ BAD: list[tuple[dict[str, str | None], str]] = [
     ({"confidence_score": "nan"}, "bad_confidence"),
     ({"confidence_score": "85"}, "confidence_range"),
     ({"started_at": "昨天"}, "bad_moment"),
+    ({"started_at": "2026-03-01 10:00", "ended_at": "2026-03-01 09:59"}, "ends_before_start"),
     ({"region": "北京" * 20}, "metadata_too_long"),
     ({"channel": "13812345678"}, "metadata_personal"),
     ({"conversation_id": "c1000"}, "duplicate_id"),
@@ -124,6 +139,15 @@ def test_what_is_only_odd_is_told_once_for_the_file_where_more_than_its_share_of
     assert (found["rows"], found["first_rows"], found["severity"]) == (2, [1, 2], "warn")
     assert many.summary["accepted"] == 22
     assert code not in {f["code"] for f in few.summary["findings"]}
+
+
+def test_a_call_of_the_future_is_kept_apart_and_one_of_a_zone_further_east_is_not(tmp_path: Path) -> None:
+    starts = ("2026-03-03T13:00:00", "2026-03-02T02:00:00+14:00", "2026-03-01T11:59:00", "0001-01-01")
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    checked = check(tmp_path, *({"started_at": at} for at in starts), against=validate.Against(now=now))
+
+    assert checked.doubts.select("row", "code").rows() == [(1, "starts_in_future")]
+    assert "2.04 days" in checked.doubts["reason_en"][0]
 
 
 def test_a_family_says_itself_how_grave_a_finding_is(tmp_path: Path) -> None:
