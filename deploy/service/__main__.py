@@ -4,6 +4,7 @@ Imported again by the engine's child process, so everything else is imported in 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,9 @@ def main(argv: Sequence[str], loader: "Loader | None" = None) -> int:
     try:
         from deploy.service import child, server
 
-        server.serve(_options(argv), loader or child.load)
+        options = _options(argv)
+        os.environ["TINGSU_HOME"] = str(options.home)  # for the engine's process, which keeps there what it compiles
+        server.serve(options, loader or child.load)
     except TingsuError as error:
         print(f"tingsu: {error}", file=sys.stderr)
         return error.exit_code
