@@ -246,7 +246,10 @@ def pins() -> dict[str, str]:
 def needed() -> set[str]:
     """Every distribution the dependency groups bring on this machine, by way of what is installed."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    assert {canonicalize_name(name) for name in groups.pop("gpu")} <= set(pins())  # not installed where there is no GPU
+    elsewhere = groups.pop("gpu") + groups.pop(
+        "kubernetes"
+    )  # installed where there is a GPU, or in an image of our own
+    assert {canonicalize_name(name) for name in elsewhere} <= set(pins())
     todo = [Requirement(line) for group in groups.values() for line in group if isinstance(line, str)]
     seen: set[tuple[str, str]] = set()
     while todo:

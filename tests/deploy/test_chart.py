@@ -325,3 +325,47 @@ def test_what_pods_are_scaled_by_is_counted_by_the_service_and_known_to_the_adap
 
 def metrics_of(objects: list[Object]) -> list[Object]:
     return list(of_kind(objects, "HorizontalPodAutoscaler")["tingsu-blue"]["spec"]["metrics"])
+
+
+def job_template() -> Object:
+    found = json.loads(of_kind(documented("prefect-worker"), "ConfigMap")["tingsu-worker-job"]["data"]["job.json"])
+    return dict(found)
+
+
+def test_the_job_of_a_run_is_a_valid_and_hardened_one_once_prefect_has_filled_it_in() -> None:
+    from prefect.utilities.templating import apply_values
+
+    found = job_template()
+    given = {"name": "run", "command": ["prefect", "flow-run", "execute"], "labels": {"a": "b"}, "image": "i:1"}
+    job = apply_values(found["job_configuration"]["job_manifest"], {**given, "env": [{"name": "A", "value": "1"}]})
+    pod = job["spec"]["template"]["spec"]
+    assert (pod.pop("parallelism"), pod.pop("completions")) == (
+        1,
+        1,
+    )  # Prefect asks for them at a place that Kubernetes ignores
+
+    kubernetes_validate.validate(job, "1.33", strict=True)
+    (container,) = pod["containers"]
+    rights = container["securityContext"]
+    assert (rights["readOnlyRootFilesystem"], rights["capabilities"]) == (True, {"drop": ["ALL"]})
+    assert (pod["automountServiceAccountToken"], container["image"], job["metadata"]["generateName"]) == (
+        False,
+        "i:1",
+        "run-",
+    )
+    assert set(found["variables"]["properties"]) == {*given, "env"}
+
+
+def test_the_jobs_get_their_settings_as_the_pipeline_reads_them() -> None:
+    data = of_kind(documented("prefect-worker"), "ConfigMap")["tingsu-worker"]["data"]
+
+    found = load(env={**data, "TINGSU_HOME": "/nonexistent"})
+
+    assert (found.store.url, found.mlflow.uri) == ("s3://tingsu/store", "http://mlflow.mlflow.svc:5000")
+    assert found.train.base_model == "/var/lib/tingsu/models/Qwen3-0.6B"
+
+
+@pytest.mark.parametrize("empty", ["image__repository", "apiUrl", "job__homeClaim", "to"])
+def test_a_worker_without_what_it_needs_is_refused(empty: str) -> None:
+    with pytest.raises(helm.HelmError, match=f"prefectWorker.{empty.replace('__', '.')} is empty"):
+        render(values("prefect-worker", **{f"prefectWorker__{empty}": [] if empty == "to" else ""}))
