@@ -342,6 +342,26 @@ TABLE: dict[str, tuple[str, str]] = {
         "未采用，留下的相对容易。模型的测得水平不会超过人的一致程度",
     ),
     "lossy_encoding": ("{rows} rows hold bytes that are not {encoding}", "{rows} 行含有不属于 {encoding} 的字节"),
+    # what --fix changed
+    "mended": (
+        "{rows_in:,} rows in = {rows_out:,} out + {dropped:,} dropped; changed: {by_code}. {out} holds your own words, unmasked: only "
+        "you may read it, and nothing of it is kept elsewhere. Every change: {listed}",
+        "读入 {rows_in:,} 行 = 写出 {rows_out:,} 行 + 去掉 {dropped:,} 行；改动：{by_code}。"
+        "{out} 含未脱敏的原文，只有您本人可读，其他地方不留存。逐行改动见 {listed}",
+    ),
+    "mended_nothing": (
+        "{rows:,} rows, nothing to mend; {out} is the same in UTF-8",
+        "{rows:,} 行，无需修改；{out} 为内容相同的 UTF-8 文件",
+    ),
+    "mended_encoding": ("saved as UTF-8", "已存为 UTF-8"),
+    "mended_separator": ("columns separated by commas", "改用逗号分隔"),
+    "mended_duplicate": ("an equal row stands before it", "前面已有完全相同的行"),
+    "mended_formula": ("Excel's text formula removed", "去掉 Excel 文本公式"),
+    "mended_category": ("the category's key", "改为类别的 key"),
+    "mended_whole": ("a whole number", "改为整数"),
+    "mended_confidence": ("a share from 0 to 1", "改为 0 到 1 的比例"),
+    "mended_moment": ("a moment as ISO 8601", "改为 ISO 8601 时间"),
+    "mended_turns": ("empty turns removed", "去掉空的轮次"),
     # datasets
     "merge_disputed": (
         "{calls} conversations have another category in another dataset: {shown}{more}. Mend the files and submit them "

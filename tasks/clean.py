@@ -139,11 +139,11 @@ def _moments(series: "pl.Series") -> tuple["pl.Series", "pl.Series"]:
     """A column of times as ISO 8601, and where a cell was none."""
     import polars as pl
 
-    moments = pl.Series(series.name, [_moment(value) for value in series], pl.String)
+    moments = pl.Series(series.name, [moment(value) for value in series], pl.String)
     return moments, (series.is_not_null() & moments.is_null()).replace(False, None).alias(f"bad_{series.name}")
 
 
-def _moment(value: str | None) -> str | None:
+def moment(value: str | None) -> str | None:
     """A date and time as ISO 8601, or None where it is none; a time zone stays as given."""
     match = _MOMENT.fullmatch(value) if value else None
     if match is None:

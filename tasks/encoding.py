@@ -21,6 +21,7 @@ CHUNK = 1 << 20
 MAX_LINE_CHARS = 10_000_000
 UTF16_ZERO_SHARE = 0.005  # of the first megabyte; a comma or line end in 200 characters
 TELLING = 3  # Chinese characters in a line of UTF-8; GBK is never UTF-8 with so many by chance
+MOST = 0.9  # of the lines; some hold characters beyond GB2312
 EVIDENT = 8  # Chinese characters behind Western ones; pairs of accented letters may look like one or two
 _CHINESE = range(0x4E00, 0xA000)
 # Bytes 80 to 9F stand for other characters in Windows' Western encoding, but five of them for nothing.
@@ -124,15 +125,19 @@ def _twice(start: bytes) -> str | None:
     text = start.decode("utf-8", "ignore")
     if text.isascii() or _chinese(text):
         return None
-    raw = _western(text)
+    foreign = [_western(line) for line in text.split("\n")[:-1] or [text] if not line.isascii()]
     for name, before in TWICE.items():
-        decoder = codecs.getincrementaldecoder(before)()  # the chunk may end within a character
-        try:
-            if _chinese(decoder.decode(raw)) >= EVIDENT:
-                return name
-        except UnicodeDecodeError:
-            continue
+        meant = [_chinese(_decoded(line, before)) for line in foreign]
+        if sum(meant) >= EVIDENT and sum(1 for n in meant if n) >= MOST * len(foreign):
+            return name
     return None
+
+
+def _decoded(line: bytes, name: str) -> str:
+    try:
+        return line.decode(name)
+    except UnicodeDecodeError:
+        return ""
 
 
 def _western(text: str, errors: str = "replace") -> bytes:
@@ -159,7 +164,7 @@ def _mixed(path: Path) -> Iterator[str]:
 def _undone(path: Path, before: str) -> Iterator[str]:
     for line in _plain(path, "utf-8", "surrogateescape"):
         try:
-            yield _western(line, "strict").decode(before)
+            yield _western(line, "strict").decode("gb18030" if before == "gb2312" else before)
         except UnicodeError:  # not of this kind, as it stands
             yield line
 
@@ -175,7 +180,7 @@ def _checked(some: Iterator[str], path: Path) -> Iterator[str]:
 
 
 def _unreadable(path: Path, name: str) -> str:
-    mend = f"Save all of it as UTF-8, or let Tingsu do so: ./tingsu submit {path} --fix"
+    mend = f"Save all of it as UTF-8, or let Tingsu do so: ./tingsu submit {path} --fix OUT"
     if name == MIXED:
         at = first_of_each(path)
         return f"{path} is in two encodings: line {at['utf-8']} is UTF-8, line {at['gb18030']} is GBK/GB18030. {mend}"

@@ -33,9 +33,9 @@ def of_csv(path: Path, mending: bool = False) -> tuple[list[str], Iterator[Raw]]
     """
     lines = _Lines(encoding.lines(path, mending))
     first = next(lines, "")
-    hint = first.lower().startswith("sep=") and len(first.strip()) == 5  # Excel's own
-    separator = first.strip()[4] if hint else _separator(path, first)
-    rows = csv.reader(lines if hint else chain([first], lines), delimiter=separator, strict=False)
+    rows = csv.reader(
+        lines if _is_hint(first) else chain([first], lines), delimiter=_separator(path, first), strict=False
+    )
     csv.field_size_limit(MAX_CELL_CHARS)
     header = columns.checked_header([columns.tidy(name) for name in next(rows, [])], path)
     return header, _rows(rows, lines, header, path)
@@ -96,8 +96,20 @@ def _rows(rows: Any, lines: _Lines, header: list[str], path: Path) -> Iterator[R
         ) from error
 
 
+def separator(path: Path) -> str:
+    """The one a CSV has."""
+    return _separator(path, next(encoding.lines(path, mending=True), ""))
+
+
+def _is_hint(line: str) -> bool:
+    """Excel's own, `sep=;`."""
+    return line.lower().startswith("sep=") and len(line.strip()) == 5
+
+
 def _separator(path: Path, line: str) -> str:
-    """The one that the header line has most of; a tab in a .tsv."""
+    """The one that the first line names, or has most of; a tab in a .tsv."""
+    if _is_hint(line):
+        return line.strip()[4]
     return "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=line.count)
 
 

@@ -2,14 +2,21 @@
 
 import json
 import os
+import re
+import sys
 import tempfile
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from data_contracts.errors import ConfigurationError
 from flows.commands.options import Json, Profile, Sets, show
+
+if TYPE_CHECKING:
+    from data_contracts.taxonomy import Taxonomy
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,6 +60,9 @@ def submit(
     ] = None,
     mapping: Annotated[str, typer.Option("--map", help="contract name=your column, comma-separated")] = "",
     name: Annotated[str | None, typer.Option("--name", help="what to call it; default: the file's name")] = None,
+    fix: Annotated[
+        Path | None, typer.Option("--fix", help="mend what is safe to mend into this new file, then submit that")
+    ] = None,
     profile: Profile = None,
     sets: Sets = None,
     as_json: Json = False,
@@ -65,7 +75,9 @@ def submit(
 
     columns = pairs(mapping)  # these three take a moment; starting Prefect takes ten seconds
     ingest.kind_of(file.expanduser())
-    taxonomies.load(taxonomy or taxonomies.DEFAULT)
+    words = taxonomies.load(taxonomy or taxonomies.DEFAULT)
+    if fix is not None:
+        file, name = mended(file.expanduser(), words, columns, fix.expanduser()), name or file.stem
     flow = flow_of("submit", profile, sets)
     answer = flow(str(file), str(taxonomy) if taxonomy else None, columns, name, profile, sets or [])
     warning = "\nSynthetic calls: models trained on them are for trying Tingsu." if answer["synthetic"] else ""
@@ -77,11 +89,24 @@ def submit(
     )
 
 
+def mended(file: Path, taxonomy: "Taxonomy", columns: Mapping[str, str], out: Path) -> Path:
+    """The mended file; what was done to it is printed beside the answer."""
+    from tasks import mend
+
+    done = mend.mend(file, taxonomy, columns, out)
+    print(*mend.told(done), sep="\n", file=sys.stderr)
+    return done.out
+
+
 def pairs(text: str) -> dict[str, str]:
-    """`a=b,c=d` as a mapping."""
-    items = [item for item in text.split(",") if item.strip()]
+    """`a=b,c=d` as a mapping; a column's name may hold commas, a name before `=` may not."""
+    items = [item for item in re.split(r",(?=\s*\w+\s*=)", text) if item.strip()]
     if any("=" not in item for item in items):
         raise ConfigurationError(
             f"--map {text!r}: write name=column, comma-separated, e.g. input_text=text,complaint_category=label"
         )
-    return {key.strip(): value.strip() for key, value in (item.split("=", 1) for item in items)}
+    found = [(key.strip(), value.strip()) for key, value in (item.split("=", 1) for item in items)]
+    twice = [key for key, n in Counter(key for key, _ in found).items() if n > 1]
+    if twice:
+        raise ConfigurationError(f"--map {text!r}: {twice[0]!r} is mapped twice; map each column once")
+    return dict(found)

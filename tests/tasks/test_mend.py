@@ -1,0 +1,235 @@
+"""`submit --fix`: what is safe is mended into a new file of the submitter's own, every change is listed, no value changes."""
+
+import csv
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.settings import DataSettings
+from data_contracts import taxonomy
+from data_contracts.errors import ConfigurationError, ContractViolation
+from data_contracts.taxonomy import Category, Taxonomy
+from deploy.store import FolderStore
+from tasks import accept, mend, mendings
+from tests.tasks.broken import COLUMNS, PHONE, PLAIN, SECRET, file, good, jsonl, objects, table, text
+
+NUMBERS = Taxonomy(
+    name="two",
+    none_key="0",
+    categories=(Category(key="0", code="A", name_zh="好评"), Category(key="1", code="B", name_zh="差评")),
+)
+ALL = (*COLUMNS, "customer_id", "confidence_score", "started_at", "note")
+
+
+def mended(path: Path, words: Taxonomy | None = None, out: str = "mended.csv", **mapping: str) -> mend.Mended:
+    return mend.mend(path, words or taxonomy.load(), mapping, path.parent / out)
+
+
+def rows(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8-sig", newline="") as f:
+        return list(csv.reader(f))
+
+
+def changes(done: mend.Mended) -> list[tuple[str, ...]]:
+    return [tuple(row[:5]) for row in rows(done.listed)[1:]]
+
+
+def messy() -> str:
+    odd = [
+        ["1.0", text(1), " Refund Delay ", '="00123"', "95%", "2026/1/31 9:30:00 PM", "a"],
+        ["2.0", text(2), "ｒｅｆｕｎｄ＿ｄｅｌａｙ", "7", "0,95", "1769823000", "b"],
+        ["3.0", text(3), "计费争议", "7", "0.5", "20260131093000", "c"],
+        ["4.0", text(4), "something else", "7", "95", "03/04/2026", "d"],
+        ["4.0", text(4), "something else", "7", "95", "03/04/2026", "d"],
+    ]
+    return table([list(row) for row in odd], ALL, ";")
+
+
+def test_what_is_safe_is_mended_and_listed_row_by_row(tmp_path: Path) -> None:
+    done = mended(file(messy().encode("gbk"))(tmp_path))
+
+    assert [[r[0], *r[2:]] for r in rows(done.out)[1:]] == [
+        ["1", "refund_delay", "00123", "0.95", "2026-01-31T21:30:00", "a"],
+        ["2", "refund_delay", "7", "0.95", "2026-01-31T01:30:00+00:00", "b"],
+        ["3", "billing_dispute", "7", "0.5", "2026-01-31T09:30:00", "c"],
+        ["4", "something else", "7", "95", "03/04/2026", "d"],
+    ]
+    assert changes(done)[:2] == [
+        ("", "file", "mended_encoding", "gb18030", "utf-8"),
+        ("", "file", "mended_separator", "';'", "','"),
+    ]
+    assert ("3", "complaint_category", "mended_category", "ｒｅｆｕｎｄ＿ｄｅｌａｙ", "refund_delay") in changes(done)
+    assert ("4", "complaint_category", "mended_category", "计费争议", "billing_dispute") in changes(done)
+    assert ("2", "customer_id", "mended_formula", '\'="00123"', "00123") in changes(done)
+    assert ("6", "row", "mended_duplicate", "equal to row 5", "") in changes(done)
+    assert done.rows_in == 5 == done.rows_out + done.dropped
+
+
+def test_both_files_are_the_submitters_own_and_the_list_quotes_no_call(tmp_path: Path) -> None:
+    path = file(messy().replace("something else", f"打{PHONE}").encode("gbk"))(tmp_path)
+    before = path.read_bytes()
+    done = mended(path)
+
+    assert {p.stat().st_mode & 0o777 for p in (done.out, done.listed)} == {0o600}
+    assert {p.name for p in tmp_path.iterdir()} == {"calls.csv", "mended.csv", "mended.changes.csv"}
+    assert path.read_bytes() == before
+    assert SECRET not in done.listed.read_text() and PHONE not in done.listed.read_text()
+    assert all("unmasked" in mend.told(done)[0] and "未脱敏" in words for words in mend.told(done)[1:])
+
+
+def test_what_may_mean_two_things_stays_as_it_is(tmp_path: Path) -> None:
+    kept = [
+        ("confidence_score", ("95", "1,000", "0,950", "120%", "high", "1e-1")),
+        ("started_at", ("03/04/2026", "46053.39", "2026131", "99999-01-01", "昨天", "1234567890123456")),
+        ("complaint_category", ("退款", "delay", "refund", "4", "")),
+        ("conversation_id", ("1.0", "1.5", "1.38E+10", "=A1", "007")),
+    ]
+    known = mendings.Known({}, frozenset())
+
+    assert [(n, v) for n, values in kept for v in values if mendings.cell(n, v, known)] == []
+
+
+def test_ids_lose_their_decimal_point_only_if_all_have_one(tmp_path: Path) -> None:
+    some = [["1.0", text(1), "refund_delay"], ["1.5", text(2), "refund_delay"]]
+
+    assert [r[0] for r in rows(mended(file(table([list(r) for r in some]))(tmp_path)).out)[1:]] == ["1.0", "1.5"]
+
+
+def test_numbers_and_chinese_names_become_the_keys_of_ones_own_taxonomy(tmp_path: Path) -> None:
+    foreign = table([[text(1), "1.0"], [text(2), "差评"], [text(3), "０"]], ("正文", "标签"))
+    done = mended(file(foreign.encode("gb18030"))(tmp_path), NUMBERS, input_text="正文", complaint_category="标签")
+
+    assert [r[1] for r in rows(done.out)] == ["标签", "1", "1", "0"]
+
+
+def test_json_lines_keep_what_was_not_mended_to_the_letter(tmp_path: Path) -> None:
+    turns = [
+        {"speaker": "customer", "text": "退款"},
+        {"speaker": "agent", "text": " "},
+        {"speaker": "agent", "text": None},
+    ]
+    odd = '{"a": 1.50, "input_text":"\\u9000款没到账" , "complaint_category":"refund_delay"}\n'
+    lines = [odd, "{broken\n", json.dumps({"turns": turns, "complaint_category": "退款拖延", "n": 10**30}) + "\r\n"]
+    done = mended(file("".join(lines), "calls.jsonl")(tmp_path), out="mended.jsonl")
+    out = done.out.read_text().splitlines(keepends=True)
+
+    assert out[:2] == lines[:2]
+    assert json.loads(out[2]) == {"turns": turns[:1], "complaint_category": "refund_delay", "n": 10**30}
+    assert done.by_code == {"mended_turns": 1, "mended_category": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN.encode().decode("latin-1"),
+        PLAIN.encode("utf-16-le"),
+        PLAIN.encode("gbk") + f"c99,{text(99)},refund_delay\n".encode(),
+    ],
+    ids=["utf-8 twice", "utf-16", "mixed"],
+)
+def test_encodings_that_a_submission_refuses_are_undone_to_the_letter(content: str | bytes, tmp_path: Path) -> None:
+    done = mended(file(content)(tmp_path))
+    expected = [list(map(str, row)) for row in good()]
+
+    assert rows(done.out)[1:21] == expected
+    assert done.by_code["mended_encoding"] == 1
+
+
+def test_gbk_that_was_taken_for_western_text_is_undone_with_what_is_beyond_gb2312(tmp_path: Path) -> None:
+    said = [f"第{at}次话费多扣了三十元一直没有退款" for at in range(30)] + ["姓镕的客户说宽带断了"]
+    broken = table([[s, "refund_delay"] for s in said], ("text", "complaint_category")).encode("gbk").decode("latin-1")
+
+    assert [r[0] for r in rows(mended(file(broken)(tmp_path)).out)[1:]] == said
+
+
+def test_bytes_that_were_lost_stay_as_they_were(tmp_path: Path) -> None:
+    done = mended(file(PLAIN.encode() + b"c99,\xe5\xff,refund_delay\n")(tmp_path))
+
+    assert b"c99,\xe5\xff,refund_delay" in done.out.read_bytes()
+
+
+def test_a_mended_file_is_a_submission_and_the_broken_one_is_not(tmp_path: Path) -> None:
+    path = file(table([[a, b, "退款拖延 " if c == "refund_delay" else "Billing Dispute"] for a, b, c in good()]))(
+        tmp_path
+    )
+    store, limits = FolderStore(tmp_path / "store"), DataSettings(min_rows=10, min_rows_per_category=2)
+
+    with pytest.raises(ContractViolation, match="category_spelling"):
+        accept.submit(path, taxonomy.load(), {}, "calls", limits, store, tmp_path / "out")
+    done = mended(path)
+    assert accept.submit(done.out, taxonomy.load(), {}, "calls", limits, store, tmp_path / "out").accepted == 20
+    kept = [p for p in (tmp_path / "store").rglob("*") if p.is_file() and p.suffix != ".parquet"]
+    assert not [
+        p for p in kept if SECRET in p.read_text(encoding="utf-8", errors="replace") and p.name == "manifest.json"
+    ]
+
+
+def test_a_name_that_is_taken_or_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = file(PLAIN)(tmp_path)
+    mended(path)
+    mended(path)  # the same again is no conflict
+    (tmp_path / "other.csv").write_text("mine")
+
+    for out, words in (
+        ("other.csv", "is there already"),
+        ("calls.csv", "is the file itself"),
+        ("x.xlsx", "allowed for calls.csv: .csv"),
+        ("none/x.csv", "there is no folder"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            mended(path, out=out)
+    assert (tmp_path / "other.csv").read_text() == "mine"
+    pl.DataFrame({"text": ["x"]}).write_parquet(tmp_path / "calls.parquet")
+    with pytest.raises(ConfigurationError, match="is Parquet"):
+        mended(tmp_path / "calls.parquet")
+
+
+values = {
+    "conversation_id": st.sampled_from(["1.0", "2.0", '="1.0"', '="=""x"""', "7", "", " 3.00 ", "c1"]),
+    "input_text": st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8),
+    "complaint_category": st.sampled_from(
+        ["退款拖延", '="退款拖延"', " refund delay", "C", "x", "", "ＲＥＦＵＮＤ_delay"]
+    ),
+    "confidence_score": st.sampled_from(["95%", "0,5", "１", "100 %", "0.50", "95", " 0.3 ", "１,5"]),
+    "started_at": st.sampled_from(["20260131", "1769823000000", "２０２６-01-31", "2026/1/31 9:30 AM", "x", "1.0"]),
+    "turns": st.sampled_from(
+        ['[{"role":"user","text":""},{"role":"user","text":"a"}]', "[]", "", "[[", '[{"role":"user"}]']
+    ),
+}
+records = st.lists(st.fixed_dictionaries(values), min_size=1, max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    records, st.sampled_from(["csv", "jsonl"]), st.sampled_from(["utf-8", "gb18030", "utf-16"]), st.sampled_from(",;\t")
+)
+def test_a_mended_file_has_nothing_to_mend_and_every_row_is_accounted_for(
+    tmp_path_factory: pytest.TempPathFactory, found: list[dict[str, str]], kind: str, codec: str, separator: str
+) -> None:
+    folder = tmp_path_factory.mktemp("mend")
+    made = (
+        table([list(r.values()) for r in found], tuple(values), separator, "\r\n")
+        if kind == "csv"
+        else jsonl([*map(dict, found)])
+    )
+    try:
+        once = mended(file(made.encode(codec), f"calls.{kind}")(folder), out=f"once.{kind}")
+    except ContractViolation:  # a text of a few strange bytes may be in no encoding
+        return
+    again = mended(once.out, out=f"twice.{kind}")
+
+    assert again.by_code == {}
+    assert again.out.read_bytes() == once.out.read_bytes()
+    assert once.rows_in == len(found) == once.rows_out + sum(1 for c in changes(once) if c[2] == "mended_duplicate")
+
+
+def test_the_corpus_of_objects_is_untouched(tmp_path: Path) -> None:
+    path = file(jsonl(objects()), "calls.jsonl")(tmp_path)
+    done = mended(path, out="mended.jsonl")
+
+    assert done.out.read_bytes() == path.read_bytes()
+    assert "nothing to mend" in mend.told(done)[0] and "无需修改" in mend.told(done)[1]
