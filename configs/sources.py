@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from configs.settings import Section, Settings
+from configs.settings import DataSettings, Section, Settings
 from data_contracts.errors import ConfigurationError
 
 HERE = Path(__file__).parent
@@ -45,7 +45,9 @@ def load(
     tree: dict[str, Any] = {}
     for part in (_read("base"), _read(profile), own, *map(_read, overlays)):
         _merge(tree, part)
-    for key, value in [*_from_environment(env), *(_pair(item) for item in sets)]:
+    pairs = [*_from_environment(env), *(_pair(item) for item in sets)]
+    _merge_family(tree, dict(pairs).get("data.family"))
+    for key, value in pairs:
         _put(tree, key, value)
     tree["profile"] = profile
     try:
@@ -85,6 +87,24 @@ def _merge(into: dict[str, Any], tree: Mapping[str, Any]) -> None:
             _merge(into[key], value)
         else:
             into[key] = value
+
+
+def _merge_family(tree: dict[str, Any], asked: object) -> None:
+    """What `data.families` says of the family there is, into the section `data`; what it says of others is only looked at."""
+    data = tree.get("data")
+    families = data.pop("families", None) or {} if isinstance(data, dict) else {}
+    if not isinstance(families, dict) or not all(isinstance(own, dict) for own in families.values()):
+        raise ConfigurationError(
+            "setting 'data.families' needs a section for each family, e.g. hotline: {min_chars: 2}"
+        )
+    for name, own in families.items():
+        try:
+            DataSettings.model_validate({**own, "family": name})
+        except ValidationError as error:
+            raise ConfigurationError(f"data.families.{name}: {_explain(error, 'data.')}") from error
+    family = asked or (data or {}).get("family") or DataSettings().family
+    if family in families and isinstance(data, dict):
+        _merge(data, families[family])
 
 
 def _from_environment(env: Mapping[str, str]) -> list[tuple[str, Any]]:
@@ -134,10 +154,10 @@ def _nearest(key: str, known: Sequence[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, section: str = "") -> str:
     lines = []
     for item in error.errors():
-        key = ".".join(str(p) for p in item["loc"])
+        key = section + ".".join(str(p) for p in item["loc"])
         if item["type"] == "extra_forbidden":
             lines.append(f"setting {key!r} is unknown{_nearest(key, known_keys()) or '; see configs/base.yaml'}")
         else:

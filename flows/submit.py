@@ -1,7 +1,10 @@
 """Flow `submit`: a file of labelled calls becomes an accepted dataset, or is refused with reasons."""
 
+import json
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -16,7 +19,7 @@ from deploy.store import sha256_file
 from flows.environment import await_server
 from flows.session import Session, open_session
 from flows.stage import once
-from tasks import accept, base, contract, ingest, stages
+from tasks import accept, answer, base, catalog, contract, ingest, stages
 from tasks.stages import Work
 from tasks.teach import Use
 
@@ -51,7 +54,8 @@ def submit(
     wanted = Submission(file=file, name=name or mask(Path(file).stem).text, taxonomy=words, mapping=mapping or {})
     dataset = once(keep, "accept")(session, wanted)
     await_server()
-    create_markdown_artifact(key=f"dataset-{dataset.family}", markdown=describe(dataset), description=dataset.name)
+    told = describe(dataset, findings_of(session, dataset))
+    create_markdown_artifact(key=f"dataset-{dataset.family}", markdown=told, description=dataset.name)
     return dataset.model_dump(mode="json")
 
 
@@ -66,7 +70,7 @@ def keep(session: Session, wanted: Submission) -> Dataset:
     ingest.kind_of(path)
     digest = sha256_file(path)
     data = session.settings.data
-    answer = session.home / "submissions" / digest[:12]
+    out = session.home / "submissions" / digest[:12]
     use = _use(session.settings)
     inputs: dict[str, object] = {
         "sha256": digest,
@@ -77,7 +81,7 @@ def keep(session: Session, wanted: Submission) -> Dataset:
     }
 
     def step(work: Work) -> Dataset:
-        return accept.submit(path, wanted.taxonomy, wanted.mapping, wanted.name, data, work.store, answer, use)
+        return accept.submit(path, wanted.taxonomy, wanted.mapping, wanted.name, data, work.store, out, use)
 
     outcome = stages.run(session.store, stages.stage_key("accept", inputs, accept), Dataset, step)
     log.info("%-24s %s", "accept", "reused" if outcome.reused else f"{outcome.seconds:.1f} s")
@@ -95,9 +99,29 @@ def _use(settings: Settings) -> Use:
     )
 
 
-def describe(dataset: Dataset) -> str:
-    """The dataset in markdown, for Prefect's page."""
+def findings_of(session: Session, dataset: Dataset) -> list[dict[str, Any]]:
+    """What was found in the dataset's file, the gravest first."""
+    folder = session.store.local(dataset.key) / catalog.ANSWER
+    found: list[dict[str, Any]] = json.loads((folder / answer.SUMMARY).read_text(encoding="utf-8")).get("findings", [])
+    return found
+
+
+def describe(dataset: Dataset, findings: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The dataset and what was found in its file in markdown, for Prefect's page."""
     warning = "\n\n**Synthetic calls.**" if dataset.synthetic else ""
-    rows = "\n".join(f"| {key} | {n} |" for key, n in dataset.categories.items())
-    head = f"**{dataset.name}** `{dataset.id[:12]}`: {dataset.counted}"
-    return f"{head}, {dataset.groups} groups.{warning}\n\n| category | calls |\n|---|---:|\n{rows}"
+    rows = "\n".join(f"| {key} | {n:,} |" for key, n in dataset.categories.items())
+    head = f"**{dataset.name}** `{dataset.id[:12]}`: {dataset.counted}, {dataset.groups:,} groups.{warning}"
+    lines = (
+        f"| {f['severity']} | {f['rows']:,} | `{f['code']}` | {_cell(f['remedy_en'])} | {_cell(f['remedy_zh'])} |"
+        for f in findings
+    )
+    found = (
+        "\n".join(["\n\n| what happened | rows | why | remedy | 办法 |", "|---|---:|---|---|---|", *lines])
+        if findings
+        else ""
+    )
+    return f"{head}{found}\n\n| category | calls |\n|---|---:|\n{rows}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -74,6 +74,35 @@ def test_a_wrong_home_file_is_refused(text: str, tmp_path: Path) -> None:
         load(env={"TINGSU_HOME": str(tmp_path)})
 
 
+FAMILIES = "data:\n  min_chars: 6\n  families:\n    hotline: {min_chars: 2, severities: {no_agent: reject}}\n    mail: {min_cjk_share: 0}\n"
+
+
+def test_a_family_has_thresholds_of_its_own_and_the_command_line_wins(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text(FAMILIES, encoding="utf-8")
+    env = {"TINGSU_HOME": str(tmp_path)}
+    other, own = load(env=env).data, load(env=env, sets=["data.family=hotline"]).data
+    by_hand = load(env={**env, "TINGSU_DATA__FAMILY": "hotline"}, sets=["data.min_chars=3"]).data
+
+    assert (other.min_chars, other.severities) == (6, {})
+    assert (own.min_chars, own.severities, own.min_cjk_share) == (2, {"no_agent": "reject"}, 0.2)
+    assert by_hand.min_chars == 3
+
+
+@pytest.mark.parametrize(
+    ("families", "named"),
+    [
+        ("{hotline: {min_char: 2}}", "data.min_char"),
+        ("{Hot Line: {}}", "Hot Line"),
+        ("{hotline: 3}", "a section for each"),
+    ],
+)
+def test_a_wrong_section_of_any_family_is_refused(families: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text(f"data: {{families: {families}}}", encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match=named):
+        load(env={"TINGSU_HOME": str(tmp_path)})
+
+
 def test_later_sources_win() -> None:
     base, env = load(env=NOWHERE).train.epochs, {"TINGSU_TRAIN__EPOCHS": "41"}
 
