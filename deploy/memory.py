@@ -1,11 +1,10 @@
 """How much memory this process and those it starts may still take: of its control group, in a container, or of the machine."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-GROUPS = Path("/proc/self/cgroup")
-MOUNT = Path("/sys/fs/cgroup")
+from deploy import cgroups
+
 COUNTERS = Path("/proc/vmstat")
 MB = 2**20
 DRIVER_MB = 600.0
@@ -28,13 +27,13 @@ class Gpu:
     memory: Memory
 
 
-def memory(groups: Path = GROUPS, mount: Path = MOUNT) -> Memory:
+def memory(groups: Path = cgroups.GROUPS, mount: Path = cgroups.MOUNT) -> Memory:
     """The tightest of the machine and of every control group above us that has a limit (cgroup v2 and v1)."""
     import psutil
 
     machine = psutil.virtual_memory()
     found = [Memory(machine.total / MB, machine.available / MB)]
-    found += [left for folder in _folders(groups, mount) if (left := _left(folder)) is not None]
+    found += [left for folder in cgroups.folders("memory", groups, mount) if (left := _left(folder)) is not None]
     return min(found, key=lambda each: each.free_mb)
 
 
@@ -54,21 +53,6 @@ def oom_kills(counters: Path = COUNTERS) -> int | None:
     except OSError:
         return None
     return int(found["oom_kill"]) if "oom_kill" in found else None
-
-
-def _folders(groups: Path, mount: Path) -> Iterator[Path]:
-    """Our group and those above it. In a container the path may be the host's, of which only the mount's root is there."""
-    try:
-        lines = groups.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root = mount / "memory" if controllers else mount
-        inside = root / path.lstrip("/")
-        yield from (folder for folder in (inside, *inside.parents) if folder.is_relative_to(root) and folder.is_dir())
 
 
 def _left(folder: Path) -> Memory | None:
