@@ -273,12 +273,55 @@ class ServeSettings(Section):
     parity_tolerance: float = Field(default=0.05, gt=0)
 
 
+class Tolerance(Section):
+    """How much worse a candidate may be than the champion, and how much is to be found out; between the two it may go either way."""
+
+    tolerated: float = Field(ge=0, lt=1)
+    detected: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _rises(self) -> "Tolerance":
+        if self.detected <= self.tolerated:
+            raise ValueError(f"detected {self.detected} is not above tolerated {self.tolerated}; raise it")
+        return self
+
+
+class CanaryStep(Section):
+    """`weight` of the traffic goes to the candidate until it has answered `calls` requests and `seconds` have passed."""
+
+    weight: float = Field(gt=0, lt=1)
+    calls: int = Field(ge=50)
+    seconds: float = Field(default=0.0, ge=0)
+
+
+class CanarySettings(Section):
+    """How a candidate is tried on live traffic without labels. No steps: it is not.
+
+    `alpha`: share of healthy candidates that may be undone by mistake, over all steps and signals. `block_requests`: of each side,
+    looked at together. `latency_ratio`: p50 and p95 may be so many times the champion's. Shares and means, candidate less
+    champion: `errors` (of requests), `category_mix` (points of calls that change category), `confidence` and `label_mass` (means),
+    `abstention` (calls sent to review); `disagreement`: of calls that both were asked.
+    """
+
+    steps: tuple[CanaryStep, ...] = ()
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    block_requests: int = Field(default=25, ge=10)
+    latency_ratio: float = Field(default=1.5, ge=1)
+    errors: Tolerance = Tolerance(tolerated=0.005, detected=0.02)
+    category_mix: Tolerance = Tolerance(tolerated=0.0025, detected=0.05)
+    confidence: Tolerance = Tolerance(tolerated=0.02, detected=0.05)
+    abstention: Tolerance = Tolerance(tolerated=0.02, detected=0.06)
+    label_mass: Tolerance = Tolerance(tolerated=0.01, detected=0.03)
+    disagreement: Tolerance = Tolerance(tolerated=0.10, detected=0.15)
+
+
 class RolloutSettings(Section):
     """Where a promoted version goes and how long a start may take."""
 
     target: Literal["local", "server", "kubernetes"] = "local"
     verify_timeout_s: float = Field(default=120.0, gt=0)
     drain_s: float = Field(default=10.0, ge=0)
+    canary: CanarySettings = CanarySettings()
 
 
 class LogSettings(Section):

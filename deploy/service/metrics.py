@@ -4,7 +4,11 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-MS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+# No edge is more than 1.7 times the one before, so that an answer twice as slow is always counted elsewhere.
+SECONDS = (
+    *(0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3),
+    *(0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30),
+)
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 
@@ -18,7 +22,7 @@ class Metrics:
             "qwen3_inference_requests_total", "Inference requests by HTTP status", ["endpoint", "status"], registry=r
         )
         self.duration = Histogram(
-            "qwen3_inference_duration_seconds", "Time from request to answer", ["endpoint"], buckets=MS, registry=r
+            "qwen3_inference_duration_seconds", "Time from request to answer", ["endpoint"], buckets=SECONDS, registry=r
         )
         self.memory = Gauge("qwen3_model_memory_usage_bytes", "Resident memory of the engine", registry=r)
         self.active = Gauge("qwen3_active_connections", "Requests being answered", registry=r)
@@ -30,7 +34,7 @@ class Metrics:
         self.batches = Histogram("tingsu_batch_calls", "Calls in one prefill batch", buckets=COUNTS, registry=r)
         self.tokens = Counter("tingsu_prefill_tokens_total", "Tokens scored", registry=r)
         self.waited = Histogram(
-            "tingsu_queue_wait_seconds", "Time a call waited for its prefill", buckets=MS, registry=r
+            "tingsu_queue_wait_seconds", "Time a call waited for its prefill", buckets=SECONDS, registry=r
         )
         self.mass = Histogram(
             "tingsu_label_mass_share", "Probability the model gave to categories at all", buckets=SHARES, registry=r
@@ -41,7 +45,7 @@ class Metrics:
             "tingsu_generated_tokens_total", "Tokens generated, also of texts cut off or left", registry=r
         )
         self.first_token = Histogram(
-            "tingsu_first_token_seconds", "Time from a free slot to the first token", buckets=MS, registry=r
+            "tingsu_first_token_seconds", "Time from a free slot to the first token", buckets=SECONDS, registry=r
         )
         self.total, self.succeeded, self.seconds = 0, 0, 0.0
 
