@@ -9,7 +9,6 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from configs.settings import Settings
 from data_contracts import taxonomy as taxonomies
 from data_contracts.artifacts import Dataset
 from data_contracts.personal import mask
@@ -19,9 +18,8 @@ from deploy.store import sha256_file
 from flows.environment import await_server
 from flows.session import Session, open_session
 from flows.stage import once
-from tasks import accept, answer, base, catalog, contract, ingest, stages
+from tasks import accept, answer, catalog, contract, ingest, stages, teach
 from tasks.stages import Work
-from tasks.teach import Use
 
 log = logging.getLogger("tingsu")
 
@@ -71,7 +69,7 @@ def keep(session: Session, wanted: Submission) -> Dataset:
     digest = sha256_file(path)
     data = session.settings.data
     out = session.home / "submissions" / digest[:12]
-    use = _use(session.settings)
+    use = teach.use_of(session.settings)
     inputs: dict[str, object] = {
         "sha256": digest,
         "wanted": wanted.model_copy(update={"file": path.suffix}),
@@ -86,17 +84,6 @@ def keep(session: Session, wanted: Submission) -> Dataset:
     outcome = stages.run(session.store, stages.stage_key("accept", inputs, accept), Dataset, step)
     log.info("%-24s %s", "accept", "reused" if outcome.reused else f"{outcome.seconds:.1f} s")
     return outcome.result
-
-
-def _use(settings: Settings) -> Use:
-    """What the dataset is for."""
-    file = base.tokenizer_of(settings.train.base_model)
-    return Use(
-        gold_share=settings.split.gold_share,
-        max_call_tokens=settings.prompt.max_call_tokens,
-        tokenizer=str(file.parent) if file else "",
-        tokenizer_digest=sha256_file(file) if file else "",
-    )
 
 
 def findings_of(session: Session, dataset: Dataset) -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
 """Accept a submitted file as a dataset: read, clean, mask, check, group, store. Or refuse it, with the reasons."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.settings import DataSettings
 from data_contracts.artifacts import Dataset, Parent
@@ -12,7 +13,7 @@ from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
 from deploy import cores
 from deploy.store import Store, sha256_file
-from tasks import agreement, answer, catalog, clean, gold, ingest, near, stages, teach, validate
+from tasks import agreement, answer, catalog, clean, gold, ingest, near, stages, suggest, teach, validate
 from tasks.calls import COLUMNS, own_group
 from tasks.columns import tidy
 from tasks.teach import Use
@@ -40,24 +41,70 @@ def submit(
         ContractViolation: unreadable, or too little of it was accepted; says where the answer is.
         ConfigurationError: the mapping names a column that does not exist.
     """
+    found = _examine(path, taxonomy, mapping, name, settings, store, out, use)
+    if not found.checked.passed:
+        raise ContractViolation(_refusal(path, found.summary, out))
+    return catalog.keep(
+        store, found.dataset, found.calls, taxonomy, lambda folder: answer.copy(out, folder / catalog.ANSWER)
+    )
+
+
+def check(
+    path: Path,
+    taxonomy: Taxonomy,
+    mapping: Mapping[str, str],
+    settings: DataSettings,
+    store: Store,
+    out: Path,
+    use: Use = DEFAULT_USE,
+) -> dict[str, Any]:
+    """The answer that a file would get, and no dataset; calls that nobody labelled are held against the contract of raw ones.
+
+    Raises:
+        ContractViolation: unreadable.
+        ConfigurationError: the mapping names a column that does not exist.
+    """
+    return _examine(path, taxonomy, mapping, path.stem, settings, store, out, use, is_kept=False).summary
+
+
+class Examined(NamedTuple):
+    """A file, checked and answered; its dataset is not stored yet."""
+
+    dataset: Dataset
+    calls: "pl.DataFrame"
+    checked: validate.Checked
+    summary: dict[str, Any]
+
+
+def _examine(
+    path: Path,
+    taxonomy: Taxonomy,
+    mapping: Mapping[str, str],
+    name: str,
+    settings: DataSettings,
+    store: Store,
+    out: Path,
+    use: Use,
+    is_kept: bool = True,
+) -> Examined:
     ingest.kind_of(path)
     before, name = ingest.state(path), _tidy(name)
     source = Parent(kind="file", digest=sha256_file(path), name=_tidy(path.name))
-    parts = ingest.read(path, mapping, taxonomy.keys)
+    parts = ingest.read(path, mapping, taxonomy.keys, suggest.NEEDED if is_kept else suggest.NEEDED[:1])
     prepared = clean.prepare_all(parts, settings.max_chars, cores.usable())
     ingest.require_unchanged(path, before)
     out.mkdir(parents=True, exist_ok=True)
     frame = prepared.frame.with_columns(teach.tokens_of(prepared.frame["input_text"], use))
-    checked = validate.check(frame, taxonomy, settings, out, _against(store, settings.family, use))
+    is_raw = not is_kept and frame["complaint_category"].null_count() == frame.height
+    against = replace(_against(store, settings.family, use), kind="raw" if is_raw else "labelled")
+    checked = validate.check(frame, taxonomy, settings, out, against)
     calls = group(checked.accepted, settings.near_duplicate_jaccard)
     as_what = catalog.Kind(settings.family, bool(prepared.frame["synthetic"].any()), taxonomy)
     dataset = _dataset(calls, as_what, name, source, checked)
     taught = teach.taught(checked.accepted, checked.summary["categories"], _frozen(store, settings.family), use)
-    summary = _summary(dataset, checked, prepared, taxonomy, settings, taught)
+    summary = _summary(dataset, checked, prepared, taxonomy, settings, {**taught, "is_kept": is_kept, "is_raw": is_raw})
     answer.write(out, summary, checked, taxonomy)
-    if not checked.passed:
-        raise ContractViolation(_refusal(path, summary, out))
-    return catalog.keep(store, dataset, calls, taxonomy, lambda folder: answer.copy(out, folder / catalog.ANSWER))
+    return Examined(dataset, calls, checked, summary)
 
 
 def _frozen(store: Store, family: str) -> dict[str, int] | None:
@@ -139,7 +186,7 @@ def _summary(
         "name": dataset.name,
         "file": dataset.parents[0].name,
         "passed": checked.passed,
-        "dataset_id": dataset.id if checked.passed else None,
+        "dataset_id": dataset.id if checked.passed and taught["is_kept"] else None,
         "family": dataset.family,
         "taxonomy": taxonomy.name,
         "synthetic": dataset.synthetic,
@@ -148,7 +195,7 @@ def _summary(
         "shortened_calls": prepared.shortened,
         "personal_ids": prepared.personal_ids,
         "same_text_calls": len(texts) - texts.n_unique(),
-        "confidence_assumed": accepted["confidence_score"].null_count(),
+        "confidence_assumed": 0 if taught["is_raw"] else accepted["confidence_score"].null_count(),
         "agreement": agreed.model_dump() if agreed else None,
     }
     return summary | {"warnings": answer.warnings(summary, settings.min_rows_per_category, settings.max_chars)}

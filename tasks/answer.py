@@ -33,6 +33,12 @@ KEPT = (
     "region",
 )
 SHOWN_REJECTS = 200
+VERDICTS = {  # passed, kept
+    (True, True): "accepted 已接受",
+    (False, True): "refused 已退回",
+    (True, False): "would be accepted 可以接受",
+    (False, False): "would be refused 将被退回",
+}
 SEVERITIES = {
     "reject": ("rejected", "拒绝"),
     "quarantine": ("quarantined", "隔离"),
@@ -91,7 +97,7 @@ def _report(summary: Mapping[str, Any], checked: "Answered", taxonomy: Taxonomy)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         summary=summary,
         lessons=lessons,
-        verdict="accepted 已接受" if summary["passed"] else "refused 已退回",
+        verdict=VERDICTS[summary["passed"], summary["is_kept"]],
         names=names,
         highest=max([rows for _, rows in summary["lengths"]] or [1]),
         severities=SEVERITIES,

@@ -22,6 +22,7 @@ OPTIONAL = (
     "conversation_id",
     "customer_id",
     "input_text",
+    "complaint_category",
     "confidence_score",
     "started_at",
     "ended_at",

@@ -56,7 +56,9 @@ class File(NamedTuple):
     columns: list[str]
 
 
-def read(path: Path, mapping: Mapping[str, str], categories: Collection[str] = ()) -> Iterator["pl.DataFrame"]:
+def read(
+    path: Path, mapping: Mapping[str, str], categories: Collection[str] = (), needed: Sequence[str] = suggest.NEEDED
+) -> Iterator["pl.DataFrame"]:
     """Every record of the file, `PART` at a time, under the contract's column names, as text.
 
     Columns, the same in every part: `row` (the number a spreadsheet or editor shows: CSV counts records with the header as
@@ -66,6 +68,7 @@ def read(path: Path, mapping: Mapping[str, str], categories: Collection[str] = (
     Args:
         mapping: contract name to column name, for columns that have another name in the file.
         categories: words that are a category even where they look like an empty cell ("none").
+        needed: columns that the file must have; `turns` are an `input_text` too.
 
     Raises:
         ContractViolation: no records, too many, not the format its name says, changed meanwhile, or a needed column is
@@ -78,7 +81,7 @@ def read(path: Path, mapping: Mapping[str, str], categories: Collection[str] = (
     if not any(part.height for part in file.parts):
         raise ContractViolation(f"{path} has a header and no rows; it needs a call a row, with a text and a category")
     sources = columns.sources(file.columns, mapping, path)
-    lacking = suggest.missing(file.columns, sources, lambda: sample(path, kind), path)
+    lacking = suggest.missing(file.columns, sources, lambda: sample(path, kind), path, needed)
     if lacking:
         raise ContractViolation(lacking)
     require_unchanged(path, before)

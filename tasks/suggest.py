@@ -35,13 +35,19 @@ MIN_TEXT_CHARS, MAX_CATEGORY_CHARS = 6, 32
 Sample = Sequence[Mapping[str, object]]
 
 
-def missing(names: Sequence[str], sources: Mapping[str, str], sample: Callable[[], Sample], path: Path) -> str | None:
+def missing(
+    names: Sequence[str],
+    sources: Mapping[str, str],
+    sample: Callable[[], Sample],
+    path: Path,
+    wanted: Sequence[str] = NEEDED,
+) -> str | None:
     """What to say of a file that lacks a needed column, or None.
 
     Args:
         sample: gives some records, with every column.
     """
-    lacks = [n for n in NEEDED if n not in sources and (n != "input_text" or "turns" not in sources)]
+    lacks = [n for n in wanted if n not in sources and (n != "input_text" or "turns" not in sources)]
     if not lacks:
         return None
     needed = " and ".join(repr(name) for name in lacks)

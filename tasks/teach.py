@@ -5,8 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from configs.settings import Settings
 from data_contracts.schema import PLACE, Frozen
+from deploy.store import sha256_file
 from deploy.tokenizer import Tokens
+from tasks import base
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,6 +27,17 @@ class Use(Frozen):
     max_call_tokens: int = 1024
     tokenizer: Annotated[str, PLACE] = ""
     tokenizer_digest: str = ""
+
+
+def use_of(settings: Settings) -> Use:
+    """What a dataset is for under these settings."""
+    file = base.tokenizer_of(settings.train.base_model)
+    return Use(
+        gold_share=settings.split.gold_share,
+        max_call_tokens=settings.prompt.max_call_tokens,
+        tokenizer=str(file.parent) if file else "",
+        tokenizer_digest=sha256_file(file) if file else "",
+    )
 
 
 def taught(

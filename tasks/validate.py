@@ -181,5 +181,7 @@ def _by_code(why: "pl.DataFrame") -> dict[str, int]:
 
 
 def _categories(accepted: "pl.DataFrame", taxonomy: Taxonomy) -> dict[str, int]:
-    counts = dict(accepted["complaint_category"].value_counts().iter_rows())
+    counts = dict(accepted["complaint_category"].drop_nulls().value_counts().iter_rows())
+    if accepted.height and not counts:  # raw calls
+        return {}
     return {key: int(counts.get(key, 0)) for key in taxonomy.keys}

@@ -1,4 +1,4 @@
-"""`sample`, `submit`."""
+"""`sample`, `check`, `submit`."""
 
 import json
 import os
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (sample, submit):
+    for command in (sample, check, submit):
         app.command()(command)
 
 
@@ -96,6 +96,41 @@ def mended(file: Path, taxonomy: "Taxonomy", columns: Mapping[str, str], out: Pa
     done = mend.mend(file, taxonomy, columns, out)
     print(*mend.told(done), sep="\n", file=sys.stderr)
     return done.out
+
+
+def check(
+    file: Annotated[Path, typer.Argument(readable=False, help="CSV, JSONL or Parquet of calls, labelled or not")],
+    taxonomy: Annotated[
+        Path | None, typer.Option("--taxonomy", readable=False, help="your categories; default: telecom")
+    ] = None,
+    mapping: Annotated[str, typer.Option("--map", help="contract name=your column, comma-separated")] = "",
+    profile: Profile = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a file is like, as submit would, and keep nothing; calls without categories are checked as raw ones."""
+    from data_contracts import taxonomy as taxonomies
+    from deploy.store import sha256_file
+    from flows.session import open_session
+    from tasks import accept, answer, ingest, teach
+
+    place, columns = file.expanduser(), pairs(mapping)
+    ingest.kind_of(place)
+    words = taxonomies.load(taxonomy or taxonomies.DEFAULT)
+    session = open_session(profile, sets=sets or ())
+    out = session.home / "checks" / sha256_file(place)[:12]
+    use = teach.use_of(session.settings)
+    found = accept.check(place, words, columns, session.settings.data, session.store, out, use)
+    parts = [f"{found[part]:,} {part}" for part in ("accepted", "quarantined", "rejected")]
+    lines = [
+        f"{found['rows']:,} {'raw' if found['is_raw'] else 'labelled'} rows would be {' + '.join(parts)}",
+        *(f"{r['reason_en']}. {r['reason_zh']}。" for r in found["refusals"]),
+        *(f"{f['severity']:<10} {f['rows']:>8,}  {f['reason_en']}" for f in found["findings"]),
+        f"report: {out / answer.REPORT}",
+    ]
+    show(found, "\n".join(lines), as_json)
+    if not found["passed"]:
+        raise typer.Exit(3)
 
 
 def pairs(text: str) -> dict[str, str]:

@@ -135,6 +135,28 @@ def test_a_foreign_file_of_text_and_number_is_accepted(tmp_path: Path) -> None:
     assert table["conversation_id"].str.starts_with("text-").all()
 
 
+def test_calls_that_nobody_labelled_are_checked_as_raw_ones_and_nothing_is_kept(tmp_path: Path) -> None:
+    records = list(samples.generate(80, seed=41, labelled=False))
+    records[3]["turns"] = [turn for turn in records[3]["turns"] if turn["speaker"] == "agent"]  # type: ignore[attr-defined]
+    path, store = write(tmp_path / "raw.jsonl", records), FolderStore(tmp_path / "store")
+    found = accept.check(path, taxonomy.load(), {}, SETTINGS, store, tmp_path / "out")
+
+    assert (found["is_raw"], found["passed"], found["accepted"], found["quarantined"]) == (True, True, 79, 1)
+    assert [f["code"] for f in found["findings"] if f["severity"] == "quarantine"] == ["no_customer"]
+    assert found["warnings"] == [] and found["dataset_id"] is None
+    assert "可以接受" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert catalog.listed(store) == []
+
+
+def test_labelled_calls_are_checked_as_submit_would(tmp_path: Path) -> None:
+    records = [r | {"complaint_category": "Billing Dispute"} for r in samples.generate(60, seed=8)]
+    path, store = write(tmp_path / "calls.jsonl", records), FolderStore(tmp_path / "store")
+    found = accept.check(path, taxonomy.load(), {}, SETTINGS, store, tmp_path / "out")
+
+    assert (found["passed"], found["by_code"]) == (False, {"category_spelling": 60})
+    assert found["spellings"] == [{"written": "Billing Dispute", "means": "billing_dispute", "rows": 60}]
+
+
 def rows(*cells: tuple[str, str | None, str]) -> pl.DataFrame:
     """Conversation id (empty for none), customer, text."""
     table = pl.DataFrame(cells, schema=["conversation_id", "customer_id", "input_text"], orient="row")
