@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -126,8 +126,18 @@ def from_template(at: int) -> str:
 
 def report(folder: Path, calls: int) -> tuple[Act, Keep]:
     summary = json.loads((folder / "out" / answer.SUMMARY).read_text(encoding="utf-8"))
-    rejects = pl.read_parquet(folder / "out" / answer.REJECTS_PARQUET)
-    return lambda: answer.write(folder / "out", summary, rejects, WORDS), None
+    rejects, kept = (pl.read_parquet(folder / "out" / name) for name in (answer.REJECTS_PARQUET, answer.QUARANTINE))
+    found = Found(kept, rejects, rejects.head(kept.height), [])
+    return lambda: answer.write(folder / "out", summary, found, WORDS), None
+
+
+class Found(NamedTuple):
+    """What a report is written of."""
+
+    quarantined: pl.DataFrame
+    rejects: pl.DataFrame
+    doubts: pl.DataFrame
+    conflicts: list[dict[str, Any]]
 
 
 def store(folder: Path, calls: int) -> tuple[Act, Keep]:
