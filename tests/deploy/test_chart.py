@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,7 @@ def test_a_wrong_value_is_refused_and_named(changes: dict[str, Any], named: str)
         ("canary-replicas", {"rollout__weight": 5}, "rollout.weight 5 cannot be split over 10 replicas"),
         ("canary-replicas", {"rollout__weight": 98}, "rollout.weight 98 cannot be split over 10 replicas"),
         ("cpu", {"networkPolicy__to": []}, "networkPolicy.to is empty"),
+        ("cpu", {"settings__serve__compile": True}, "needs a C++ compiler"),
         ("claim", {"bundles__claim": ""}, "bundles.claim is empty"),
         ("canary-gateway", {"serviceMonitor__keySecret": ""}, "/metrics asks for a key"),
         ("cpu", {"autoscaling__minReplicas": 11}, "minReplicas 11 is more than"),
@@ -369,3 +371,16 @@ def test_the_jobs_get_their_settings_as_the_pipeline_reads_them() -> None:
 def test_a_worker_without_what_it_needs_is_refused(empty: str) -> None:
     with pytest.raises(helm.HelmError, match=f"prefectWorker.{empty.replace('__', '.')} is empty"):
         render(values("prefect-worker", **{f"prefectWorker__{empty}": [] if empty == "to" else ""}))
+
+
+def test_the_chart_and_its_image_have_the_version_of_the_project() -> None:
+    project = tomllib.loads((charts.HELM.parents[1] / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((charts.CHART / "Chart.yaml").read_text())
+    defaults = yaml.safe_load((charts.CHART / "values.yaml").read_text())
+
+    assert {
+        chart["version"],
+        chart["appVersion"],
+        defaults["image"]["tag"],
+        defaults["prefectWorker"]["image"]["tag"],
+    } == {project}

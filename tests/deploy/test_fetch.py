@@ -1,6 +1,7 @@
 """What a pod's init container does: bundles from S3 to this machine, of the right digest and with a verdict that holds, or a refusal."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from deploy import bundle
+from deploy import bundle, keys
 from deploy.s3 import S3Store
 from deploy.store import FolderStore
 from tests import s3_server
-from tests.deploy import served
+from tests.deploy import charts, served
 
 BUCKET = "fetch"
 
@@ -120,3 +122,26 @@ def test_the_store_need_not_be_writable(place: Place, tmp_path: Path) -> None:
     assert place.fetch(tmp_path).returncode == 0
     assert sorted(place.store.client.list_objects_v2(Bucket=BUCKET)["Contents"], key=lambda o: o["Key"]) == before
     assert os.listdir(tmp_path) == ["cache"]
+
+
+def test_a_pod_as_the_chart_renders_it_fetches_its_bundle_and_serves_it(place: Place, tmp_path: Path) -> None:
+    bucket = {"bundles__url": place.url, "bundles__endpointUrl": place.endpoint_url}
+    given = charts.values("s3", blue__bundle=place.digest, blue__version=12, **bucket)
+    fetching, serving = charts.containers(charts.pods(charts.render(given))["tingsu-blue"])
+    mounted = {"/etc/tingsu": str(place.home), "/srv/tingsu": str(tmp_path)}
+
+    def here(arguments: list[str]) -> list[str]:
+        """What is mounted there in a pod, where it is here."""
+        return [re.sub("|".join(mounted), lambda found: mounted[found.group()], one) for one in arguments]
+
+    command = [sys.executable, *fetching["command"][1:], *here(fetching["args"])]
+    subprocess.run(command, env={**served.environment(), **s3_server.CREDENTIALS}, check=True, timeout=60)
+    key = {"Authorization": f"Bearer {keys.add(place.home, 'caller', ['classify'])}"}
+    more = [one for one in here(serving["args"]) if not one.startswith("--port")]
+    with served.serving(None, place.home, *more) as running:
+        running.ready()
+        info = httpx.get(f"{running.url}/model_info", headers=key).json()
+        answer = httpx.post(f"{running.url}/api/v1/classify", json={"text": "客户：多扣了钱。"}, headers=key)
+
+    assert (info["bundle_digest"], info["evaluation"], answer.status_code) == (place.digest, False, 200)
+    assert "12" in answer.json()["model_version"]

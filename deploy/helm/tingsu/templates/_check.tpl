@@ -12,6 +12,7 @@
 {{- if and (eq $v.bundles.from "claim") (not $v.bundles.claim) }}{{ fail "bundles.from is claim, and bundles.claim is empty; name the PersistentVolumeClaim that holds the store" }}{{ end -}}
 {{- if and $v.networkPolicy.enabled (eq $v.bundles.from "s3") (not $v.networkPolicy.to) }}{{ fail "networkPolicy.to is empty, and so the bundle cannot be fetched; name where the bucket is, such as [{ports: [{port: 443}]}], or set networkPolicy.enabled false" }}{{ end -}}
 {{- if and $v.serviceMonitor.enabled (not $v.serviceMonitor.keySecret) }}{{ fail "serviceMonitor.enabled is true, and serviceMonitor.keySecret is empty: /metrics asks for a key; name the Secret that holds one" }}{{ end -}}
+{{- if dig "serve" "compile" false $v.settings }}{{ fail "settings.serve.compile true needs a C++ compiler and a home that is written to, and a pod has neither; leave it out" }}{{ end -}}
 {{- if and $v.autoscaling.enabled (gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) }}{{ fail (printf "autoscaling.minReplicas %d is more than autoscaling.maxReplicas %d" (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) }}{{ end -}}
 {{- end -}}
 
