@@ -85,6 +85,11 @@ class Client:
         """`GET /stats`."""
         return self._json(self._send("GET", "/stats"))
 
+    def metrics(self) -> str:
+        """`GET /metrics`: Prometheus' text format."""
+        response = self._send("GET", "/metrics")
+        return response.text if response.status_code == 200 else str(self._json(response))
+
     def classify(self, calls: Sequence[Call], batch_calls: int = 32) -> list[Answer]:
         """One answer a call, in order, asked in batches.
 

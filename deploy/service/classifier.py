@@ -146,9 +146,11 @@ class Classifier:
                 read = await self._reading.each(self._read, calls, self._chars)
             scores = await self.batcher.submit([one.encoded.ids for one in read], until)
         found = answers.compose(calls, [one.encoded for one in read], scores, self.served, self.rules)
+        self.metrics.together.observe(len(calls))
         for one, answer, mass in zip(read, found, scores.label_mass, strict=True):
             self.metrics.answers.labels(answer.category.key, answer.decision).inc()
             self.metrics.mass.observe(float(mass))
+            self.metrics.confidence.observe(answer.confidence)
             if logs.takes_text():
                 _log_text(one.begins, answer)
         return found

@@ -39,6 +39,12 @@ class Metrics:
         self.mass = Histogram(
             "tingsu_label_mass_share", "Probability the model gave to categories at all", buckets=SHARES, registry=r
         )
+        self.confidence = Histogram(
+            "tingsu_confidence_share", "Calibrated probability of the category answered", buckets=SHARES, registry=r
+        )
+        self.together = Histogram(
+            "tingsu_request_calls", "Calls in one request that was classified", buckets=COUNTS, registry=r
+        )
         self.answers = Counter("tingsu_answers_total", "Answered calls", ["category", "decision"], registry=r)
         self.texts_waiting = Gauge("tingsu_queue_texts", "Texts waiting for a slot", registry=r)
         self.generated = Counter(

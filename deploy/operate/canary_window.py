@@ -1,0 +1,144 @@
+"""What a canary is judged by, read from the services' own /metrics: two looks at the counters make a window."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from data_contracts.schema import Frozen
+from deploy.canary.window import Histogram, Side, Window
+from deploy.client import Client
+
+CLASSIFYING = ("/api/v1/classify", "/v1/chat/completions")
+LEAST_ERROR = 499  # the caller left before the answer
+
+Sample = tuple[str, dict[str, str], float]  # name, labels, value
+
+
+class Counted(Frozen):
+    """One service's counters since it started. `together`: requests by the calls in them."""
+
+    side: Side
+    together: Histogram
+
+
+class Look(Frozen):
+    """Both sides' services, by address, at one moment (`at_s`, of any clock that only goes forward and outlives the controller)."""
+
+    at_s: float
+    champion: dict[str, Counted]
+    candidate: dict[str, Counted]
+
+
+def look(champion: Sequence[Client], candidate: Sequence[Client], at_s: float) -> Look:
+    """Read every service of both sides.
+
+    Raises:
+        EngineUnavailable: one does not answer.
+        ConfigurationError: one wants another key.
+    """
+    return Look(at_s=at_s, champion={c.url: _read(c) for c in champion}, candidate={c.url: _read(c) for c in candidate})
+
+
+def between(before: Look, now: Look, mirrored: int = 0, disagreed: int = 0) -> Window:
+    """What was answered from one look to the next.
+
+    A service that was started anew counts from zero; one that was not looked at before counts from the next look on; one that is gone
+    takes what it did since the last look with it. `mirrored`, `disagreed`: see Window; no service knows them.
+    """
+    gained = [
+        _gained(old[url], new[url])
+        for old, new in ((before.champion, now.champion), (before.candidate, now.candidate))
+        for url in new.keys() & old.keys()
+    ]
+    together = sum((one.together for one in gained), Histogram())
+    return Window(
+        champion=_side(before.champion, now.champion),
+        candidate=_side(before.candidate, now.candidate),
+        seconds=max(now.at_s - before.at_s, 0.0),
+        mirrored=mirrored,
+        disagreed=disagreed,
+        together=_size(together),
+    )
+
+
+def _side(before: dict[str, Counted], now: dict[str, Counted]) -> Side:
+    return sum((_gained(before[url], now[url]).side for url in sorted(now.keys() & before.keys())), Side())
+
+
+def _gained(before: Counted, now: Counted) -> Counted:
+    """Counters only rise; where one fell, the service was started anew."""
+    old, new = before.side, now.side
+    sums = [
+        (old.requests, new.requests),
+        (old.calls, new.calls),
+        (sum(old.latency_s.counts), sum(new.latency_s.counts)),
+        (sum(before.together.counts), sum(now.together.counts)),
+    ]
+    if any(b < a for a, b in sums):
+        return now
+    side = Side(
+        requests=new.requests - old.requests,
+        errors=new.errors - old.errors,
+        latency_s=_less(new.latency_s, old.latency_s),
+        categories={name: count - old.categories.get(name, 0) for name, count in new.categories.items()},
+        reviews=new.reviews - old.reviews,
+        confidence=_less(new.confidence, old.confidence),
+        label_mass=_less(new.label_mass, old.label_mass),
+    )
+    return Counted(side=side, together=_less(now.together, before.together))
+
+
+def _less(new: Histogram, old: Histogram) -> Histogram:
+    return new + Histogram(le=old.le, counts=tuple(-count for count in old.counts))
+
+
+def _size(together: Histogram) -> float:
+    """Calls of a call's own request, at most (a bucket's upper edge): Kish's Σ m² / Σ m over the requests."""
+    sizes = (*together.le, *(2 * edge for edge in together.le[-1:]))
+    calls = sum(n * m for n, m in zip(together.counts, sizes, strict=True))
+    return max(sum(n * m * m for n, m in zip(together.counts, sizes, strict=True)) / calls, 1.0) if calls else 1.0
+
+
+def _read(client: Client) -> Counted:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    samples: list[Sample] = [
+        (sample.name, sample.labels, sample.value)
+        for family in text_string_to_metric_families(client.metrics())
+        for sample in family.samples
+    ]
+    return counted(samples)
+
+
+def counted(samples: Sequence[Sample]) -> Counted:
+    """One service's counters from its samples; what it does not count is left empty."""
+    asked = [
+        (labels, int(value))
+        for name, labels, value in samples
+        if name == "qwen3_inference_requests_total" and labels["endpoint"] in CLASSIFYING
+    ]
+    answers = [(labels, int(value)) for name, labels, value in samples if name == "tingsu_answers_total"]
+    categories: dict[str, int] = {}
+    for labels, value in answers:
+        categories[labels["category"]] = categories.get(labels["category"], 0) + value
+    side = Side(
+        requests=sum(value for _, value in asked),
+        errors=sum(value for labels, value in asked if int(labels["status"]) >= LEAST_ERROR),
+        latency_s=_histogram(samples, "qwen3_inference_duration_seconds"),
+        categories=categories,
+        reviews=sum(value for labels, value in answers if labels["decision"] == "review"),
+        confidence=_histogram(samples, "tingsu_confidence_share"),
+        label_mass=_histogram(samples, "tingsu_label_mass_share"),
+    )
+    return Counted(side=side, together=_histogram(samples, "tingsu_request_calls"))
+
+
+def _histogram(samples: Sequence[Sample], name: str) -> Histogram:
+    """Prometheus counts everything up to an edge; here each bucket has its own. Of classifying endpoints, where it knows them."""
+    below: dict[float, int] = {}
+    for found, labels, value in samples:
+        if found == f"{name}_bucket" and labels.get("endpoint", CLASSIFYING[0]) in CLASSIFYING:
+            edge = float(labels["le"])
+            below[edge] = below.get(edge, 0) + int(value)
+    edges = sorted(below)
+    counts = [b - a for a, b in pairwise([0, *(below[edge] for edge in edges)])]
+    return Histogram(le=tuple(edges[:-1]), counts=tuple(counts))
