@@ -80,12 +80,31 @@ def read(
     file = _parquet(path, mapping) if kind == "parquet" else _tables(raw(path, kind), mapping, path)
     if not any(part.height for part in file.parts):
         raise ContractViolation(f"{path} has a header and no rows; it needs a call a row, with a text and a category")
-    sources = columns.sources(file.columns, mapping, path)
-    lacking = suggest.missing(file.columns, sources, lambda: sample(path, kind), path, needed)
-    if lacking:
-        raise ContractViolation(lacking)
+    sources = _sources(path, kind, file.columns, mapping, needed)
     require_unchanged(path, before)
     return columns.under_contract((file.parts.popleft() for _ in range(len(file.parts))), sources, categories)
+
+
+def require_columns(path: Path, mapping: Mapping[str, str]) -> None:
+    """Return if the file is one of calls and, where its header alone tells (CSV), has the columns that are needed.
+
+    Raises:
+        ContractViolation, ConfigurationError: as `read` would, but in a moment.
+    """
+    kind = kind_of(path)
+    if kind == "csv":
+        _sources(path, kind, records.of_csv(path)[0], mapping, suggest.NEEDED)
+
+
+def _sources(
+    path: Path, kind: str, names: Sequence[str], mapping: Mapping[str, str], needed: Sequence[str]
+) -> dict[str, str]:
+    """Contract name to column of the file; none that is needed is missing."""
+    sources = columns.sources(names, mapping, path)
+    lacking = suggest.missing(names, sources, lambda: sample(path, kind), path, needed)
+    if lacking:
+        raise ContractViolation(lacking)
+    return sources
 
 
 def kind_of(path: Path) -> str:

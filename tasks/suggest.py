@@ -50,17 +50,17 @@ def missing(
     lacks = [n for n in wanted if n not in sources and (n != "input_text" or "turns" not in sources)]
     if not lacks:
         return None
-    needed = " and ".join(repr(name) for name in lacks)
+    needed = f"column{'s' * (len(lacks) > 1)} {' and '.join(map(repr, lacks))}"
     if not all(_is_name(name) for name in names):
         return (
-            f"{path} has no column {needed}: its first line seems to be a call, not the names of columns. Write a header "
+            f"{path} has no {needed}: its first line seems to be a call, not the names of columns. Write a header "
             "before it, such as conversation_id,input_text,complaint_category"
         )
     found = suggest(names, sources, sample())
     pairs = {name: found.get(name, "COLUMN") for name in (*lacks, *found)}
     option = ",".join(f"{name}={column}" for name, column in pairs.items())
     return (
-        f"{path} has no column {needed}; it has {columns.listed(names)}. Say which column it is: "
+        f"{path} has no {needed}; it has {columns.listed(names)}. Say which column is which: "
         f"--map {shlex.quote(option) if not _is_plain(option) else option}"
     )
 

@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -74,28 +74,32 @@ def submit(
     from tasks import ingest
 
     columns = pairs(mapping)  # these three take a moment; starting Prefect takes ten seconds
-    ingest.kind_of(file.expanduser())
+    file = file.expanduser()
+    ingest.kind_of(file)
     words = taxonomies.load(taxonomy or taxonomies.DEFAULT)
+    done: dict[str, Any] = {}
     if fix is not None:
-        file, name = mended(file.expanduser(), words, columns, fix.expanduser()), name or file.stem
+        done = mended(file, words, columns, fix.expanduser())
+        file, name = Path(done["out"]), name or file.stem
+    ingest.require_columns(file, columns)
     flow = flow_of("submit", profile, sets)
     answer = flow(str(file), str(taxonomy) if taxonomy else None, columns, name, profile, sets or [])
     warning = "\nSynthetic calls: models trained on them are for trying Tingsu." if answer["synthetic"] else ""
     counts = f"{Dataset.model_validate(answer).counted}, {answer['groups']:,} groups"
     show(
-        answer,
+        {**answer, **({"mended": done} if done else {})},
         f"dataset {answer['id'][:12]} {answer['name']}: {counts}{warning}\nnext: ./tingsu retrain --dataset {answer['id'][:12]}",
         as_json,
     )
 
 
-def mended(file: Path, taxonomy: "Taxonomy", columns: Mapping[str, str], out: Path) -> Path:
-    """The mended file; what was done to it is printed beside the answer."""
+def mended(file: Path, taxonomy: "Taxonomy", columns: Mapping[str, str], out: Path) -> dict[str, Any]:
+    """What was mended, and where (`tasks.mend.Mended`); it is told beside the answer."""
     from tasks import mend
 
     done = mend.mend(file, taxonomy, columns, out)
     print(*mend.told(done), sep="\n", file=sys.stderr)
-    return done.out
+    return done._asdict()
 
 
 def check(
