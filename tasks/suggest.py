@@ -60,7 +60,7 @@ def missing(
     pairs = {name: found.get(name, "COLUMN") for name in (*lacks, *found)}
     option = ",".join(f"{name}={column}" for name, column in pairs.items())
     return (
-        f"{path} has no {needed}; it has {columns.listed(names)}. Say which column is which: "
+        f"{path} has no {needed}; it has {columns.listed(names)}. Say which column it is: "
         f"--map {shlex.quote(option) if not _is_plain(option) else option}"
     )
 
