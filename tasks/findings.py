@@ -117,9 +117,10 @@ def grouped(failures: "pl.DataFrame", rows: int, said: Sayings) -> list[dict[str
     found = counted.sort(
         pl.col("severity").replace_strict(GRAVITY, return_dtype=pl.Int8), -pl.col("rows").cast(pl.Int64), "code"
     )
+    values = found["value"].to_list()  # as submitted: only `said` may tell of them, masked
     return [
-        {**entry, "share": entry["rows"] / rows, **said.of(entry["column"], entry["code"], entry.pop("value"))}
-        for entry in found.to_dicts()
+        {**entry, "share": entry["rows"] / rows, **said.of(entry["column"], entry["code"], value)}
+        for entry, value in zip(found.drop("value").to_dicts(), values, strict=True)
     ]
 
 
