@@ -14,6 +14,7 @@ from typing import NamedTuple
 from data_contracts.personal import cues
 from data_contracts.personal.found import Found
 from data_contracts.personal.spoken import DIGIT, plain
+from data_contracts.personal.turns import LISTENED
 
 LONG_ROW = 64  # digits; in a longer row only numbers in groups of three and more are looked for: it is no dictation
 _SIGN = r"[ \-—－–·.,，、。…/()）]"
@@ -22,15 +23,7 @@ _FILLER = (
     r"|(?:中间|后面|最后|末尾|后边|前面)(?:的?[四三八٤٣٨]位)?(?:数字?)?)"
 )
 _WITHIN = rf"(?:{_SIGN}{{1,2}}+(?:{_FILLER}{_SIGN}{{0,2}}+){{0,4}}+|(?:{_FILLER}{_SIGN}{{0,2}}+){{1,4}}+)"
-_LISTENS = (
-    r"(?:嗯+|好嘞|好的?|对的?|是的?|哦|啊|行|可以|收到|记[下好住]了|稍等|不急|慢点|(?:您|你)?请?(?:继续|接着|说|讲|报|念)+"
-    r"|然后呢?|后面呢?|还有呢?|接着呢?)"
-)
-_SPEAKER = r"(?:[^\n：:0-9٠-٩]{1,6}[：:] ?)?"
-_TURN = (
-    rf"[，,。.！？?、… ]{{0,2}}+\n{_SPEAKER}(?:{_LISTENS}[，,。！!？?]?){{0,4}}+"
-    rf"(?:\n{_SPEAKER})?(?:{_FILLER}|{_SIGN}){{0,5}}+"
-)
+_TURN = rf"(?:(?:最后一?位?是?)?(?:大写的?|大)?[xX×叉])?+{LISTENED}(?:{_FILLER}|{_SIGN}){{0,5}}+"
 _SAID = rf"{DIGIT}(?:(?<=[2-6٢-٦])个{DIGIT}|(?!个{DIGIT}))"  # 三个八 is 888
 _ROW = re.compile(rf"{_SAID}(?:{_SAID})*+(?:(?:{_WITHIN}|{_TURN})?(?:{_SAID})++)*+")
 _ENOUGH = re.compile(rf"{DIGIT}(?:[^0-9٠-٩\n]{{0,9}}+(?:\n[^0-9٠-٩\n]{{0,12}}+){{0,2}}{DIGIT}){{6}}")
@@ -39,7 +32,9 @@ _GROUP = re.compile(r"[2-6٢-٦]个[0-9٠-٩]|(?:[0-9](?!个[0-9٠-٩]))++|(?:[�
 _NEXT_WORD = re.compile(
     r"[١](?:起|共|下|直|样|定|些|点|般|会|旦|切|再|律|并|向|时|年|月|天|次|个|块)|[٠-٩][个天次块年月分点条张位万千百十]"
 )
-_X = re.compile(rf"(?:{_WITHIN})?+(?:[xX×叉]|[艾爱]克斯)(?![A-Za-z0-9])")
+_X = re.compile(
+    rf"(?:{_WITHIN})?+(?:一?个)?(?:大写的?|小写的?|大|小|英文的?|字母的?){{0,2}}(?:[xX×叉]|[艾爱]克斯)(?![A-Za-z0-9])"
+)
 _EXTENSION = re.compile(
     rf"[ ，,]?(?:再?转(?:接|分机)?号?|分机号?)(?:是|为)?[ ：:]?{DIGIT}{{1,6}}|[-—－杠]{DIGIT}{{1,4}}(?!{DIGIT})"
 )
@@ -50,9 +45,10 @@ _ID = re.compile(
 _OLD_ID = re.compile(
     r"(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5])\d{4}\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}"
 )
-_LANDLINE = re.compile(r"(?:86)?0(?:10|2\d|[3-9]\d\d)[2-8]\d{6,7}")
+_LANDLINE = re.compile(r"(?:86)?0(?:10|2\d|[3-9]\d\d)[2-8]\d{6,7}|86(?:10|2\d|[3-9]\d\d)[2-8]\d{6,7}")
 _CARD_PREFIX = re.compile(r"(?:[3-6]|9558)\d{12,18}(?<=\d{16})$|3[47]\d{13}$")
 _LOCAL_CUE = re.compile(r"(?:座机|固话|固定电话|电话|家里的?)[号码]{0,2}(?:是|为|就是)?[:：，, 嗯啊呃]{0,3}$")
+_LOCAL_AFTER = re.compile(r"(?:这个|的|是我)?(?:家里?的?)?(?:固话|座机|固定电话)")
 _CARD_WORD = re.compile(r"[卡行账到]")
 _MORE = re.compile(r"[ \-—]?\d")
 _DATE = re.compile(r"20[0-3]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$")
@@ -161,7 +157,8 @@ def _at(text: str, row: Row, at: int, is_long: bool) -> tuple[Found, int] | None
 def _spans(text: str, groups: list[Group], end: int) -> tuple[Group, ...]:
     """One span a line, so that every turn keeps its line."""
     start = groups[0][0]
-    if text[start - 1 : start] in ("+", "(") and start:
+    before = text[start - 1 : start]
+    if start and (before in "+(" or (before == "加" and plain(text[start : start + 2]) == "86")):
         start -= 1
     spans = [(start, groups[0][1])]
     for first, past in groups[1:]:
@@ -184,13 +181,19 @@ def _with_echoes(text: str, found: list[Found], groups: list[Group]) -> list[Fou
     taken = [span for piece in pieces for span in piece.spans]
     for at, piece in enumerate(pieces):
         said = plain("".join(text[a:b] for a, b in piece.spans))
+        is_id = piece.kind == "id_card"
         echoes = [
-            g
+            (g[0], _past_x(text, g[1]) if is_id else g[1])
             for g in groups[bisect_left(groups, (piece.start, 0)) : bisect_left(groups, (piece.end, 0)) + 2]
             if not any(a <= g[0] < b for a, b in taken) and g[1] - g[0] > 1 and plain(text[g[0] : g[1]]) in said
         ]
         pieces[at] = Found(piece.kind, tuple(sorted({*piece.spans, *echoes})))
     return pieces
+
+
+def _past_x(text: str, end: int) -> int:
+    check = _X.match(text, end)
+    return check.end() if check else end
 
 
 def _id_end(number: str, text: str, start: int, end: int) -> int:
@@ -248,6 +251,8 @@ def _mobile_end(number: str, text: str, start: int, end: int) -> int:
 
 def _landline_end(number: str, text: str, start: int, end: int) -> int:
     said, end = cues.before(text, start), _with_extension(text, end)
+    if number.startswith("86") and number[2] != "0" and text[start + 2].isdigit() and text[start - 1 : start] != "+":
+        return 0  # without the 0 of the area code only with a sign: 86-571-87654321
     if not _has_area_code(number) or cues.is_no_persons(text, start, end, said, cues.nearest(said)):
         return 0
     return end
@@ -258,7 +263,7 @@ def _has_area_code(number: str) -> bool:
     """Whether the area code exists and the length fits it but for a digit misheard, by the plan that phonenumbers keeps."""
     import phonenumbers
 
-    own = number.removeprefix("86")
+    own = f"0{number.removeprefix('86').removeprefix('0')}"
     one_heard_less = (own, f"{own}0", own[:-1])
     return any(phonenumbers.is_valid_number(phonenumbers.parse(said, "CN")) for said in one_heard_less)
 
@@ -267,7 +272,8 @@ def _local_end(number: str, text: str, start: int, end: int) -> int:
     """Without an area code the words before it must say that it is a telephone's; 400 and 800 are companies'."""
     if _DATE.match(number) or (number[:3] in ("400", "800") and _MORE.match(text, end)):
         return 0
-    return _with_extension(text, end) if _LOCAL_CUE.search(cues.before(text, start)) else 0
+    is_told = _LOCAL_CUE.search(cues.before(text, start)) or _LOCAL_AFTER.match(text, end)
+    return _with_extension(text, end) if is_told else 0
 
 
 def _with_extension(text: str, end: int) -> int:

@@ -16,13 +16,14 @@ import yaml
 
 from data_contracts import personal
 from data_contracts.personal.found import Found
-from tests.data_contracts.values import CONTINUES, KINDS, LISTENS, MAKERS, TRAPS, Parts
+from tests.data_contracts import spoken
+from tests.data_contracts.values import CONTINUES, KINDS, LISTENS, MAKERS, TRAPS, Parts, Value
 
 FOLDER = Path(__file__).with_name("planted")
 SETS = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 SLACK = 3
 FILLERS = ("嗯，", "那个，", "呃", "就是说", "哎", "我跟你说，", "")
-_SLOT = re.compile(r"\{(\w+)\}")
+_SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")  # {name}: made by values or spoken; {name:titles}: one of the pool titles
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,26 @@ def made(rng: Random, sentence: str, pools: Parts) -> Text:
             put(TRAPS[kind](rng))
             continue
         spans = []
-        for turn, piece in enumerate(MAKERS[kind](rng, pools)):
+        for turn, piece in enumerate(value(rng, kind, slot[2], pools)):
             if turn:
-                put(between(rng, "".join(parts)))
+                put(turn_before(rng, piece, "".join(parts)))
             start = length
-            spans.append((start, put(piece)))
+            spans.append((start, put(piece.removeprefix(spoken.TURN))))
+        kind = kind.removeprefix("told_")
         planted.append(Found(KINDS.get(kind, kind), tuple(spans)))
     put(heard(rng, sentence[at:]))
     return Text("".join(parts), tuple(planted))
+
+
+def value(rng: Random, kind: str, pool: str | None, pools: Parts) -> Value:
+    return (rng.choice(pools[pool]),) if pool else (MAKERS | spoken.MAKERS)[kind](rng, pools)
+
+
+def turn_before(rng: Random, piece: str, so_far: str) -> str:
+    """How the turn of this piece of a number begins: the other speaks it at once (TURN), or says something and the speaker goes on."""
+    if not piece.startswith(spoken.TURN):
+        return between(rng, so_far)
+    return f"\n{'客服' if so_far.rpartition(spoken.TURN)[2].startswith('客户') else '客户'}：{rng.choice(('', '', '嗯', '对'))}"
 
 
 def between(rng: Random, so_far: str) -> str:

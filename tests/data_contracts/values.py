@@ -210,6 +210,7 @@ MAKERS: dict[str, Callable[[Random, Parts], Value]] = {
     "name": name,
     "surname": surname,
 }
+TITLES = (*("先生", "女士") * 2, *"总哥姐工", *("经理", "主任", "师傅", "阿姨", "老师", "小姐", "医生", "大爷", "大姐"))
 KINDS = {"local": "landline", "surname": "name"}  # slots whose type has another name
 TRAPS: dict[str, Callable[[Random], str]] = {
     "code11": lambda r: f"1{r.choice('3456789')}{digits(r, 9)}",
@@ -245,6 +246,7 @@ TRAPS: dict[str, Callable[[Random], str]] = {
         ("华为Mate60", "小米14Pro", "OPPO R17", "iPhone15", "荣耀X50", "京东A3000", "新V2024款")
     ),
     "contract": lambda r: f"HT2026{digits(r, 8)}",
+    "title": lambda r: r.choice(TITLES),
     "clock": lambda r: r.choice(("两点", "九点半", "14:30", "八点四十五")),
     "ip": lambda r: f"192.168.{r.randint(0, 255)}.{r.randint(0, 255)}",
 }
