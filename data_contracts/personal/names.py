@@ -181,9 +181,8 @@ def _given_length(surname: str, given: str, before: str, rest: str) -> int:
     is_apart, is_pure = bool(_ANY_LEFT.search(before)), surname in PURE or len(surname) == 2
     if len(given) == 2:
         evidence = _evidence(given)
-        if is_pure and (evidence or is_apart):
-            return 2
-        if is_apart and (evidence == 2 or (evidence and _FOLLOWS_ONE.match(rest, 2))):
+        enough = evidence + is_apart + is_pure + bool(_FOLLOWS_ONE.match(rest, 2))
+        if (is_pure and enough > 2) or (is_apart and evidence and enough > 2):
             return 2
     return int(is_pure and is_apart and given[0] in OFTEN_GIVEN and bool(_FOLLOWS_ONE.match(rest, 1)))
 
