@@ -82,7 +82,7 @@ _UNINTRODUCED = tuple(  # two patterns: a class alone is searched for fast
 )
 _PURE_ENDING = re.compile(rf"(?:{ENDINGS}|{PURE_ENDINGS})$")
 _ANY_LEFT = re.compile(
-    rf"(?:^|[^\u4e00-\u9fff]|[叫是找给问和跟对我着由让诉请被象个位嘛喊的了签者名写说方得以为替帮派向与及属哥姐弟妹儿女孙友居户里过您]|{_ROLE})$"
+    rf"(?:^|[^\u4e00-\u9fff]|[叫是找给问和跟对我着由让诉请被象个位嘛喊的了签者名写说方得以为替帮派向与及属哥姐弟妹儿女孙友居户里过您人代司任记]|{_ROLE})$"
 )
 _SHORT = re.compile(
     rf"(?:是|找|给|写|方|者|诉|得|居|嘛|着|象|和|跟|由|爱人|老公|老婆|名下|我)(?P<name>[{SINGLE}][{_set(OFTEN_GIVEN)}])"
@@ -100,6 +100,7 @@ _SPELT = re.compile(
     rf"(?:弓长|立早|木子|耳东|口天|双木|古月|言午|三横|三划|草头|草字头|走肖|美女|女良|人可|禾木|双口|西早|干勾|文刀|卯金刀|走之|双人|余则|两点水|三点水|单耳)"
     rf"(?:一竖)?的?(?P<name>[{SINGLE}{RARE}])"
 )
+_OWN_SURNAME = re.compile(rf"(?P<name>{COMPOUND}|[{SINGLE}{RARE}])(?=是我的?姓)")
 _SERVES = re.compile(
     rf"(?<![\u4e00-\u9fff])(?P<name>{_ANY_SURNAME}{_GIVEN})(?=(?:很?高兴)?[为给][您你](?:服务|办理|解答))"
 )
@@ -124,7 +125,7 @@ _MINORITY = re.compile(rf"(?<!{_H}){_H}{{2,6}}[·•]{_H}{{2,8}}|(?<=[叫是])(?
 _LATIN = re.compile(r"(?:我叫|我是|名字是|名字叫|英文名叫?) ?(?P<name>[A-Z][a-z]{2,11}(?: [A-Z][a-z]{1,11})?)(?![a-z])")
 _TITLE = re.compile(
     rf"{'|'.join(TITLES)}|老师(?!傅)|师傅|经理(?!部)|主任|队长|科长|主管|店长|站长|总(?![是共之的体部机数额算结说归会要得经行台分店觉能有计价量公让])"
-    + "".join(rf"|{title}(?=[，。,.！!？?你您说好、 \n]|$)" for title in "工哥姐")
+    + "".join(rf"|{title}(?=[，。,.！!？?你您说好请、 \n]|$)" for title in "工哥姐")
 )
 _FULL = re.compile(rf"(?:(?:{COMPOUND})|[{SINGLE}{RARE}]){_GIVEN}$")
 _CUE = re.compile(r"(?:^|[^\u4e00-\u9fff]|[叫是姓找问好请给跟和位为让的对了谢嗯哦啊哎喂呃向被由把我下个们着])$")
@@ -156,7 +157,7 @@ def _introduced(text: str) -> Iterator[tuple[int, int]]:
         if name := _likeliest(match["name"], text[match.end("name") : match.end("name") + 2], match.re is _RELATION):
             yield match.start("name"), match.start("name") + len(name)
     yield from _unintroduced(text)
-    for pattern in (_POLITE, _SPELT, _LATIN, _CALLED, _SERVES):
+    for pattern in (_POLITE, _SPELT, _LATIN, _CALLED, _SERVES, *([_OWN_SURNAME] if "的姓" in text else [])):
         yield from (match.span("name") for match in pattern.finditer(text))
     for match in _FAMILIAR.finditer(text):
         if _FAMILIAR_CUE.search(text[max(0, match.start() - 2) : match.start()]):
@@ -195,7 +196,7 @@ def _evidence(given: str) -> int:
 
 
 _FOLLOWS_ONE = re.compile(
-    r"(?=[，。,.！!？?；;、 \n]|$|为您|[啊呀的办说给打收也在和跟来去签帮让吗吧是这不家跑开])(?!的话)"
+    r"(?=[，。,.！!？?；;、 \n]|$|为您|[啊呀的办说给打收也在和跟来去签帮让吗吧是这不家跑开报发住离接替代有])(?!的话)"
 )
 _FOLLOWS = re.compile(_AFTER)
 

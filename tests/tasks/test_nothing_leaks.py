@@ -108,7 +108,7 @@ def values() -> dict[str, str]:
     rng = Random(8)
     return {
         kind: "".join(MAKERS[kind](rng, PARTS))
-        for kind in ("mobile", "id_card", "bank_card", "email", "plate", "address")
+        for kind in ("mobile", "landline", "id_card", "bank_card", "email", "plate", "address", "name")
     }
 
 
