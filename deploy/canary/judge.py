@@ -90,7 +90,7 @@ class Judgement(Frozen):
 
 
 def begin(settings: CanarySettings, categories: tuple[str, ...]) -> State:
-    """Before the first call. `categories`: keys of the taxonomy."""
+    """Before the first call. `categories`: keys of both sides' taxonomies; a call of any other is not counted."""
     return State(settings=settings, categories=categories)
 
 
@@ -117,7 +117,10 @@ def feed(state: State, window: Window) -> State:
 
 
 def decide(state: State, at: str) -> Judgement:
-    """What the evidence so far asks for. Asking changes nothing."""
+    """What the evidence so far asks for. Asking changes nothing; the first breach is final, evidence may fade again.
+
+    A candidate that answers no request at all is never judged: how long to wait for it is for the caller to say.
+    """
     found = tuple(_told(state, signal) for signal in SIGNALS if signal.name in state.ledgers)
     wrong = tuple(one.signal for one in found if one.e_value >= one.breach_at)
     step = state.settings.steps[state.step]

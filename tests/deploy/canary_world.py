@@ -113,6 +113,8 @@ def canary(
     for step in settings.steps:
         for window in windows(pair, traffic, step.weight, rng):
             state = judge.feed(state, window)
+            if state.pending.seconds:
+                continue  # nothing new was judged
             found = judge.decide(state, "2026-11-22T00:00:00+00:00")
             if found.decision != "continue":
                 break
