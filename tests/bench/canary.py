@@ -24,6 +24,7 @@ HALF = SETTINGS.model_copy(update={"steps": (CanaryStep(weight=0.5, calls=2000),
 LIMIT = 2000
 POWER = 0.9
 SLOW = replace(HEALTHY, latency=(HEALTHY.latency[0] + math.log(2), HEALTHY.latency[1]))
+BIGGER = replace(HEALTHY, latency=(HEALTHY.latency[0] + math.log(1.25), HEALTHY.latency[1]))
 FAILING = replace(HEALTHY, errors=0.02)
 
 
@@ -62,7 +63,7 @@ SCENARIOS = (
     Scenario("twice the latency", SLOW, STILL, "latency"),
     Scenario("twice the latency, waves", SLOW, WAVES, "latency"),
     Scenario("2 % errors", FAILING, STILL, "errors"),
-    Scenario("2 % errors, waves", FAILING, WAVES, "errors"),
+    Scenario("2 % errors, up to 10 % in waves", FAILING, WAVES, "errors"),
     Scenario(
         "5 points, 16 % → 12 %, 50 % at once", _shift("billing_dispute", "network_quality"), STILL, "category_mix", HALF
     ),
@@ -76,6 +77,7 @@ SCENARIOS = (
     ),
     Scenario("twice the latency, 50 % at once", SLOW, STILL, "latency", HALF),
     Scenario("2 % errors, 50 % at once", FAILING, STILL, "errors", HALF),
+    Scenario("1.25 times the latency", BIGGER, WAVES, is_promised=False),
 )
 
 
