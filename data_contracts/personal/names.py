@@ -81,9 +81,10 @@ _UNINTRODUCED = tuple(  # two patterns: a class alone is searched for fast
     for surname in (f"[{SINGLE}{RARE}]", f"(?:{COMPOUND})")
 )
 _PURE_ENDING = re.compile(rf"(?:{ENDINGS}|{PURE_ENDINGS})$")
-_ANY_LEFT = re.compile(
-    rf"(?:^|[^\u4e00-\u9fff]|[叫是找给问和跟对我着由让诉请被象个位嘛喊的了签者名写说方得以为替帮派向与及属哥姐弟妹儿女孙友居户里过您人代司任记]|{_ROLE})$"
+_BEFORE_NAMES = frozenset(
+    "叫是找给问和跟对我着由让诉请被象个位嘛喊的了签者名写说方得以为替帮派向与及属哥姐弟妹儿女孙友居户里过您人代司任记"
 )
+_ROLE_END = re.compile(rf"{_ROLE}$")
 _SHORT = re.compile(
     rf"(?:是|找|给|写|方|者|诉|得|居|嘛|着|象|和|跟|由|爱人|老公|老婆|名下|我)(?P<name>[{SINGLE}][{_set(OFTEN_GIVEN)}])"
     r"(?=[，。,.！!？?；;、\n ]|$|的(?!话)|签|本人|今天|现在|为您|[跑办开是家这来不](?!心))"
@@ -110,6 +111,7 @@ _CALLED = re.compile(
 _CLIPPED = re.compile(
     rf"[跟和找叫问给是个让们由](?P<name>[{SINGLE}])[总工哥姐](?=说[好过的了]|给我|帮我|态度|人[好很]|办|答应|联系|打|来|签|那[边里]|告诉|负责|刚|谈|在|不|他)"
 )
+_SELDOM = (("服务", _SERVES), ("我的姓", _OWN_SURNAME))  # looked for only where these words are
 _FAMILIAR = re.compile(
     rf"(?:[小老阿][{FAMILIAR}{PURE}]|老[{SINGLE}文](?!家))"
     r"(?=[，。,.！!？? \n]|$|就[行好可]|吧|你好|您好|跟我|和我|给我|来|帮|接|处理|答应|打|说|告诉|联系|为您|我们)"
@@ -157,7 +159,7 @@ def _introduced(text: str) -> Iterator[tuple[int, int]]:
         if name := _likeliest(match["name"], text[match.end("name") : match.end("name") + 2], match.re is _RELATION):
             yield match.start("name"), match.start("name") + len(name)
     yield from _unintroduced(text)
-    for pattern in (_POLITE, _SPELT, _LATIN, _CALLED, _SERVES, *([_OWN_SURNAME] if "的姓" in text else [])):
+    for pattern in (_POLITE, _SPELT, _LATIN, _CALLED, *(pattern for said, pattern in _SELDOM if said in text)):
         yield from (match.span("name") for match in pattern.finditer(text))
     for match in _FAMILIAR.finditer(text):
         if _FAMILIAR_CUE.search(text[max(0, match.start() - 2) : match.start()]):
@@ -179,13 +181,22 @@ def _unintroduced(text: str) -> Iterator[tuple[int, int]]:
 
 def _given_length(surname: str, given: str, before: str, rest: str) -> int:
     """How many characters after a surname are a given name; 0 where it is none."""
-    is_apart, is_pure = bool(_ANY_LEFT.search(before)), surname in PURE or len(surname) == 2
+    is_pure = surname in PURE or len(surname) == 2
+    evidence = _evidence(given) if len(given) == 2 else 0
+    if not (is_pure or evidence):
+        return 0
+    is_apart = _is_apart(before)
     if len(given) == 2:
-        evidence = _evidence(given)
         enough = evidence + is_apart + is_pure + bool(_FOLLOWS_ONE.match(rest, 2))
         if (is_pure and enough > 2) or (is_apart and evidence and enough > 2):
             return 2
     return int(is_pure and is_apart and given[0] in OFTEN_GIVEN and bool(_FOLLOWS_ONE.match(rest, 1)))
+
+
+def _is_apart(before: str) -> bool:
+    """Whether the words before a name may stand there."""
+    last = before[-1:]
+    return not last or last in _BEFORE_NAMES or not "\u4e00" <= last <= "\u9fff" or bool(_ROLE_END.search(before))
 
 
 def _evidence(given: str) -> int:
