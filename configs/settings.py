@@ -295,7 +295,7 @@ class CanaryStep(Section):
 
 
 class CanarySettings(Section):
-    """How a candidate is tried on live traffic without labels. No steps: it is not.
+    """How a candidate is tried on live traffic without labels, once a target splits traffic; none does yet. No steps: it is not.
 
     `alpha`: share of healthy candidates that may be undone by mistake, over all steps and signals. `block_requests`: of each side,
     looked at together. `latency_ratio`: p50 and p95 may be so many times the champion's. Shares and means, candidate less
