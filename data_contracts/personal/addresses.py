@@ -158,13 +158,32 @@ def _first_known(place: str) -> int:
     return first
 
 
+def is_in_region(text: str, start: int, end: int) -> bool:
+    """Whether this span overlaps the name of a province or prefecture (吉林四平, 乌鲁木齐)."""
+    around = max(0, start - 6)
+    found = _regions().finditer(text, around, end + 6)
+    return any(match.start() < end and start < match.end() for match in found)
+
+
+@cache
+def _regions() -> re.Pattern[str]:
+    named = re.findall(r'province="([^"]+)"|^\s+\d\d00 county="([^"]+)"', _table(), re.MULTILINE)
+    whole = {re.sub(r"\[[^\]]*\]", "", name) for both in named for name in ",".join(both).split(",")}
+    short = {re.sub(r"(?:壮族|回族|维吾尔)?(?:自治区|特别行政区)$|[省市盟]$|地区$", "", name) for name in whole}
+    return re.compile("|".join(sorted((name for name in short if len(name) > 1), key=len, reverse=True)))
+
+
+@cache
+def _table() -> str:
+    from importlib.resources import files
+
+    return files("stdnum").joinpath("cn/loc.dat").read_text(encoding="utf-8")
+
+
 @cache
 def _divisions() -> frozenset[str]:
     """Prefectures and counties, by the table of identity numbers that python-stdnum keeps."""
-    from importlib.resources import files
-
-    table = files("stdnum").joinpath("cn/loc.dat").read_text(encoding="utf-8")
-    named = re.findall(r'county="([^"]+)"', table)
+    named = re.findall(r'county="([^"]+)"', _table())
     return frozenset(re.sub(r"\[[^\]]*\]", "", name) for names in named for name in names.split(","))
 
 

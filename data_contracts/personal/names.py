@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from data_contracts.personal import addresses
 from data_contracts.personal.found import BLANK
 from data_contracts.personal.surnames import (
     CLIPPED,
@@ -175,7 +176,9 @@ def _unintroduced(text: str) -> Iterator[tuple[int, int]]:
             start, after = match.span()
             given, before = match["given"], text[max(0, start - 4) : start]
             length = _given_length(match.group(), given, before, text[after : after + 4])
-            if length and not _no_likely_name(match.group() + given) and not _PURE_ENDING.search(before + text[start]):
+            if not length or _no_likely_name(match.group() + given) or _PURE_ENDING.search(before + text[start]):
+                continue
+            if not addresses.is_in_region(text, start, after + length):
                 yield start, after + length
 
 

@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 
-from data_contracts.personal import MASKS, find, mask
+from data_contracts.personal import MASKS, find, mask, mask_cell
 from tests.bench.personal import PRECISION, RECALL
 from tests.data_contracts import planting
 from tests.data_contracts.planting import Score, Text
@@ -41,3 +41,9 @@ def test_a_masked_call_has_the_turns_it_had_and_nothing_more_to_mask(which: str)
         assert [line.partition("：")[0] for line in masked.text.split("\n")] == heads
         assert mask(masked.text) == (masked.text, {})
         assert sum(masked.counts.values()) == len(find(case.text))
+
+
+@pytest.mark.parametrize("place", ["吉林四平", "新疆乌鲁木齐", "湖南岳阳", "连云港", "安徽马鞍山", "河南许昌"])
+def test_a_region_is_no_name(place: str) -> None:
+    assert mask_cell(place).text == place
+    assert mask(f"客户：我在{place}，宽带断了。").counts == {}

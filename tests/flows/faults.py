@@ -260,7 +260,7 @@ RETRAIN = "retrain --set train.base_model={folder}/base --set train.epochs=1 --s
 FAULTS = (
     # a file of calls
     Fault("file missing", SUBMIT, 2, "calls.jsonl' cannot be read: No such file or directory; give the path"),
-    Fault("a folder instead of a file", SUBMIT, 2, "cannot be read: Is a directory", folder("calls.jsonl")),
+    Fault("a folder instead of a file", SUBMIT, 2, "cannot be read: it is a folder", folder("calls.jsonl")),
     Fault("file not readable", SUBMIT, 2, "cannot be read: Permission denied", shut("calls.jsonl", 0)),
     Fault("file empty", SUBMIT, 3, "calls.jsonl is empty; it needs a call a row", content("calls.jsonl", b"")),
     Fault(
@@ -275,7 +275,7 @@ FAULTS = (
         "wrong extension",
         "submit {folder}/c.pdf",
         3,
-        "its name ends in '.pdf'; allowed: .csv",
+        "is a PDF; export the calls as CSV, JSONL or Parquet",
         content("c.pdf", b"%PDF"),
     ),
     Fault(
