@@ -161,7 +161,7 @@ def _introduced(text: str) -> Iterator[tuple[int, int]]:
             yield match.start("name"), match.start("name") + len(name)
     yield from _unintroduced(text)
     for pattern in (_POLITE, _SPELT, _LATIN, _CALLED, *(pattern for said, pattern in _SELDOM if said in text)):
-        yield from (match.span("name") for match in pattern.finditer(text))
+        yield from (match.span("name") for match in pattern.finditer(text) if not is_word(match["name"][:2]))
     for match in _FAMILIAR.finditer(text):
         if _FAMILIAR_CUE.search(text[max(0, match.start() - 2) : match.start()]):
             yield match.span()
@@ -178,6 +178,9 @@ def _unintroduced(text: str) -> Iterator[tuple[int, int]]:
             length = _given_length(match.group(), given, before, text[after : after + 4])
             if not length or _no_likely_name(match.group() + given) or _PURE_ENDING.search(before + text[start]):
                 continue
+            name = text[start : after + length]
+            if name[0] == name[1] or is_word(name[: len(match.group()) + 1]) or _TITLE.match(text, after):
+                continue  # 余余额: a stutter
             if not addresses.is_in_region(text, start, after + length):
                 yield start, after + length
 
