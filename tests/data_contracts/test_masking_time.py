@@ -96,7 +96,7 @@ PARTS = st.sampled_from(
 )
 SMALL, LARGE = 5_000, 80_000
 # Seconds; the slowest texts take a sixth of it on a free core, and a quadratic one a hundred times as much.
-WORST_PER_CHAR = 15e-6
+WORST_PER_CHAR = 40e-6
 
 
 def seconds(unit: str, chars: int) -> float:

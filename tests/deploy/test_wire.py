@@ -175,6 +175,7 @@ def test_callers_who_hold_every_connection_do_not_keep_an_engine_from_coming_bac
             while running.log.read_text().count("engine ready") < 2 and time.monotonic() < until:
                 time.sleep(0.1)
             came_back = running.log.read_text().count("engine ready")
+        running.ready()  # once it has closed what those callers left
         answer = httpx.post(running.url + CLASSIFY, json=CALL, timeout=30)
 
     assert (came_back, answer.status_code) == (2, 200)
