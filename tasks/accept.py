@@ -1,7 +1,6 @@
 """Accept a submitted file as a dataset: read, clean, mask, check, group, store. Or refuse it, with the reasons."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -96,27 +95,26 @@ def _examine(
     out.mkdir(parents=True, exist_ok=True)
     frame = prepared.frame.with_columns(teach.tokens_of(prepared.frame["input_text"], use))
     is_raw = not is_kept and frame["complaint_category"].null_count() == frame.height
-    against = replace(_against(store, settings.family, use), kind="raw" if is_raw else "labelled")
+    frozen = gold.newest(store, settings.family)
+    against = validate.Against(
+        kind="raw" if is_raw else "labelled",
+        barred=gold.barred(store, frozen.family, frozen.version) if frozen else None,
+        now=datetime.now(UTC),
+        max_call_tokens=use.max_call_tokens,
+    )
     checked = validate.check(frame, taxonomy, settings, out, against)
     calls = group(checked.accepted, settings.near_duplicate_jaccard)
     as_what = catalog.Kind(settings.family, bool(prepared.frame["synthetic"].any()), taxonomy)
     dataset = _dataset(calls, as_what, name, source, checked)
-    taught = teach.taught(checked.accepted, checked.summary["categories"], _frozen(store, settings.family), use)
+    held = _categories(gold.rows(store, frozen)) if frozen else None
+    taught = teach.taught(checked.accepted, checked.summary["categories"], held, use)
     summary = _summary(dataset, checked, prepared, taxonomy, settings, {**taught, "is_kept": is_kept, "is_raw": is_raw})
     answer.write(out, summary, checked, taxonomy)
     return Examined(dataset, calls, checked, summary)
 
 
-def _frozen(store: Store, family: str) -> dict[str, int] | None:
-    """Calls of each category in the family's gold set; None where there is none yet."""
-    found = gold.find(store, family, gold.version(store, family))
-    return dict(gold.rows(store, found)["complaint_category"].value_counts().iter_rows()) if found else None
-
-
-def _against(store: Store, family: str, use: Use) -> validate.Against:
-    version = gold.version(store, family)
-    barred = gold.barred(store, family, version) if gold.find(store, family, version) else None
-    return validate.Against(barred=barred, now=datetime.now(UTC), max_call_tokens=use.max_call_tokens)
+def _categories(calls: "pl.DataFrame") -> dict[str, int]:
+    return dict(calls["complaint_category"].value_counts().iter_rows())
 
 
 def group(accepted: "pl.DataFrame", threshold: float) -> "pl.DataFrame":

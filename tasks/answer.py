@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from data_contracts import messages
 from data_contracts.taxonomy import Taxonomy
 from tasks import spreadsheet
+from tasks.calls import ABOUT
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,16 +23,7 @@ REJECTS, REJECTS_PARQUET, REPORT, SUMMARY, DOCS = (
     "data_docs",
 )
 DOUBTS, QUARANTINE = "quarantine.csv", "quarantine.parquet"  # why rows are kept apart, and those rows, masked
-KEPT = (
-    "row",
-    "conversation_id",
-    "input_text",
-    "complaint_category",
-    "confidence_score",
-    "started_at",
-    "channel",
-    "region",
-)
+KEPT = ("row", "conversation_id", *ABOUT)
 SHOWN_REJECTS = 200
 VERDICTS = {  # passed, kept
     (True, True): "accepted 已接受",

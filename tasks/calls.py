@@ -8,16 +8,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 CALLS = "calls.parquet"
-COLUMNS = (
-    "conversation_id",
-    "group",
-    "input_text",
-    "complaint_category",
-    "confidence_score",
-    "started_at",
-    "channel",
-    "region",
-)
+ABOUT = ("input_text", "complaint_category", "confidence_score", "started_at", "channel", "region")
+COLUMNS = ("conversation_id", "group", *ABOUT)
 
 
 def content_digest(calls: "pl.DataFrame") -> str:

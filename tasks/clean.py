@@ -13,24 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.personal import Masked, mask, mask_cell
 from data_contracts.transcript import clean, shorten
-from tasks import cores, quality, turns
+from tasks import columns, cores, quality, turns
 
 if TYPE_CHECKING:
     import polars as pl
 
-OPTIONAL = (
-    "conversation_id",
-    "customer_id",
-    "input_text",
-    "complaint_category",
-    "confidence_score",
-    "started_at",
-    "ended_at",
-    "channel",
-    "region",
-    "synthetic",
-    "annotator",
-)
+OPTIONAL = tuple(name for name in columns.CONTRACT if name != "turns")
 _MOMENT = re.compile(
     r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[T ]*(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?"
     r" ?(Z|[+-]\d{2}(?::?\d{2})?)?",

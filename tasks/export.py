@@ -11,7 +11,7 @@ from data_contracts.errors import ConfigurationError
 from deploy import disk
 from deploy.store import Store
 from tasks import catalog, spreadsheet
-from tasks.calls import own_group
+from tasks.calls import ABOUT, own_group
 
 if TYPE_CHECKING:
     import polars as pl
@@ -52,12 +52,7 @@ def contract_columns(store: Store, dataset: Dataset) -> "pl.DataFrame":
     return calls.with_columns(alone).select(
         "conversation_id",
         pl.when(pl.col("group") != pl.col("alone")).then("group").alias("customer_id"),
-        "input_text",
-        "complaint_category",
-        "confidence_score",
-        "started_at",
-        "channel",
-        "region",
+        *ABOUT,
         pl.lit(dataset.synthetic).alias("synthetic"),
     )
 

@@ -4,9 +4,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_contracts.artifacts import Dataset
 from data_contracts.errors import BundleCorrupt
 from data_contracts.schema import Frozen
 from deploy.store import Store
+from tasks import stages
+from tasks.calls import content_digest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,6 +56,11 @@ def version(store: Store, family: str) -> int:
     while store.has(place(family, newest + 1)):
         newest += 1
     return newest
+
+
+def newest(store: Store, family: str) -> Gold | None:
+    """The version that counts, or None where none was made yet."""
+    return find(store, family, version(store, family))
 
 
 def find(store: Store, family: str, version: int) -> Gold | None:
@@ -103,6 +111,22 @@ def customers(calls: "pl.DataFrame", barred: "pl.DataFrame") -> "pl.Series":
 
     today = calls.join(barred, on="conversation_id", how="semi")["group"]
     return pl.concat([barred["group"], today]).unique()
+
+
+def made(calls: "pl.DataFrame", dataset: Dataset, version: int = 1, refresh: Refresh | None = None) -> Gold:
+    """A version with these calls of a dataset, to be frozen."""
+    return Gold(
+        key=place(dataset.family, version),
+        family=dataset.family,
+        digest=content_digest(calls),
+        dataset_id=dataset.id,
+        taxonomy_digest=dataset.taxonomy_digest,
+        rows=calls.height,
+        synthetic=dataset.synthetic,
+        version=version,
+        created_at=stages.now(),
+        refresh=refresh,
+    )
 
 
 def freeze(store: Store, made: Gold, calls: "pl.DataFrame", scratch: Path) -> Gold:

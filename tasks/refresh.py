@@ -13,7 +13,7 @@ from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.schema import Frozen
 from deploy.store import Store
 from tasks import catalog, gold, history, looks, near, split, stages
-from tasks.calls import COLUMNS, content_digest
+from tasks.calls import COLUMNS
 from tasks.gold import Gold, Refresh
 from tasks.history import Event
 
@@ -66,7 +66,7 @@ def plan(store: Store, dataset: Dataset, how: SplitSettings, data: DataSettings,
         added=coming.height,
         looks_carried=math.ceil(share * looks.count(store, before.digest)),
     )
-    return Next(_gold(before, dataset, calls, made), calls, trained)
+    return Next(gold.made(calls, dataset, before.version + 1, made), calls, trained)
 
 
 def refresh(store: Store, planned: Next) -> Gold:
@@ -104,7 +104,7 @@ def tell(store: Store, home: Path, family: str) -> None:
 def _before(store: Store, dataset: Dataset, why: Why) -> Gold:
     if not why.reason.strip():
         raise ConfigurationError("a refresh of the gold set needs a reason, which is kept with it: --reason 'WHY'")
-    before = gold.find(store, dataset.family, gold.version(store, dataset.family))
+    before = gold.newest(store, dataset.family)
     if before is None:
         raise ConfigurationError(
             f"family {dataset.family!r} has no gold set yet; its first ./tingsu retrain makes one, and a refresh comes later"
@@ -143,22 +143,6 @@ def _read_by_models(store: Store, family: str) -> "pl.DataFrame":
         if made.family == family:
             parts += [pl.read_parquet(store.local(made.file(side)), columns=list(columns)) for side in FITTED]
     return pl.concat(parts).unique()
-
-
-def _gold(before: Gold, dataset: Dataset, calls: "pl.DataFrame", made: Refresh) -> Gold:
-    version = before.version + 1
-    return Gold(
-        key=gold.place(before.family, version),
-        family=before.family,
-        digest=content_digest(calls),
-        dataset_id=dataset.id,
-        taxonomy_digest=before.taxonomy_digest,
-        rows=calls.height,
-        synthetic=before.synthetic,
-        version=version,
-        created_at=stages.now(),
-        refresh=made,
-    )
 
 
 def _nothing_new(dataset: Dataset, before: Gold, coming: int, trained: int) -> str:

@@ -18,7 +18,7 @@ from data_contracts.artifacts import SIDES, Dataset, Side, Splits
 from data_contracts.errors import ConfigurationError, ContractViolation
 from tasks import gold, near
 from tasks.calls import CALLS, content_digest
-from tasks.stages import Work, now
+from tasks.stages import Work
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,7 +48,7 @@ def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, version
     sides, dropped = _apart(calls, rows, barred, data.near_duplicate_jaccard)
     _require(sides, dataset)
     if frozen is None:
-        frozen = gold.freeze(store, _first_gold(rows, dataset), rows, work.scratch / "gold")
+        frozen = gold.freeze(store, gold.made(rows, dataset), rows, work.scratch / "gold")
         if frozen.digest != content_digest(rows):  # another process froze its gold set first
             return split(dataset, settings, data, version, work)
     _write(sides, _counts(sides, dropped, dataset), work.out)
@@ -134,19 +134,6 @@ def _moment(text: str | None) -> datetime | None:
         return datetime.fromisoformat(text).replace(tzinfo=None) if text else None
     except ValueError:
         return None
-
-
-def _first_gold(rows: "pl.DataFrame", dataset: Dataset) -> gold.Gold:
-    return gold.Gold(
-        key=gold.place(dataset.family, 1),
-        family=dataset.family,
-        digest=content_digest(rows),
-        dataset_id=dataset.id,
-        taxonomy_digest=dataset.taxonomy_digest,
-        rows=rows.height,
-        synthetic=dataset.synthetic,
-        created_at=now(),
-    )
 
 
 def _apart(

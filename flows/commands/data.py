@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from data_contracts.errors import ConfigurationError
-from flows.commands.options import Json, Profile, Sets, show
+from flows.commands.options import Json, Map, Profile, Sets, TaxonomyFile, show
 
 if TYPE_CHECKING:
     from data_contracts.taxonomy import Taxonomy
@@ -55,10 +55,8 @@ def write_sample(calls: int, seed: int, out: Path, labelled: bool = True) -> Non
 
 def submit(
     file: Annotated[Path, typer.Argument(readable=False, help="CSV, JSONL or Parquet of labelled calls")],
-    taxonomy: Annotated[
-        Path | None, typer.Option("--taxonomy", readable=False, help="your categories; default: telecom")
-    ] = None,
-    mapping: Annotated[str, typer.Option("--map", help="contract name=your column, comma-separated")] = "",
+    taxonomy: TaxonomyFile = None,
+    mapping: Map = "",
     name: Annotated[str | None, typer.Option("--name", help="what to call it; default: the file's name")] = None,
     fix: Annotated[
         Path | None, typer.Option("--fix", help="mend what is safe to mend into this new file, then submit that")
@@ -104,10 +102,8 @@ def mended(file: Path, taxonomy: "Taxonomy", columns: Mapping[str, str], out: Pa
 
 def check(
     file: Annotated[Path, typer.Argument(readable=False, help="CSV, JSONL or Parquet of calls, labelled or not")],
-    taxonomy: Annotated[
-        Path | None, typer.Option("--taxonomy", readable=False, help="your categories; default: telecom")
-    ] = None,
-    mapping: Annotated[str, typer.Option("--map", help="contract name=your column, comma-separated")] = "",
+    taxonomy: TaxonomyFile = None,
+    mapping: Map = "",
     profile: Profile = None,
     sets: Sets = None,
     as_json: Json = False,

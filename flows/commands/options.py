@@ -1,6 +1,7 @@
 """Options that several commands share, and how an answer is printed."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,10 @@ Profile = Annotated[
 ]
 Overlay = Annotated[list[str] | None, typer.Option("--overlay", help="more settings on top, such as production")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="one setting, section.key=value; may be repeated")]
+TaxonomyFile = Annotated[
+    Path | None, typer.Option("--taxonomy", readable=False, help="your categories; default: telecom")
+]
+Map = Annotated[str, typer.Option("--map", help="contract name=your column, comma-separated")]
 Json = Annotated[bool, typer.Option("--json", help="answer in JSON")]
 
 
