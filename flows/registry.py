@@ -9,7 +9,7 @@ from data_contracts.errors import ConfigurationError, GateRefused
 from deploy import bundle, signing
 from flows.run import registry_of
 from flows.session import open_session
-from tasks import cited, gate, judge, registry, stages, versions
+from tasks import cited, gate, judge, permit, registry, stages, versions
 from tasks.versions import Registry
 
 
@@ -36,10 +36,14 @@ def judge_again(at: Registry, version: int, settings: Settings) -> Verdict:
     """Judge a version's evidence under today's thresholds; nothing is trained or scored.
 
     Raises:
-        GateRefused: the evidence is missing or edited, or is about another champion than today's.
+        GateRefused: the evidence is missing or edited, or is about another champion or older gold calls than today's.
     """
     found = versions.get(at, version)
-    evidence = gate.reread(cited.read(at.store, found.bundle, stored_verdict(at, version)))
+    before = stored_verdict(at, version)
+    outdated = permit.refreshed_since(at.store, before)
+    if outdated:
+        raise GateRefused(f"version {version} {outdated}")
+    evidence = gate.reread(cited.read(at.store, found.bundle, before))
     champion = versions.champion(at)
     rival = champion.bundle.digest if champion else None
     if rival not in (evidence.champion_bundle, found.bundle.digest):

@@ -78,6 +78,12 @@ def versions(store: Store, family: str, up_to: int | None = None) -> list[Gold]:
     return [one for one in found if one is not None]
 
 
+def of_digest(store: Store, digest: str) -> Gold | None:
+    """The version whose rows have this digest, of whatever family, or None."""
+    manifests = (Gold.model_validate_json(store.part(key, MANIFEST)) for key in store.keys(PREFIX))
+    return next((one for one in manifests if one.digest == digest), None)
+
+
 def rows(store: Store, gold: Gold) -> "pl.DataFrame":
     """Its calls.
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from data_contracts.artifacts import Verdict
 from data_contracts.errors import GateRefused
 from deploy import bundle as bundles
-from tasks import history, versions
+from deploy.store import Store
+from tasks import gold, history, versions
 from tasks.versions import Registry
 
 STANDARD = {"profile": "profile", "thresholds_digest": "thresholds", "gold_digest": "gold set"}
@@ -17,7 +18,8 @@ def permit(at: Registry, version: int) -> Verdict:
 
     Raises:
         GateRefused: no valid signed PROMOTE for exactly this bundle, or one against another champion, under other
-            thresholds (than today's, or than the champion's without a reason) or of another time than today's.
+            thresholds (than today's, or than the champion's without a reason), of another time than today's, or on
+            gold calls that were refreshed since.
         BundleCorrupt: the bundle's files do not match its digest.
         ConfigurationError: no such version.
     """
@@ -28,6 +30,9 @@ def permit(at: Registry, version: int) -> Verdict:
     if sitting and sitting.version == version:
         return verdict
     _refuse_other_standard(at, version, verdict)
+    outdated = refreshed_since(at.store, verdict)
+    if outdated:
+        raise GateRefused(f"version {version} {outdated}")
     differs = other_standard(at, verdict)
     if differs and not at.new_standard:
         raise GateRefused(f"version {version} {differs}: ./tingsu promote {version} --new-standard 'REASON'")
@@ -60,6 +65,24 @@ def other_standard(at: Registry, verdict: Verdict) -> str | None:
     return (
         f"was judged by another standard than the champion, version {entry.event.version}, was ({', '.join(other)}); "
         "if that is meant, say why, and the history keeps it"
+    )
+
+
+def refreshed_since(store: Store, verdict: Verdict) -> str | None:
+    """What to say of a verdict on gold calls whose set has a newer version, and the command; None on today's.
+
+    Others are judged on the newer calls, and the champion answers them anew: on the old ones a candidate would be promoted that
+    was never asked what counts now.
+    """
+    then = gold.of_digest(store, verdict.gold_digest)
+    today = gold.newest(store, then.family) if then else None
+    if then is None or today is None or today.digest == then.digest:
+        return None
+    by = f"{today.refresh.by} for {today.refresh.reason!r}" if today.refresh else "another split"
+    return (
+        f"was judged on version {then.version} of the gold set of {then.family!r}, and version {today.version} ({today.rows} "
+        f"calls, made by {by}) counts now; have it and the champion judged on that: "
+        f"./tingsu retrain --dataset {verdict.dataset_id[:12]}"
     )
 
 
