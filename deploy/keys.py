@@ -25,7 +25,7 @@ from data_contracts.schema import Frozen
 from deploy.operate import lock
 from deploy.store import create_once, write_atomically
 
-Scope = Literal["classify", "generate", "admin"]
+Scope = Literal["classify", "generate", "metrics", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 MACHINE = "this-machine"

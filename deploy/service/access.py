@@ -22,9 +22,10 @@ SCOPES_OF: Mapping[str, tuple[Scope, ...]] = {
     "/generate": ("generate",),
     "/thinking": ("generate",),
     "/v1/chat/completions": ("classify", "generate"),
+    "/metrics": ("metrics", "admin"),
     "/admin/reload": ("admin",),
 }
-"""One of these is needed; which of two is known when the request is read. Any other path needs a key of any scope."""
+"""One of these is needed; which of a text's two is known when the request is read. Any other path needs a key of any scope."""
 
 
 @dataclass

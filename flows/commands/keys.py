@@ -20,7 +20,9 @@ def add_to(app: typer.Typer) -> None:
 
 def add(
     name: Name,
-    scope: Annotated[str, typer.Option("--scope", help="classify, generate, admin; several with commas")] = "classify",
+    scope: Annotated[
+        str, typer.Option("--scope", help="classify, generate, metrics, admin; several with commas")
+    ] = "classify",
     rate: Annotated[
         str | None, typer.Option("--rate", help="requests a second, such as 5/s; default: no limit")
     ] = None,

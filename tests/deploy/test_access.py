@@ -20,7 +20,7 @@ from tests.deploy.served import Served
 
 CLASSIFY = "/api/v1/classify"
 CALL = {"text": "客户：上个月多扣了我三十块钱。"}
-STATE = ("/metrics", "/stats", "/model_info", "/openapi.json", "/v1/models")
+STATE = ("/stats", "/model_info", "/openapi.json", "/v1/models")
 
 
 @dataclass
@@ -83,6 +83,13 @@ def test_health_and_readiness_are_open_and_the_rest_of_the_state_needs_any_key(g
     assert [guarded.get(path).status_code for path in ("/health", "/ready")] == [200, 200]
     for path in STATE:
         assert [guarded.get(path, key).status_code for key in (None, "tsk_wrong", guarded.ops)] == [401, 401, 200], path
+
+
+def test_what_is_counted_is_shown_to_a_key_made_for_it_which_opens_no_more(guarded: Guarded) -> None:
+    scrape = keys.add(guarded.home, "prometheus", ["metrics"])
+
+    assert [guarded.get("/metrics", key).status_code for key in (None, guarded.crm, scrape)] == [401, 403, 200]
+    assert guarded.post(scrape).status_code == 403
 
 
 def test_the_document_says_that_a_key_is_needed_and_there_is_no_documentation_page(guarded: Guarded) -> None:

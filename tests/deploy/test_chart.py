@@ -367,6 +367,13 @@ def test_the_jobs_get_their_settings_as_the_pipeline_reads_them() -> None:
     assert found.train.base_model == "/var/lib/tingsu/models/Qwen3-0.6B"
 
 
+def test_the_worker_takes_from_the_pool_that_the_deployments_are_registered_in() -> None:
+    registered = yaml.safe_load((charts.HELM.parents[1] / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    (container,) = pods(documented("prefect-worker"))["tingsu-worker"]["spec"]["containers"]
+
+    assert {f"--pool={made['work_pool']['name']}" for made in registered} == {container["args"][0]}
+
+
 @pytest.mark.parametrize("empty", ["image__repository", "apiUrl", "job__homeClaim", "to"])
 def test_a_worker_without_what_it_needs_is_refused(empty: str) -> None:
     with pytest.raises(helm.HelmError, match=f"prefectWorker.{empty.replace('__', '.')} is empty"):

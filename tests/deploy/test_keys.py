@@ -56,7 +56,7 @@ def test_a_revoked_key_is_gone_and_the_file_stays(tmp_path: Path) -> None:
     [
         ("c r m", ["classify"], None, "name 'c r m'"),
         ("", ["classify"], None, "name ''"),
-        ("crm", ["clasify"], None, "allowed: classify, generate, admin"),
+        ("crm", ["clasify"], None, "allowed: classify, generate, metrics, admin"),
         ("crm", [], None, "scopes"),
         ("crm", ["classify"], 0, "rate_per_s 0"),
         ("crm", ["classify"], float("inf"), "rate_per_s inf"),

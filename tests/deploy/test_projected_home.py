@@ -44,7 +44,7 @@ def until(holds: Callable[[], bool], limit_s: float = 20.0) -> None:
 def test_probes_need_no_key_and_settings_and_keys_change_with_the_volume(tmp_path: Path) -> None:
     operator = tmp_path / "operator"
     folder = served.promote(store := FolderStore(tmp_path / "store"), served.fake_bundle(store), operator)
-    shown = keys.add(operator, "prometheus", ["classify"])
+    shown = keys.add(operator, "prometheus", ["metrics"])
     gate_pub, before = bundle.public_key(operator), keys.file(operator).read_bytes()
     keys.revoke(operator, "prometheus")
     volume = Projected(tmp_path / "home")

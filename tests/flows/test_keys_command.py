@@ -31,7 +31,7 @@ def test_revoking_the_last_key_says_that_the_door_stays_shut(tmp_path: Path) -> 
 
 def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
     for words, said in (
-        (("add", "crm", "--scope", "clasify"), "allowed: classify, generate, admin"),
+        (("add", "crm", "--scope", "clasify"), "allowed: classify, generate, metrics, admin"),
         (("add", "crm", "--rate", "fast"), "write it as 5/s"),
         (("add", "a b"), "name 'a b'"),
     ):
