@@ -614,6 +614,23 @@ TABLE: dict[str, tuple[str, str]] = {
         "not comparable: {a} and {b} were measured with different {what_en}; score both on the same gold calls.",
         "不可比较：{a} 与 {b} 所用的{what_zh}不同，请在同一批黄金集通话上重新评测。",
     ),
+    "compared_same": (
+        "Both answered the same {calls} gold calls, of {customers} customers. A change whose interval holds 0 may be chance.",
+        "两者回答了同样的 {calls} 通黄金集通话（{customers} 位客户）。区间包含 0 的变化可能只是偶然。",
+    ),
+    "compared_overlap": (
+        "{a} and {b} were judged on different versions of the gold set ({rows_a} and {rows_b} calls); compared on the {calls} "
+        "calls, of {customers} customers, that stand in both. A change whose interval holds 0 may be chance.",
+        "{a} 与 {b} 评测所用的黄金集版本不同（{rows_a} 通与 {rows_b} 通），这里只比较两版共有的 {calls} 通（{customers} 位客户）。"
+        "区间包含 0 的变化可能只是偶然。",
+    ),
+    "overlap_small": (
+        "not comparable: {a} and {b} were judged on different versions of the gold set, which share {calls} calls; at least "
+        "{least} are needed to see a difference of 10 points. Judged beside the champion, a candidate has it on the same calls: "
+        "./tingsu retrain --dataset {dataset}",
+        "不可比较：{a} 与 {b} 评测所用的黄金集版本不同，共有的通话只有 {calls} 通，至少需要 {least} 通才能看出 10 个百分点的差异。"
+        "与现役模型一同评测即可在同一批通话上比较：./tingsu retrain --dataset {dataset}",
+    ),
     "gate_promote": ("PROMOTE: all {of} bounds hold.", "晋级：{of} 项要求全部达标。"),
     "gate_reject": ("REJECT: certainly missed: {missed}.", "拒绝：确定未达标的有 {missed}。"),
     "gate_hold_never": (

@@ -82,7 +82,7 @@ def costs(
     return np.asarray(np.where(is_auto, wrong, taxonomy.review_cost), dtype=np.float64)
 
 
-def select(answers: Answers, keep: NDArray[np.bool_]) -> Answers:
-    """The answers of the calls marked in `keep` (N,)."""
+def select(answers: Answers, keep: NDArray[np.bool_] | NDArray[np.intp]) -> Answers:
+    """The answers of the calls marked in `keep` (N,), or of those at these places, in this order."""
     arrays = {k: v[keep] for k, v in vars(answers).items() if isinstance(v, np.ndarray)}
-    return replace(answers, ids=tuple(i for i, k in zip(answers.ids, keep, strict=True) if k), **arrays)
+    return replace(answers, ids=tuple(answers.ids[at] for at in np.arange(len(answers.ids))[keep]), **arrays)

@@ -76,19 +76,16 @@ def models(profile: Profile = None, sets: Sets = None, as_json: Json = False) ->
 
 
 def compare(a: int, b: int, profile: Profile = None, sets: Sets = None, as_json: Json = False) -> None:
-    """Two versions, metric by metric."""
+    """Two versions, metric by metric, on the gold calls that both answered."""
     from flows.commands.tables import columns, number
     from flows.registry import open_registry
     from tasks.compare import compare as compared
 
     found = compared(open_registry(profile, sets), a, b)
-    cells = [[r.metric, number(r.a), number(r.b), number(r.change)] for r in found.rows]
-    text = columns(["metric", f"version {a}", f"version {b}", "change"], cells)
-    show(
-        found.model_dump(mode="json"),
-        text if found.comparable else f"{found.reason_en}\n{found.reason_zh}\n\n{text}",
-        as_json,
-    )
+    cells = [[r.metric, *(number(x) for x in (r.a, r.b, r.change, r.low, r.high))] for r in found.rows]
+    text = columns(["metric", f"version {a}", f"version {b}", "change", "from", "to"], cells)
+    said = [line for line in (found.reason_en, found.reason_zh) if line]
+    show(found.model_dump(mode="json"), "\n".join([*said, "", text] if said else [text]), as_json)
 
 
 def gate(

@@ -45,7 +45,8 @@ def hops(reports: dict[str, Any]) -> str:
 
 
 def models(rows: "Sequence[Row]") -> str:
-    """Versions, newest first; macro-F1 is a number for those on the gold set and taxonomy of the newest alone."""
+    """Versions, newest first; macro-F1 is a number for those on the gold set and taxonomy of the newest alone, and `compare`
+    sets the others beside it as far as it can."""
     from tasks.compare import differs
 
     head = ["version", "verdict", "alias", "dataset", "gold", "looks", "macro-F1"]

@@ -37,4 +37,4 @@ def test_a_champion_is_measured_on_the_refreshed_gold_set_and_the_next_promotion
     assert [g["version"] for g in shown["versions"]] == [1, 2]
     assert shown["looks"]["judged"] == 1 and shown["looks"]["carried"] == 1
     assert [e["detail"]["reason"] for e in told] == ["a new tariff in July"]
-    assert not compared["comparable"]
+    assert compared["comparable"] and compared["calls"] == fresh["rows"]
