@@ -432,6 +432,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "{calls} calls were left out: models were trained on their customers or their words.",
         "{calls} 通未纳入：其客户或文本已被模型训练过。",
     ),
+    "gold_known": (
+        "Nothing new: version {version} was made so at {at}.",
+        "没有新内容：第 {version} 版已于 {at} 按此更新。",
+    ),
     "gold_next": (
         "The champion and every candidate answer this version anew: ./tingsu retrain --dataset {dataset}. The first promotion "
         "after it needs a reason: ./tingsu promote V --new-standard 'REASON'.",

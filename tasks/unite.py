@@ -30,9 +30,10 @@ class Merging(Frozen):
 
 
 class Merged(Frozen):
-    """The dataset of a merge, and whether the store had it already, under whatever name."""
+    """The dataset of a merge, of how many `parts`, and whether the store had it already, under whatever name."""
 
     dataset: Dataset
+    parts: int
     merging: Merging
     is_new: bool
 
@@ -59,7 +60,7 @@ def unite(store: Store, parts: Sequence[Dataset], name: str, newest_wins: bool =
     text = merging.model_dump_json(indent=1)
     taxonomy = catalog.taxonomy_of(store, newest_first[0])
     kept = catalog.keep(store, dataset, calls, taxonomy, lambda folder: _note(folder, text))
-    return Merged(dataset=kept, merging=merging, is_new=is_new)
+    return Merged(dataset=kept, parts=len(newest_first), merging=merging, is_new=is_new)
 
 
 def merging_of(store: Store, dataset: Dataset) -> Merging | None:

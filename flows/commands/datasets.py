@@ -10,7 +10,6 @@ from flows.commands.options import Json, Profile, Sets, show
 
 if TYPE_CHECKING:
     from data_contracts.artifacts import Dataset
-    from flows.session import Session
 
 Wanted = Annotated[str, typer.Argument(metavar="ID", help="an id, its beginning, or a name (its newest)")]
 SHOWN = 10
@@ -50,13 +49,14 @@ def listing(profile: Profile = None, sets: Sets = None, as_json: Json = False) -
 
 def shown(wanted: Wanted, profile: Profile = None, sets: Sets = None, as_json: Json = False) -> None:
     """One dataset: counts, what it was made from, what was rejected, its report, and how its gold set is kept."""
+    from flows import custody
     from flows.commands.tables import columns
     from flows.session import open_session
     from tasks import show as shows
     from tasks.answer import agreed
 
     session = open_session(profile, sets=sets or ())
-    (dataset,) = _found(session, [wanted])
+    (dataset,) = custody.found(session, [wanted])
     found = shows.show(session.store, dataset)
     total = max(1, sum(dataset.categories.values()))
     cells = [[key, f"{n:,}", f"{n / total:.1%}"] for key, n in dataset.categories.items()]
@@ -77,12 +77,13 @@ def shown(wanted: Wanted, profile: Profile = None, sets: Sets = None, as_json: J
 
 def diff(a: Wanted, b: Wanted, profile: Profile = None, sets: Sets = None, as_json: Json = False) -> None:
     """What B has that A has not: calls added, removed, relabelled, reworded, and how the categories shifted."""
+    from flows import custody
     from flows.commands.tables import columns
     from flows.session import open_session
     from tasks import diff as differ
 
     session = open_session(profile, sets=sets or ())
-    found = differ.diff(session.store, *_found(session, [a, b]))
+    found = differ.diff(session.store, *custody.found(session, [a, b]))
     cells = [
         [row.category, f"{row.before:,}", f"{row.after:,}", f"{row.before_share:.1%}", f"{row.after_share:.1%}",
          f"{(row.after_share - row.before_share) * 100:+.1f}"]
@@ -116,19 +117,14 @@ def merge(
 ) -> None:
     """Several datasets as one; a conversation in several is taken once."""
     from data_contracts.errors import ConfigurationError
+    from flows import custody
     from flows.session import open_session
-    from tasks import unite
 
     if prefer not in ("", "newest"):
         raise ConfigurationError(f"--prefer {prefer!r} is unknown; allowed: newest")
-    session = open_session(profile, sets=sets or ())
-    parts = _found(session, wanted)
-    made = unite.unite(session.store, parts, name, newest_wins=prefer == "newest")
-    said = [*_both("merged", **made.merging.model_dump(), datasets=len({d.id for d in parts}))]
-    if not made.is_new:
-        said += _both("merged_before", id=made.dataset.id[:12], name=made.dataset.name)
+    made = custody.merge(open_session(profile, sets=sets or ()), wanted, name, prefer == "newest")
     next_ = f"next: ./tingsu retrain --dataset {made.dataset.id[:12]}"
-    show(made.model_dump(mode="json"), "\n".join([_line(made.dataset), *said, next_]), as_json)
+    show(made.model_dump(mode="json"), "\n".join([_line(made.dataset), *custody.told_merge(made), next_]), as_json)
 
 
 def export(
@@ -140,11 +136,12 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a dataset's masked calls to a file, under the contract's column names."""
+    from flows import custody
     from flows.session import open_session
     from tasks import export as exports
 
     session = open_session(profile, sets=sets or ())
-    (dataset,) = _found(session, [wanted])
+    (dataset,) = custody.found(session, [wanted])
     calls = exports.export(session.store, dataset, out.expanduser(), force)
     answer = {"dataset_id": dataset.id, "file": str(out), "calls": calls}
     show(answer, f"{calls:,} calls of {dataset.id[:12]} ({dataset.name}): {out}", as_json)
@@ -169,31 +166,15 @@ def refresh_gold(
     """
     from getpass import getuser
 
+    from flows import custody
     from flows.session import open_session
-    from tasks import catalog, refresh
+    from tasks.refresh import Why
 
-    session = open_session(profile, sets=sets or ())
-    s = session.settings
-    dataset = catalog.find(session.store, wanted, s.data.family)
-    refresh.tell(session.store, session.home, dataset.family)
-    why = refresh.Why(reason=reason, by=getuser(), since=since)
-    planned = refresh.plan(session.store, dataset, s.split, s.data, why)
-    made = planned.gold if dry_run else refresh.refresh(session.store, planned)
-    refresh.tell(session.store, session.home, dataset.family)
-    parts = [
-        f"gold set of {made.family}, version {made.version}: {made.rows} calls{' (nothing was changed)' * dry_run}"
-    ]
-    if made.refresh:
-        parts += _both("gold_refreshed", **made.refresh.model_dump())
-    parts += _both("gold_trained", calls=planned.trained) if planned.trained else ()
-    parts += _both("gold_next", dataset=dataset.id[:12])
-    show(made.model_dump(mode="json"), "\n".join(parts), as_json)
-
-
-def _found(session: "Session", wanted: Sequence[str]) -> "list[Dataset]":
-    from tasks import catalog
-
-    return [catalog.find(session.store, one, session.settings.data.family) for one in wanted]
+    why = Why(reason=reason, by=getuser(), since=since)
+    done = custody.refresh_gold(open_session(profile, sets=sets or ()), wanted, why, dry_run)
+    head = f"gold set of {done.gold.family}, version {done.gold.version}: {done.gold.rows} calls"
+    parts = [f"{head}{' (nothing was changed)' * dry_run}", *custody.told_refresh(done)]
+    show(done.gold.model_dump(mode="json"), "\n".join(parts), as_json)
 
 
 def _line(d: "Dataset") -> str:

@@ -11,8 +11,10 @@ import pytest
 
 from data_contracts.artifacts import Dataset
 from deploy.store import FolderStore
+from tasks import gold, history
 from tests.flows.test_command_line import tingsu
 from tests.tasks.kept import call, keep
+from tests.tasks.test_refresh import calls, divide
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +107,24 @@ def test_none_of_it_waits_for_prefect_or_a_training_library(home: Path) -> None:
     found = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, env=env, timeout=120)
 
     assert "HEAVY []" in found.stdout, found.stdout + found.stderr
+
+
+def test_refresh_gold_plans_freezes_and_asked_again_changes_nothing(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    divide(store, keep(store, calls(0, 200), "first"))
+    newest = keep(store, [*calls(0, 200), *calls(1000, 200, "2026-06-15")], "second")
+    words = ("refresh-gold", "--reason", "a new tariff")
+    planned = answer(*words, "--dry-run", home=tmp_path)
+    after = gold.version(store, "complaints")
+    made = answer(*words, home=tmp_path)
+    again = tingsu("datasets", *words, home=tmp_path)
+    other = tingsu("datasets", "refresh-gold", "--reason", "another", home=tmp_path)
+
+    assert after == 1
+    assert {**planned, "created_at": ""} == {**made, "created_at": ""}
+    assert (made["version"], made["dataset_id"], made["refresh"]["reason"]) == (2, newest.id, "a new tariff")
+    assert (
+        again.returncode == 0 and "Nothing new: version 2 was made so" in again.stdout and "没有新内容" in again.stdout
+    )
+    assert other.returncode == 3 and "has 0 calls that version 2" in other.stderr
+    assert [e.event.kind for e in history.read(tmp_path)] == ["gold_refreshed"]
