@@ -295,7 +295,10 @@ class CanaryStep(Section):
 
 
 class CanarySettings(Section):
-    """How a candidate is tried on live traffic without labels, once a target splits traffic; none does yet. No steps: it is not.
+    """How a candidate is tried on live traffic without labels, on a target that can split it. No steps: it is not.
+
+    Both sides are looked at every `look_every_s`. A canary that after `longest_s` has not seen the requests its steps ask for is
+    undone: too little traffic to tell.
 
     `alpha`: share of healthy candidates that may be undone by mistake, over all steps and signals. `block_requests`: of each side,
     looked at together. `latency_ratio`: p50 and p95 may be so many times the champion's. Shares and means, candidate less
@@ -304,6 +307,8 @@ class CanarySettings(Section):
     """
 
     steps: tuple[CanaryStep, ...] = ()
+    look_every_s: float = Field(default=5.0, gt=0)
+    longest_s: float = Field(default=86400.0, gt=0)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     block_requests: int = Field(default=25, ge=10)
     latency_ratio: float = Field(default=1.5, ge=1)
@@ -316,11 +321,17 @@ class CanarySettings(Section):
 
 
 class RolloutSettings(Section):
-    """Where a promoted version goes and how long a start may take."""
+    """Where a promoted version goes and how long a start may take.
+
+    `approval`: `required` lets no traffic to a candidate, staged and verified, before a person approves it with a reason.
+    `keep_previous`: the version before stays loaded beside the live one, so that going back takes seconds; it takes its memory.
+    """
 
     target: Literal["local", "server", "kubernetes"] = "local"
     verify_timeout_s: float = Field(default=120.0, gt=0)
     drain_s: float = Field(default=10.0, ge=0)
+    keep_previous: bool = True
+    approval: Literal["none", "required"] = "none"
     canary: CanarySettings = CanarySettings()
 
 

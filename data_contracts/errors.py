@@ -48,6 +48,10 @@ class EngineUnavailable(TingsuError):
     code = "engine_unavailable"
 
 
+class ChampionUnavailable(EngineUnavailable):
+    """While a candidate is tried beside it, the side that is live does not answer."""
+
+
 class BundleCorrupt(TingsuError):
     """A bundle's content, attestation or signature does not match its digest."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+from data_contracts.errors import ChampionUnavailable, EngineUnavailable
 from data_contracts.schema import Frozen
 from deploy.canary.window import Histogram, Side, Window
 from deploy.client import Client
@@ -32,10 +33,14 @@ def look(champion: Sequence[Client], candidate: Sequence[Client], at_s: float) -
     """Read every service of both sides.
 
     Raises:
-        EngineUnavailable: one does not answer.
+        ChampionUnavailable, EngineUnavailable: one of the champion's side, or of the candidate's, does not answer.
         ConfigurationError: one wants another key.
     """
-    return Look(at_s=at_s, champion={c.url: _read(c) for c in champion}, candidate={c.url: _read(c) for c in candidate})
+    try:
+        live = {c.url: _read(c) for c in champion}
+    except EngineUnavailable as error:
+        raise ChampionUnavailable(str(error)) from error
+    return Look(at_s=at_s, champion=live, candidate={c.url: _read(c) for c in candidate})
 
 
 def between(before: Look, now: Look, mirrored: int = 0, disagreed: int = 0) -> Window:

@@ -7,9 +7,10 @@ from pydantic import ValidationError
 
 from data_contracts.errors import ConfigurationError
 from data_contracts.schema import Frozen
+from deploy.operate.canary_window import Look
 from deploy.store import write_atomically
 
-State = Literal["planned", "staged", "verified", "live", "undone"]
+State = Literal["planned", "staged", "verified", "awaiting", "canary", "undoing", "live", "undone"]
 
 
 class Placed(Frozen):
@@ -56,28 +57,58 @@ class Status(Frozen):
     detail: str
 
 
+class Change(Frozen):
+    """One thing a rollout would change, exactly: a file's path or an object's name, its text now and then; empty: not there."""
+
+    what: str
+    before: str
+    after: str
+
+
 class Target(Protocol):
     """A place versions are rolled out to. Every method may be called again after a crash in the middle of it.
 
-    All but `status` raise a TingsuError when they cannot do their part; the controller then calls `undo`.
+    All but `changes` and `status` raise a TingsuError when they cannot do their part; the controller then calls `undo`.
+    `can_split`: whether it can give a candidate a share of the traffic; where not, there is no canary, and the record says so.
     """
 
     name: str
+    can_split: bool
+
+    def changes(self, candidate: Placed) -> tuple[Change, ...]:
+        """What a rollout of it would change, in the order it would; touches nothing."""
+        ...
 
     def stage(self, candidate: Placed) -> None:
         """Start the candidate beside what serves, without traffic."""
         ...
 
     def verify(self, candidate: Placed) -> None:
-        """Check every endpoint of the staged candidate."""
+        """Check every endpoint of the staged candidate: health, model info, parity, golden requests, a short load."""
+        ...
+
+    def weigh(self, candidate: Placed, share: float) -> str:
+        """Send a share in [0, 1) of the traffic, each request at random, to the staged candidate, the rest to what is live;
+        return the endpoint."""
+        ...
+
+    def look(self, candidate: Placed, at_s: float) -> Look:
+        """Both sides' counters at the moment `at_s`, while traffic is split.
+
+        Raises:
+            ChampionUnavailable: the side that is live does not answer; the candidate is not to blame, it is looked again.
+            EngineUnavailable: the candidate does not answer.
+        """
         ...
 
     def switch(self, candidate: Placed) -> str:
-        """Give the candidate the traffic, check it there, and return its endpoint; nothing stays staged."""
+        """Give the candidate all the traffic, check it there, and return its endpoint; nothing stays staged. What was live
+        until now stays loaded where `rollout.keep_previous` asks for it, so that a switch back is quick."""
         ...
 
     def undo(self, live: Placed | None) -> None:
-        """Withdraw whatever is staged or half switched; `live`, if any, has the traffic again and is checked."""
+        """Give `live`, if any, all the traffic first (in less than 5 s where it is still loaded) and check it; then withdraw
+        whatever is staged or half switched. Without `live` nothing serves afterwards."""
         ...
 
     def status(self) -> Status:

@@ -1,19 +1,22 @@
 """This machine as a target: a service on the public port, and a second one beside it while a candidate is checked."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from configs.settings import Settings
-from data_contracts.errors import EngineUnavailable, ResourceInsufficient
+from data_contracts.errors import ConfigurationError, EngineUnavailable, ResourceInsufficient
 from deploy import keys, service
 from deploy.client import Client
 from deploy.operate import ports, processes, verify
+from deploy.operate.canary_window import Look
 from deploy.operate.processes import Command, Process
-from deploy.targets import Placed, Status
+from deploy.targets import Change, Placed, Status
 
 SERVICE = "service"
 STAGED = "service-next"
 ANSWERS_S = 10.0
+_NO_SPLIT = "target local gives all of its traffic to one version; set rollout.canary.steps to []"
 
 
 class Local:
@@ -23,12 +26,20 @@ class Local:
     """
 
     name = "local"
+    can_split = False
 
     def __init__(self, home: Path, settings: Settings, command: Callable[..., list[str]] = service.command) -> None:
         """`command` makes the service's command line, as `deploy.service.command` does."""
         self.home = home
         self.settings = settings
         self.command = command
+
+    def changes(self, candidate: Placed) -> tuple[Change, ...]:
+        port = self.settings.ports.service
+        known = processes.find(self.home, SERVICE)
+        command = self._command(SERVICE, candidate, port)
+        before = shlex.join(known.argv) if known else ""
+        return (Change(what=f"process {SERVICE}", before=before, after=shlex.join(command.argv)),)
 
     def stage(self, candidate: Placed) -> None:
         self._wait(self._staged(candidate))
@@ -37,6 +48,12 @@ class Local:
         process = self._staged(candidate)
         self._wait(process)
         self._check(process.port, candidate)
+
+    def weigh(self, candidate: Placed, share: float) -> str:
+        raise ConfigurationError(_NO_SPLIT)
+
+    def look(self, candidate: Placed, at_s: float) -> Look:
+        raise ConfigurationError(_NO_SPLIT)
 
     def switch(self, candidate: Placed) -> str:
         port = self.settings.ports.service
