@@ -420,13 +420,21 @@ TABLE: dict[str, tuple[str, str]] = {
         "黄金集第 {version} 版：冻结 {rows} 通（{digest}），候选模型已作答 {looks} 次，其中门禁评判 {judged} 次。"
         "本数据集有 {in_gold} 通在其中，另有 {held_out} 通属于同一批客户：均不参与训练。",
     ),
+    "gold_version": (
+        "  version {version}, {at}: {rows} calls, {looks} looks ({carried} carried over), judged {judged} times (thresholds: {gates})",
+        "  第 {version} 版，{at}：{rows} 通，查看 {looks} 次（沿袭 {carried} 次），评判 {judged} 次（阈值：{gates}）",
+    ),
     "gold_refreshed": (
         "It was refreshed by {by}: {stayed} calls stayed, {retired} left, {added} came; {looks_carried} looks count on. Reason: {reason}",
         "由 {by} 更新：保留 {stayed} 通，退出 {retired} 通，新增 {added} 通；此前的查看计入 {looks_carried} 次。原因：{reason}",
     ),
     "gold_seen": (
-        "Gold set {digest}: {looks} candidates had answered it by then, this one included.",
-        "黄金集 {digest}：截至当时已有 {looks} 个候选模型作答（含本次）。",
+        "Gold set {digest}: {looks} looks by then, this one included: candidates that answered it, and every further judgement.",
+        "黄金集 {digest}：截至当时已查看 {looks} 次（含本次）：候选模型作答与每次再评判均计入。",
+    ),
+    "gold_now": (
+        "By now {looks} looks, {judged} of them judgements.",
+        "目前共查看 {looks} 次，其中评判 {judged} 次。",
     ),
     "gold_trained": (
         "{calls} calls were left out: models were trained on their customers or their words.",
@@ -609,9 +617,9 @@ TABLE: dict[str, tuple[str, str]] = {
     "smoke_reject": ("REJECT: missed on this machine: {missed}.", "拒绝：在本机未达标的有 {missed}。"),
     # gate: the verdict
     "gate_looks": (
-        "{looks} candidates have now answered this gold set, more than {limit}: with every look a lucky one is likelier. "
+        "This gold set has now been looked at {looks} times, more than {limit}: with every look a lucky candidate is likelier. "
         "Refresh it with newer calls (./tingsu datasets refresh-gold), or label a new one (a new data.family).",
-        "已有 {looks} 个候选回答过该黄金集，超过 {limit} 个：看得越多，越可能有侥幸通过的；"
+        "该黄金集已被查看 {looks} 次，超过 {limit} 次：看得越多，越可能有侥幸通过的；"
         "请用较新的通话更新黄金集（./tingsu datasets refresh-gold），或换一套新的（新的 data.family）。",
     ),
     "not_comparable": (

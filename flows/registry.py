@@ -52,7 +52,8 @@ def judge_again(at: Registry, version: int, settings: Settings) -> Verdict:
             f"{str(rival)[:12]}, which has to answer the same gold calls first: "
             f"./tingsu retrain --dataset {evidence.splits.dataset_id[:12]}"
         )
-    asked = evidence.model_copy(update={"settings": settings.gate, "profile": settings.profile})
+    # the looks of then are no part of what is judged: the same question again is found
+    asked = evidence.model_copy(update={"settings": settings.gate, "profile": settings.profile, "gold_looks": 1})
     key = stages.stage_key("judge", {"0": asked, "1": at.trusted_key}, judge)
     verdict = stages.run(
         at.store, key, Verdict, lambda work: judge.judge(asked, at.trusted_key, at.home, work=work)

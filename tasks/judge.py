@@ -15,7 +15,8 @@ def judge(evidence: Evidence, trusted: str, home: Path, *, work: Work) -> Verdic
     Raises:
         GateRefused, ConfigurationError, BundleCorrupt: as `gate.judge`.
     """
-    count = looks.judged(work.store, evidence.splits.gold_digest, evidence.adapter, evidence.bundle.digest)
+    by, what = gate.thresholds_digest(evidence.settings), cited.digest(evidence.model_dump_json().encode())
+    count = looks.judged(work.store, evidence.splits.gold_digest, evidence.adapter, by, what)
     seen = evidence.model_copy(update={"gold_looks": count})
     verdict = gate.judge(seen, work.store)
     cited.keep(work.store, seen.bundle, seen.model_dump_json().encode())

@@ -1,10 +1,13 @@
 """Who has seen a gold set: every candidate that answered it, judged or not, since the best of many is partly luck.
 
-A candidate is an adapter. Its merged and quantized forms answer together, and are one look; each of its bundles that the
-gate judges is one, such as that of another form or calibration. Of a refreshed gold set the looks at the calls that stayed count on.
+A candidate is an adapter. Its merged and quantized forms answer together, and are one look; each judgement of the gate on it is
+one, of another form or calibration as well as of the same answers under other thresholds. A judgement that was cut off and done
+again is the same. Of a refreshed gold set the looks at the calls that stayed count on.
 """
 
 from collections import Counter
+
+from pydantic import Field
 
 from data_contracts.schema import Frozen
 from deploy.store import Store
@@ -13,12 +16,14 @@ CARRIED = "before-"
 
 
 class Looks(Frozen):
-    """Looks at a gold set: `total` is what verdicts say; `judged` by the gate; `carried` over from the version before."""
+    """Looks at a gold set: `total` is what verdicts say; `judged` by the gate, `gates` under which thresholds (their digests);
+    `carried` over from the version before."""
 
     total: int
     candidates: int
     judged: int
     carried: int
+    gates: dict[str, int] = Field(default_factory=dict)
 
 
 def answered(store: Store, gold_digest: str, adapter: str) -> None:
@@ -26,10 +31,14 @@ def answered(store: Store, gold_digest: str, adapter: str) -> None:
     store.write(f"looks/{gold_digest}/{adapter}", b"")
 
 
-def judged(store: Store, gold_digest: str, adapter: str, bundle: str) -> int:
-    """Note that a bundle made of this adapter is about to be judged; how many looks there are, this one included."""
+def judged(store: Store, gold_digest: str, adapter: str, gate: str, evidence: str) -> int:
+    """Note that a gate is about to judge this evidence on an adapter; how many looks there are, this one included.
+
+    Args:
+        gate, evidence: digests, of the thresholds and of what is judged.
+    """
     answered(store, gold_digest, adapter)
-    store.write(f"looks/{gold_digest}/{adapter}.{bundle}", b"")
+    store.write(f"looks/{gold_digest}/{adapter}.{gate[:16]}.{evidence[:16]}", b"")
     return count(store, gold_digest)
 
 
@@ -54,4 +63,5 @@ def of(store: Store, gold_digest: str) -> Looks:
         candidates=len(notes) - carried,
         judged=sum("." in name for name in names),
         carried=carried,
+        gates=dict(sorted(Counter(name.split(".")[1] for name in names if "." in name).items())),
     )

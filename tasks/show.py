@@ -16,11 +16,12 @@ from tasks.unite import Merging
 class Custody(Frozen):
     """The gold set that candidates of the family are measured on, every version of it, and what this dataset has to do with it.
 
-    `in_gold`: calls of the dataset that stand in the version that counts. `held_out`: other calls of customers of any
-    version; they are never trained on."""
+    `looks` are at the version that counts, `looks_by_version` at each. `in_gold`: calls of the dataset that stand in the version
+    that counts. `held_out`: other calls of customers of any version; they are never trained on."""
 
     gold: Gold
     looks: Looks
+    looks_by_version: dict[int, Looks]
     versions: tuple[Gold, ...]
     in_gold: int
     held_out: int
@@ -64,7 +65,8 @@ def custody(store: Store, dataset: Dataset) -> Custody | None:
     in_gold = calls.join(gold.rows(store, current), on="conversation_id", how="semi").height
     customers = gold.customers(calls, gold.barred(store, dataset.family, current.version))
     held_out = int(calls["group"].is_in(customers.implode()).sum()) - in_gold
-    seen = looks.of(store, current.digest)
+    by_version = {one.version: looks.of(store, one.digest) for one in versions}
+    seen = by_version[current.version]
     values = {"version": current.version, "rows": current.rows, "digest": current.digest[:12], "looks": seen.total}
     en, zh = say("gold_custody", **values, judged=seen.judged, in_gold=in_gold, held_out=held_out)
     if current.refresh:
@@ -73,6 +75,7 @@ def custody(store: Store, dataset: Dataset) -> Custody | None:
     return Custody(
         gold=current,
         looks=seen,
+        looks_by_version=by_version,
         versions=tuple(versions),
         in_gold=in_gold,
         held_out=held_out,

@@ -10,6 +10,7 @@ from flows.commands.options import Json, Profile, Sets, show
 
 if TYPE_CHECKING:
     from data_contracts.artifacts import Dataset
+    from tasks.show import Custody
 
 Wanted = Annotated[str, typer.Argument(metavar="ID", help="an id, its beginning, or a name (its newest)")]
 SHOWN = 10
@@ -69,7 +70,7 @@ def shown(wanted: Wanted, profile: Profile = None, sets: Sets = None, as_json: J
         *(f"rejected or quarantined for {code}: {rows} rows" for code, rows in found.by_code.items()),
         *(agreed(found.agreement.model_dump()) if found.agreement else ()),
         *([f"report: {found.report}"] if found.report else ()),
-        *([found.custody.sentence_en, found.custody.sentence_zh] if found.custody else ()),
+        *(_kept(found.custody) if found.custody else ()),
         f"\n{columns(['category', 'calls', 'share'], cells)}",
     ]
     show(found.model_dump(mode="json"), "\n".join(parts), as_json)
@@ -175,6 +176,23 @@ def refresh_gold(
     head = f"gold set of {done.gold.family}, version {done.gold.version}: {done.gold.rows} calls"
     parts = [f"{head}{' (nothing was changed)' * dry_run}", *custody.told_refresh(done)]
     show(done.gold.model_dump(mode="json"), "\n".join(parts), as_json)
+
+
+def _kept(custody: "Custody") -> list[str]:
+    """How the gold set is kept, and who looked at each version of it."""
+    lines = [custody.sentence_en, custody.sentence_zh]
+    for one in custody.versions:
+        seen = custody.looks_by_version[one.version]
+        gates = ", ".join(f"{gate[:12]} ×{times}" for gate, times in seen.gates.items()) or "–"
+        values = {
+            "version": one.version,
+            "at": one.created_at,
+            "rows": one.rows,
+            "looks": seen.total,
+            "judged": seen.judged,
+        }
+        lines += _both("gold_version", **values, carried=seen.carried, gates=gates)
+    return lines
 
 
 def _line(d: "Dataset") -> str:

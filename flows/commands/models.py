@@ -96,18 +96,24 @@ def gate(
     as_json: Json = False,
 ) -> None:
     """The verdict of a version, bound by bound; exits 3 unless it is a valid PROMOTE."""
+    from data_contracts.messages import say
     from flows.commands.tables import bounds, seen
     from flows.registry import judge_again, open_registry, stored_verdict
     from flows.session import open_session
+    from tasks import looks, permit
 
     at = open_registry(profile, sets)
     settings = open_session(profile, sets=sets or ()).settings
-    verdict = (judge_again(at, version, settings) if again else stored_verdict(at, version)).model_dump(mode="json")
-    show(
-        verdict,
+    given = judge_again(at, version, settings) if again else stored_verdict(at, version)
+    verdict, now = given.model_dump(mode="json"), looks.of(at.store, given.gold_digest)
+    outdated = permit.refreshed_since(at.store, given)
+    lines = [
         f"{bounds(verdict)}\n\n{verdict['decision']}: {verdict['sentence_en']}\n{verdict['sentence_zh']}\n{seen(verdict)}",
-        as_json,
-    )
+        *say("gold_now", looks=now.total, judged=now.judged),
+        *([f"It {outdated}"] if outdated else ()),
+    ]
+    today = {"looks_now": now.model_dump(), "refreshed_since": outdated}
+    show({**verdict, **today}, "\n".join(lines), as_json)
     raise typer.Exit(0 if verdict["decision"] == "PROMOTE" else 3)
 
 

@@ -402,10 +402,10 @@ def test_every_candidate_that_looks_at_gold_is_counted_once_and_too_many_are_war
     third = judged(scored, tmp_path / "home", "c" * 64, limit=2)
 
     assert [text[0] for text in first] == ["1", "1", "2", "2"]
-    assert not any("have now answered" in text for text in first)
+    assert not any("has now been looked at" in text for text in first)
     assert third.startswith("3 ")
-    assert "3 candidates have now answered this gold set, more than 2" in third
-    assert "已有 3 个候选回答过" in third
+    assert "This gold set has now been looked at 3 times, more than 2" in third
+    assert "已被查看 3 次" in third
 
 
 def test_a_look_whose_run_was_killed_counts_and_its_rerun_does_not(
@@ -435,13 +435,13 @@ def test_a_candidate_that_answered_gold_and_was_dropped_before_its_verdict_count
 
 
 def test_looks_are_shown_where_versions_and_reasons_are(at: Place) -> None:
-    run = released.candidate(at, released.bundle(at, "often"), gold_looks=37, sentence_en="37 have now answered")
+    run = released.candidate(at, released.bundle(at, "often"), gold_looks=37, sentence_en="looked at 37 times")
     number = registry.record(at.registry, run).version
     listed = tables.models(versions.models(at.registry))
 
     assert "37" in listed.splitlines()[1].split()
     assert "looks at this gold set so far: 37" in why.answer(at.home, number)
-    assert "37 have now answered" in why.answer(at.home, number)
+    assert "looked at 37 times" in why.answer(at.home, number)
 
 
 # Not comparable
@@ -481,7 +481,9 @@ def test_a_champion_of_another_taxonomy_stops_the_run_before_anything_is_trained
 # Today's thresholds
 
 
-def test_a_version_is_judged_again_under_todays_thresholds_from_its_evidence_alone(tmp_path: Path) -> None:
+def test_a_version_is_judged_again_under_todays_thresholds_from_its_evidence_alone_and_that_is_a_look(
+    tmp_path: Path,
+) -> None:
     at = released.place(tmp_path)
     evidence = evidence_of(Scored(at.store.root, rows=600), 0.9, bundle=released.bundle(at, "one"))
     work = Work(at.store, "stages/judge/x", at.home, at.home)
@@ -501,4 +503,7 @@ def test_a_version_is_judged_again_under_todays_thresholds_from_its_evidence_alo
     assert registry.promote(today, 1).decision == "PROMOTE"
     recorded = [e.event.detail["decision"] for e in history.read(at.home) if e.event.kind == "recorded"]
     assert recorded == ["PROMOTE", "REJECT", "PROMOTE"]
-    assert versions.verdict_of(at.registry, version(at, 1)).gold_looks == 1
+    assert versions.verdict_of(at.registry, version(at, 1)).gold_looks == 3
+    assert judge_again(today, 1, settings).gold_looks == 3, "the same judgement again is no look"
+    seen = looks.of(at.store, evidence.splits.gold_digest)
+    assert (seen.total, seen.candidates, seen.judged, sorted(seen.gates.values())) == (3, 1, 3, [1, 1, 1])

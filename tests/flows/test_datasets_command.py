@@ -11,7 +11,7 @@ import pytest
 
 from data_contracts.artifacts import Dataset
 from deploy.store import FolderStore
-from tasks import gold, history
+from tasks import gold, history, looks
 from tests.flows.test_command_line import tingsu
 from tests.tasks.kept import call, keep
 from tests.tasks.test_refresh import calls, divide
@@ -120,6 +120,15 @@ def test_refresh_gold_plans_freezes_and_asked_again_changes_nothing(tmp_path: Pa
     again = tingsu("datasets", *words, home=tmp_path)
     other = tingsu("datasets", "refresh-gold", "--reason", "another", home=tmp_path)
 
+    looks.judged(store, made["digest"], "adapter", "strict", "evidence")
+    looks.judged(store, made["digest"], "adapter", "lenient", "evidence")
+    kept = answer("show", "second", home=tmp_path)["custody"]
+    told = tingsu("datasets", "show", "second", home=tmp_path).stdout
+
+    assert [kept["looks_by_version"][v]["judged"] for v in "12"] == [0, 2]
+    assert kept["looks"]["gates"] == {"lenient": 1, "strict": 1}
+    assert "version 2, " in told and "judged 2 times (thresholds: lenient ×1, strict ×1)" in told
+    assert "第 1 版" in told and "评判 0 次" in told
     assert after == 1
     assert {**planned, "created_at": ""} == {**made, "created_at": ""}
     assert (made["version"], made["dataset_id"], made["refresh"]["reason"]) == (2, newest.id, "a new tariff")

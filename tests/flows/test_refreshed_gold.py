@@ -11,12 +11,12 @@ from tests.flows.stack import QUICK, Stack, stack
 from tests.tiny import write_base
 
 
-def deployment(at: Stack, name: str, ok: bool = True, **parameters: object) -> str:
+def deployment(at: Stack, which: str, /, ok: bool = True, **parameters: object) -> str:
     """A deployment run on the worker, to its end; what was said of it."""
     prefect = Path(sys.executable).with_name("prefect")
     env = {**at.env, "PREFECT_API_URL": f"http://127.0.0.1:{at.ports['prefect']}/api"}
     given = [word for pair in parameters.items() for word in ("--param", f"{pair[0]}={json.dumps(pair[1])}")]
-    argv = [str(prefect), "deployment", "run", name, *given, "--watch"]
+    argv = [str(prefect), "deployment", "run", which, *given, "--watch"]
     found = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=600)
     assert (found.returncode == 0) == ok, found.stdout + found.stderr
     return found.stdout + found.stderr

@@ -109,7 +109,7 @@ def test_looks_at_calls_that_stay_count_on_in_proportion(store: FolderStore) -> 
     before, old = divide(store, first)
     for adapter in "abcdefgh":
         looks.answered(store, before.gold_digest, adapter)
-    looks.judged(store, before.gold_digest, "a", "bundle")
+    looks.judged(store, before.gold_digest, "a", "gate", "evidence")
     second = keep(store, [*calls(0, 200), *calls(1000, 200)], "second")
     made = refresh.refresh(store, plan(store, second))
     share = old["gold"].height / made.rows
@@ -119,7 +119,7 @@ def test_looks_at_calls_that_stay_count_on_in_proportion(store: FolderStore) -> 
     assert looks.of(store, made.digest) == looks.Looks(
         total=made.refresh.looks_carried, candidates=0, judged=0, carried=made.refresh.looks_carried
     )
-    assert looks.judged(store, made.digest, "new", "bundle") == made.refresh.looks_carried + 1
+    assert looks.judged(store, made.digest, "new", "gate", "evidence") == made.refresh.looks_carried + 1
 
 
 def test_a_plan_changes_nothing_and_the_first_of_two_refreshes_counts(store: FolderStore) -> None:

@@ -86,4 +86,4 @@ def test_an_adapter_has_looked_at_gold_before_it_answers(bench: Bench, monkeypat
         seen.append(len(list(bench.store.keys(f"looks/{bench.splits.gold_digest}"))))
 
     assert seen == [0, 1, 1]
-    assert looks.judged(bench.store, bench.splits.gold_digest, "another", "b") == 2
+    assert looks.judged(bench.store, bench.splits.gold_digest, "another", "gate", "b") == 2
