@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ from prefect.artifacts import create_markdown_artifact
 
 from data_contracts import taxonomy as taxonomies
 from data_contracts.artifacts import Dataset
+from data_contracts.errors import ContractViolation
 from data_contracts.personal import mask
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
-from deploy.store import sha256_file
 from flows.environment import await_server
 from flows.session import Session, open_session
 from flows.stage import once
-from tasks import accept, answer, catalog, contract, ingest, stages, teach
+from tasks import accept, answer, catalog, contract, gold, ingest, stages, teach
 from tasks.stages import Work
 
 log = logging.getLogger("tingsu")
@@ -33,6 +33,13 @@ class Submission(Frozen):
     mapping: dict[str, str]
 
 
+class Kept(Frozen):
+    """An accepted dataset, and the folder of the answer to this submission of it."""
+
+    dataset: Dataset
+    answer: str
+
+
 @flow(name="submit", persist_result=False)
 def submit(
     file: str,
@@ -42,7 +49,8 @@ def submit(
     profile: str | None = None,
     sets: list[str] | None = None,
 ) -> dict[str, object]:
-    """Check, mask and keep a file of calls. Paths are on the machine that runs the flow.
+    """Check, mask and keep a file of calls: the dataset, what it should be known for, and where its report lies. Paths are on
+    the machine that runs the flow. An artifact says what came of the file, accepted or refused.
 
     Raises:
         ContractViolation: refused; the message says where report and rejects lie.
@@ -50,64 +58,97 @@ def submit(
     session = open_session(profile, sets=sets or ())
     words = taxonomies.load(Path(taxonomy) if taxonomy else taxonomies.DEFAULT)
     wanted = Submission(file=file, name=name or mask(Path(file).stem).text, taxonomy=words, mapping=mapping or {})
-    dataset = once(keep, "accept")(session, wanted)
+    try:
+        kept = once(keep, "accept")(session, wanted)
+    except ContractViolation as error:
+        publish(f"refused-{session.settings.data.family}", describe_refusal(wanted, error), wanted.name)
+        raise
+    dataset, folder = kept.dataset, Path(kept.answer)
+    said: dict[str, Any] = json.loads((folder / answer.SUMMARY).read_text(encoding="utf-8"))
+    publish(f"dataset-{dataset.family}", describe(dataset, said), dataset.name)
+    return dataset.model_dump(mode="json") | {
+        "warnings": said["warnings"],
+        "report": str(folder / answer.REPORT),
+    }
+
+
+def publish(key: str, told: str, name: str) -> None:
+    """Put it on Prefect's page."""
     await_server()
-    told = describe(dataset, findings_of(session, dataset))
-    create_markdown_artifact(key=f"dataset-{dataset.family}", markdown=told, description=dataset.name)
-    return dataset.model_dump(mode="json")
+    create_markdown_artifact(key=key, markdown=told, description=name)
 
 
-def keep(session: Session, wanted: Submission) -> Dataset:
-    """The accepted dataset; a file that was accepted before, under the same contract, is not checked again.
+def keep(session: Session, wanted: Submission) -> Kept:
+    """The accepted dataset; a file that was accepted before is checked again only if something that its answer depends on is not what it
+    was: the contract, the settings, the family's gold sets, the day that times are held against.
 
     Raises:
         ConfigurationError: no such file.
         ContractViolation: refused.
     """
     path = Path(wanted.file).expanduser()
-    ingest.kind_of(path)
-    digest = sha256_file(path)
-    data = session.settings.data
-    out = session.home / "submissions" / digest[:12]
-    use = teach.use_of(session.settings)
-    inputs: dict[str, object] = {
-        "sha256": digest,
-        "wanted": wanted.model_copy(update={"file": path.suffix}),
-        "data": data,
-        "contract": contract.digest(),
-        "use": use,
-    }
+    seen = ingest.see(path)
+    out = session.home / "submissions" / seen.digest[:12]
 
     def step(work: Work) -> Dataset:
-        return accept.submit(path, wanted.taxonomy, wanted.mapping, wanted.name, data, work.store, out, use)
+        data, use = session.settings.data, teach.use_of(session.settings)
+        made = accept.submit(path, wanted.taxonomy, wanted.mapping, wanted.name, data, work.store, out, use, seen)
+        answer.copy(out, work.out / catalog.ANSWER)
+        return made
 
+    inputs = depends_on(session, wanted.model_copy(update={"file": path.suffix}), seen.digest)
     outcome = stages.run(session.store, stages.stage_key("accept", inputs, accept), Dataset, step)
     log.info("%-24s %s", "accept", "reused" if outcome.reused else f"{outcome.seconds:.1f} s")
-    return outcome.result
+    # not `out`, which by now may hold another answer to the same file
+    return Kept(dataset=outcome.result, answer=str(session.store.local(outcome.key) / catalog.ANSWER))
 
 
-def findings_of(session: Session, dataset: Dataset) -> list[dict[str, Any]]:
-    """What was found in the dataset's file, the gravest first."""
-    folder = session.store.local(dataset.key) / catalog.ANSWER
-    found: list[dict[str, Any]] = json.loads((folder / answer.SUMMARY).read_text(encoding="utf-8")).get("findings", [])
-    return found
+def depends_on(session: Session, wanted: Submission, sha256: str) -> dict[str, object]:
+    """Everything but code that the answer to a submission depends on."""
+    data = session.settings.data
+    return {
+        "sha256": sha256,
+        "wanted": wanted,
+        "data": data,
+        "contract": contract.digest(),
+        "use": teach.use_of(session.settings),
+        "gold": [one.digest for one in gold.versions(session.store, data.family)],
+        "template": answer.TEMPLATE.read_text(encoding="utf-8"),
+        "day": stages.now()[:10],
+    }
 
 
-def describe(dataset: Dataset, findings: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The dataset and what was found in its file in markdown, for Prefect's page."""
+def describe(dataset: Dataset, said: Mapping[str, Any]) -> str:
+    """The dataset and what was found in its file (summary.json) in markdown, for Prefect's page."""
     warning = "\n\n**Synthetic calls.**" if dataset.synthetic else ""
     rows = "\n".join(f"| {key} | {n:,} |" for key, n in dataset.categories.items())
     head = f"**{dataset.name}** `{dataset.id[:12]}`: {dataset.counted}, {dataset.groups:,} groups.{warning}"
+    return f"{head}{_found(said)}\n\n| category | calls |\n|---|---:|\n{rows}"
+
+
+def describe_refusal(wanted: Submission, error: ContractViolation) -> str:
+    """Why a file was refused, how its rows fared and what to do, in markdown; of the path only the name, masked."""
+    sentence = mask(str(error).replace(wanted.file, Path(wanted.file).name)).text
+    head = f"**{wanted.name}** refused 已退回: {sentence}"
+    if not isinstance(error, accept.Refused):
+        return head
+    said = error.summary
+    counts = " + ".join(f"{said[part]:,} {part}" for part in ("accepted", "quarantined", "rejected"))
+    reasons = "".join(
+        f"\n\n- {r['reason_en']}. {r['remedy_en']}.\n- {r['reason_zh']}。{r['remedy_zh']}。" for r in said["refusals"]
+    )
+    return f"{head}\n\n{said['rows']:,} rows = {counts}.{reasons}{_found(said)}"
+
+
+def _found(said: Mapping[str, Any]) -> str:
+    """What was found, the gravest first, as a table."""
+    if not said["findings"]:
+        return ""
     lines = (
         f"| {f['severity']} | {f['rows']:,} | `{f['code']}` | {_cell(f['remedy_en'])} | {_cell(f['remedy_zh'])} |"
-        for f in findings
+        for f in said["findings"]
     )
-    found = (
-        "\n".join(["\n\n| what happened | rows | why | remedy | 办法 |", "|---|---:|---|---|---|", *lines])
-        if findings
-        else ""
-    )
-    return f"{head}{found}\n\n| category | calls |\n|---|---:|\n{rows}"
+    return "\n".join(["\n\n| what happened | rows | why | remedy | 办法 |", "|---|---:|---|---|---|", *lines])
 
 
 def _cell(text: str) -> str:

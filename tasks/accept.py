@@ -11,7 +11,7 @@ from data_contracts.errors import ContractViolation
 from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
 from deploy import cores
-from deploy.store import Store, sha256_file
+from deploy.store import Store
 from tasks import agreement, answer, catalog, clean, gold, ingest, near, stages, suggest, teach, validate
 from tasks.calls import COLUMNS, own_group
 from tasks.columns import tidy
@@ -31,18 +31,23 @@ def submit(
     store: Store,
     out: Path,
     use: Use = DEFAULT_USE,
+    seen: ingest.Seen | None = None,
 ) -> Dataset:
     """The dataset of a file of labelled calls. The answer (rejects, report, Data Docs) is written to `out` in any case.
 
     The same accepted content gives the same dataset, whatever the order of its rows, and nothing is rewritten.
 
+    Args:
+        seen: the file as the caller hashed it (`ingest.see`).
+
     Raises:
-        ContractViolation: unreadable, or too little of it was accepted; says where the answer is.
+        Refused: too little of it was accepted; says where the answer is.
+        ContractViolation: unreadable, or not what was seen.
         ConfigurationError: the mapping names a column that does not exist.
     """
-    found = _examine(path, taxonomy, mapping, name, settings, store, out, use)
+    found = _examine(path, taxonomy, mapping, name, settings, store, out, use, seen)
     if not found.checked.passed:
-        raise ContractViolation(_refusal(path, found.summary, out))
+        raise Refused(_refusal(path, found.summary, out), found.summary)
     return catalog.keep(
         store, found.dataset, found.calls, taxonomy, lambda folder: answer.copy(out, folder / catalog.ANSWER)
     )
@@ -56,6 +61,7 @@ def check(
     store: Store,
     out: Path,
     use: Use = DEFAULT_USE,
+    seen: ingest.Seen | None = None,
 ) -> dict[str, Any]:
     """The answer that a file would get, and no dataset; calls that nobody labelled are held against the contract of raw ones.
 
@@ -63,7 +69,15 @@ def check(
         ContractViolation: unreadable.
         ConfigurationError: the mapping names a column that does not exist.
     """
-    return _examine(path, taxonomy, mapping, path.stem, settings, store, out, use, is_kept=False).summary
+    return _examine(path, taxonomy, mapping, path.stem, settings, store, out, use, seen, is_kept=False).summary
+
+
+class Refused(ContractViolation):
+    """A file that was read and not accepted; `summary` is its answer, as in summary.json."""
+
+    def __init__(self, message: str, summary: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.summary = summary
 
 
 class Examined(NamedTuple):
@@ -84,14 +98,14 @@ def _examine(
     store: Store,
     out: Path,
     use: Use,
+    seen: ingest.Seen | None = None,
     is_kept: bool = True,
 ) -> Examined:
-    ingest.kind_of(path)
-    before, name = ingest.state(path), _tidy(name)
-    source = Parent(kind="file", digest=sha256_file(path), name=_tidy(path.name))
+    seen, name = seen or ingest.see(path), _tidy(name)
+    source = Parent(kind="file", digest=seen.digest, name=_tidy(path.name))
     parts = ingest.read(path, mapping, taxonomy.keys, suggest.NEEDED if is_kept else suggest.NEEDED[:1])
     prepared = clean.prepare_all(parts, settings.max_chars, cores.usable())
-    ingest.require_unchanged(path, before)
+    ingest.require_unchanged(path, seen.state)
     out.mkdir(parents=True, exist_ok=True)
     frame = prepared.frame.with_columns(teach.tokens_of(prepared.frame["input_text"], use))
     is_raw = not is_kept and frame["complaint_category"].null_count() == frame.height

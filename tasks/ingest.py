@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.errors import ConfigurationError, ContractViolation
+from deploy.store import sha256_file
 from tasks import columns, packed, records, suggest
 from tasks.columns import Problem
 from tasks.records import Raw
@@ -152,6 +153,24 @@ def sample(path: Path, kind: str) -> list[Mapping[str, object]]:
     if kind == "parquet":
         return packed.head(path, SAMPLE_ROWS)
     return [record.cells for record in islice(raw(path, kind), SAMPLE_ROWS)]
+
+
+class Seen(NamedTuple):
+    """A file as it was when it was hashed."""
+
+    digest: str
+    state: tuple[int, int, int]
+
+
+def see(path: Path) -> Seen:
+    """The file's SHA-256, and what tells later whether it is still that file.
+
+    Raises:
+        ConfigurationError, ContractViolation: as `kind_of`.
+    """
+    kind_of(path)
+    before = state(path)
+    return Seen(sha256_file(path), before)
 
 
 def state(path: Path) -> tuple[int, int, int]:

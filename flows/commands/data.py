@@ -6,7 +6,7 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +67,6 @@ def submit(
 ) -> None:
     """Check a file against the contract; keep it, or say row by row what is wrong."""
     from data_contracts import taxonomy as taxonomies
-    from data_contracts.artifacts import Dataset
     from flows.commands.running import flow_of
     from tasks import ingest
 
@@ -82,13 +81,27 @@ def submit(
     ingest.require_columns(file, columns)
     flow = flow_of("submit", profile, sets)
     answer = flow(str(file), str(taxonomy) if taxonomy else None, columns, name, profile, sets or [])
-    warning = "\nSynthetic calls: models trained on them are for trying Tingsu." if answer["synthetic"] else ""
-    counts = f"{Dataset.model_validate(answer).counted}, {answer['groups']:,} groups"
-    show(
-        {**answer, **({"mended": done} if done else {})},
-        f"dataset {answer['id'][:12]} {answer['name']}: {counts}{warning}\nnext: ./tingsu retrain --dataset {answer['id'][:12]}",
-        as_json,
-    )
+    show({**answer, **({"mended": done} if done else {})}, accepted(answer), as_json)
+
+
+def accepted(answer: Mapping[str, Any]) -> str:
+    """A dataset as the terminal tells of it, with what should be known before it is used."""
+    from data_contracts.artifacts import Dataset
+
+    dataset = Dataset.model_validate({name: answer[name] for name in Dataset.model_fields})
+    lines = [
+        f"dataset {dataset.id[:12]} {dataset.name}: {dataset.counted}, {dataset.groups:,} groups",
+        *(["Synthetic calls: models trained on them are for trying Tingsu."] if dataset.synthetic else []),
+        *warned(answer["warnings"]),
+        f"report: {answer['report']}",
+        f"next: ./tingsu retrain --dataset {dataset.id[:12]}",
+    ]
+    return "\n".join(lines)
+
+
+def warned(warnings: Sequence[Mapping[str, str]]) -> list[str]:
+    """What a file cannot teach, or what was done to it, as the terminal tells it."""
+    return [f"note: {w['en']}. {w['zh']}。" for w in warnings]
 
 
 def mended(file: Path, taxonomy: "Taxonomy", columns: Mapping[str, str], out: Path) -> dict[str, Any]:
@@ -110,22 +123,22 @@ def check(
 ) -> None:
     """Say what a file is like, as submit would, and keep nothing; calls without categories are checked as raw ones."""
     from data_contracts import taxonomy as taxonomies
-    from deploy.store import sha256_file
     from flows.session import open_session
     from tasks import accept, answer, ingest, teach
 
     place, columns = file.expanduser(), pairs(mapping)
-    ingest.kind_of(place)
+    seen = ingest.see(place)
     words = taxonomies.load(taxonomy or taxonomies.DEFAULT)
     session = open_session(profile, sets=sets or ())
-    out = session.home / "checks" / sha256_file(place)[:12]
+    out = session.home / "checks" / seen.digest[:12]
     use = teach.use_of(session.settings)
-    found = accept.check(place, words, columns, session.settings.data, session.store, out, use)
+    found = accept.check(place, words, columns, session.settings.data, session.store, out, use, seen)
     parts = [f"{found[part]:,} {part}" for part in ("accepted", "quarantined", "rejected")]
     lines = [
         f"{found['rows']:,} {'raw' if found['is_raw'] else 'labelled'} rows would be {' + '.join(parts)}",
         *(f"{r['reason_en']}. {r['reason_zh']}。" for r in found["refusals"]),
         *(f"{f['severity']:<10} {f['rows']:>8,}  {f['reason_en']}" for f in found["findings"]),
+        *warned(found["warnings"]),
         f"report: {out / answer.REPORT}",
     ]
     show(found, "\n".join(lines), as_json)
