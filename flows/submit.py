@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from prefect import flow
@@ -118,8 +119,8 @@ def depends_on(session: Session, wanted: Submission, sha256: str) -> dict[str, o
     }
 
 
-def describe(dataset: Dataset, said: Mapping[str, Any]) -> str:
-    """The dataset and what was found in its file (summary.json) in markdown, for Prefect's page."""
+def describe(dataset: Dataset, said: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """The dataset and what was found in its file (summary.json; a merged one has none) in markdown, for Prefect's page."""
     warning = "\n\n**Synthetic calls.**" if dataset.synthetic else ""
     rows = "\n".join(f"| {key} | {n:,} |" for key, n in dataset.categories.items())
     head = f"**{dataset.name}** `{dataset.id[:12]}`: {dataset.counted}, {dataset.groups:,} groups.{warning}"
@@ -142,7 +143,7 @@ def describe_refusal(wanted: Submission, error: ContractViolation) -> str:
 
 def _found(said: Mapping[str, Any]) -> str:
     """What was found, the gravest first, as a table."""
-    if not said["findings"]:
+    if not said.get("findings"):
         return ""
     lines = (
         f"| {f['severity']} | {f['rows']:,} | `{f['code']}` | {_cell(f['remedy_en'])} | {_cell(f['remedy_zh'])} |"
