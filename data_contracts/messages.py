@@ -557,6 +557,33 @@ TABLE: dict[str, tuple[str, str]] = {
         "the new bundle cannot be loaded: {reason}. The bundle before is being loaded again",
         "新模型包加载失败：{reason}。正在重新加载原模型包",
     ),
+    "candidate_memory": (
+        "the candidate needs about {needed:.0f} MB beside the one that serves, and {free:.0f} of {limit:.0f} MB are free; "
+        "give the service more memory, or roll out without a canary",
+        "候选版本约需 {needed:.0f} MB，与现役模型包并存时内存不足：上限 {limit:.0f} MB，可用 {free:.0f} MB。"
+        "请增加内存，或不经金丝雀直接上线",
+    ),
+    "candidate_missing": (
+        "no candidate is loaded beside the one that serves; POST one to /admin/candidate",
+        "现役模型包旁没有加载候选版本，请先向 /admin/candidate 提交（POST）",
+    ),
+    "candidate_serves": (
+        "this bundle serves already, and there is none before it to compare it with; POST another one",
+        "该模型包已在线上服务，且没有可比较的前一版本；请提交另一个模型包",
+    ),
+    "candidate_withdrawn": (
+        "the candidate was withdrawn while it was being loaded; POST it again",
+        "候选版本在加载过程中被撤回，请重新提交",
+    ),
+    "side_refused": (
+        "the header X-Tingsu-Side needs a key with scope 'admin', and this key's scope is {scopes}; leave the header out",
+        "请求头 X-Tingsu-Side 需要 admin 权限的密钥，而该密钥的权限为 {scopes}；请去掉该请求头",
+    ),
+    "side_unknown": (
+        "the header X-Tingsu-Side says {side!r}; allowed are {known}",
+        "请求头 X-Tingsu-Side 的值 {side!r} 无效，可选：{known}",
+    ),
+    "mirror_url": ("mirror_url: {reason}", "mirror_url 无效：{reason}"),
     "stopping": ("the service is stopping; ask again when it is back", "服务正在停止，请待恢复后重试"),
     # service: OpenAI's dialect
     "invalid_chat": (

@@ -23,9 +23,13 @@ Answer = dict[str, Any]
 BUSY = (429, 503)
 TOO_MUCH = ("overloaded", "deadline_exceeded")
 TOO_MANY = "too_many_calls"
-RELOAD = "/admin/reload"
+SIDE = "x-tingsu-side"
+"""The header in which a request names the side that shall answer it."""
+RELOAD, CANDIDATE, PREVIOUS = "/admin/reload", "/admin/candidate", "/admin/previous"
 RAISED: dict[str, type[TingsuError]] = {
     "reload_memory": ResourceInsufficient,
+    "reload_gpu_memory": ResourceInsufficient,
+    "candidate_memory": ResourceInsufficient,
     "reload_refused": ModelLoadError,
     "reload_failed": ModelLoadError,
     "reload_undone": ModelLoadError,
@@ -36,8 +40,11 @@ RAISED: dict[str, type[TingsuError]] = {
 class Client:
     """One service. Waits out a busy or restarting one for up to `patience_s`, as its Retry-After says."""
 
-    def __init__(self, url: str, timeout_s: float = 60.0, patience_s: float = 60.0, *, key: str | None = None) -> None:
-        """`key` is shown with every request; see `keys.machine` and `keys.chosen`."""
+    def __init__(
+        self, url: str, timeout_s: float = 60.0, patience_s: float = 60.0, *, key: str | None = None, side: str = ""
+    ) -> None:
+        """`key` is shown with every request, see `keys.machine` and `keys.chosen`; `side`: who shall answer, "candidate" for one that
+        is tried beside what serves."""
         import httpx
 
         self.url = url.rstrip("/")
@@ -47,7 +54,7 @@ class Client:
             if httpx.URL(self.url).scheme not in ("http", "https") or not httpx.URL(self.url).host:
                 raise httpx.InvalidURL("no http:// or no host")
             # No proxy from the environment: transcripts go to the address given and nowhere else.
-            headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+            headers = ({"Authorization": f"Bearer {key}"} if key else {}) | ({SIDE: side} if side else {})
             self._http = httpx.Client(base_url=self.url, trust_env=False, headers=headers)
         except httpx.InvalidURL as error:
             raise ConfigurationError(f"{url!r} is not a URL; write it as http://127.0.0.1:8000") from error
@@ -99,20 +106,52 @@ class Client:
         """
         return [answer for batch in _batches(calls, batch_calls) for answer in self._classify(batch)]
 
-    def reload(self, bundle: Path, version: int, limit_s: float, *, drain: bool = False) -> Answer:
+    def reload(self, bundle: Path, version: int, limit_s: float, *, drain: bool = False, keep: bool = False) -> Answer:
         """Have the service serve another bundle; it does when this returns. A reload that runs already is waited for.
 
         Args:
             limit_s: for loading it; also what the other reload may take.
+            keep: what served before stays loaded, for a quick way back.
 
         Raises:
             ResourceInsufficient: memory does not hold both bundles, and `drain` is off; nothing was touched.
             ModelLoadError: refused, or not loaded; the bundle before serves.
         """
-        body = {"bundle": str(bundle), "version": version, "drain": drain}
+        body = {"bundle": str(bundle), "version": version, "drain": drain, "keep_previous": keep}
+        return self._load(RELOAD, body, limit_s)
+
+    def try_beside(self, bundle: Path, version: int, limit_s: float) -> Answer:
+        """Have the service load a candidate beside what serves, with no share of the requests. A reload that runs is waited for.
+
+        Raises:
+            ResourceInsufficient: memory does not hold both bundles; nothing was touched.
+            ModelLoadError: refused, or not loaded; the bundle before serves on.
+        """
+        return self._load(CANDIDATE, {"bundle": str(bundle), "version": version}, limit_s)
+
+    def weigh(self, share: float, mirror_share: float = 0.0, mirror_url: str = "") -> Answer:
+        """Give the candidate this share of the requests, and ask it too a share of those that the champion answers.
+
+        Raises:
+            ContractViolation: there is no candidate.
+        """
+        body = {"share": share, "mirror_share": mirror_share, "mirror_url": mirror_url}
+        return self._json(self._send("PUT", CANDIDATE, body))
+
+    def withdraw(self, limit_s: float) -> None:
+        """Have the candidate closed, if there is one, when it has answered what it was asked; its share ends at once."""
+        self._json(self._send("DELETE", CANDIDATE, None, limit_s))
+
+    def forget(self, limit_s: float) -> None:
+        """Have the bundle closed that served before, if it is loaded still."""
+        self._json(self._send("DELETE", PREVIOUS, None, limit_s))
+
+    def _load(self, path: str, body: dict[str, Any], limit_s: float) -> Answer:
         until = time.monotonic() + limit_s
-        while (response := self._send("POST", RELOAD, body, limit_s)).status_code == 409 and time.monotonic() < until:
-            time.sleep(float(response.headers.get("Retry-After", "1")))
+        while (response := self._send("POST", path, body, limit_s)).status_code == 409 and time.monotonic() < until:
+            if (wait_s := response.headers.get("Retry-After")) is None:
+                break
+            time.sleep(float(wait_s))
         return self._json(response)
 
     def generate(self, prompt: str, max_length: int, temperature: float = 0.0) -> Answer:

@@ -15,14 +15,19 @@ Sample = tuple[str, dict[str, str], float]  # name, labels, value
 
 
 class Counted(Frozen):
-    """One service's counters since it started. `together`: requests by the calls in them."""
+    """One service's counters since it started. `together`: requests by the calls in them; `mirrored`, `disagreed`: see Window."""
 
     side: Side
     together: Histogram
+    mirrored: int = 0
+    disagreed: int = 0
 
 
 class Look(Frozen):
-    """Both sides' services, by address, at one moment (`at_s`, of any clock that only goes forward and outlives the controller)."""
+    """Both sides' services, by address, at one moment (`at_s`, of any clock that only goes forward and outlives the controller).
+
+    A service that holds both sides stands on both.
+    """
 
     at_s: float
     champion: dict[str, Counted]
@@ -30,24 +35,41 @@ class Look(Frozen):
 
 
 def look(champion: Sequence[Client], candidate: Sequence[Client], at_s: float) -> Look:
-    """Read every service of both sides.
+    """Read every service of both sides, where each has one side.
 
     Raises:
         ChampionUnavailable, EngineUnavailable: one of the champion's side, or of the candidate's, does not answer.
         ConfigurationError: one wants another key.
     """
+    live = {url: counted(samples) for url, samples in _of_champion(champion).items()}
+    return Look(at_s=at_s, champion=live, candidate={c.url: counted(_samples(c)) for c in candidate})
+
+
+def look_within(services: Sequence[Client], at_s: float) -> Look:
+    """Read services that hold both sides themselves, told apart by the label `side`.
+
+    Raises:
+        ChampionUnavailable: one does not answer.
+        ConfigurationError: one wants another key.
+    """
+    read = _of_champion(services)
+    of = [{url: counted(samples, side) for url, samples in read.items()} for side in ("champion", "candidate")]
+    return Look(at_s=at_s, champion=of[0], candidate=of[1])
+
+
+def _of_champion(services: Sequence[Client]) -> dict[str, list[Sample]]:
+    """Raises: ChampionUnavailable: one does not answer."""
     try:
-        live = {c.url: _read(c) for c in champion}
+        return {client.url: _samples(client) for client in services}
     except EngineUnavailable as error:
         raise ChampionUnavailable(str(error)) from error
-    return Look(at_s=at_s, champion=live, candidate={c.url: _read(c) for c in candidate})
 
 
-def between(before: Look, now: Look, mirrored: int = 0, disagreed: int = 0) -> Window:
+def between(before: Look, now: Look) -> Window:
     """What was answered from one look to the next.
 
     A service that was started anew counts from zero; one that was not looked at before counts from the next look on; one that is gone
-    takes what it did since the last look with it. `mirrored`, `disagreed`: see Window; no service knows them.
+    takes what it did since the last look with it.
     """
     gained = [
         _gained(old[url], new[url])
@@ -59,8 +81,8 @@ def between(before: Look, now: Look, mirrored: int = 0, disagreed: int = 0) -> W
         champion=_side(before.champion, now.champion),
         candidate=_side(before.candidate, now.candidate),
         seconds=max(now.at_s - before.at_s, 0.0),
-        mirrored=mirrored,
-        disagreed=disagreed,
+        mirrored=sum(one.mirrored for one in gained),
+        disagreed=sum(one.disagreed for one in gained),
         together=_size(together),
     )
 
@@ -89,7 +111,12 @@ def _gained(before: Counted, now: Counted) -> Counted:
         confidence=_less(new.confidence, old.confidence),
         label_mass=_less(new.label_mass, old.label_mass),
     )
-    return Counted(side=side, together=_less(now.together, before.together))
+    return Counted(
+        side=side,
+        together=_less(now.together, before.together),
+        mirrored=max(now.mirrored - before.mirrored, 0),
+        disagreed=max(now.disagreed - before.disagreed, 0),
+    )
 
 
 def _less(new: Histogram, old: Histogram) -> Histogram:
@@ -103,19 +130,19 @@ def _size(together: Histogram) -> float:
     return max(sum(n * m * m for n, m in zip(together.counts, sizes, strict=True)) / calls, 1.0) if calls else 1.0
 
 
-def _read(client: Client) -> Counted:
+def _samples(client: Client) -> list[Sample]:
     from prometheus_client.parser import text_string_to_metric_families
 
-    samples: list[Sample] = [
+    return [
         (sample.name, sample.labels, sample.value)
         for family in text_string_to_metric_families(client.metrics())
         for sample in family.samples
     ]
-    return counted(samples)
 
 
-def counted(samples: Sequence[Sample]) -> Counted:
-    """One service's counters from its samples; what it does not count is left empty."""
+def counted(samples: Sequence[Sample], of: str = "") -> Counted:
+    """One service's counters from its samples, of one side if that is named; what it does not count is left empty."""
+    samples = [(name, labels, value) for name, labels, value in samples if not of or labels.get("side", of) == of]
     asked = [
         (labels, int(value))
         for name, labels, value in samples
@@ -134,7 +161,17 @@ def counted(samples: Sequence[Sample]) -> Counted:
         confidence=_histogram(samples, "tingsu_confidence_share"),
         label_mass=_histogram(samples, "tingsu_label_mass_share"),
     )
-    return Counted(side=side, together=_histogram(samples, "tingsu_request_calls"))
+    is_asking = of != "candidate"  # the champion's own answers are mirrored
+    return Counted(
+        side=side,
+        together=_histogram(samples, "tingsu_request_calls"),
+        mirrored=is_asking * _total(samples, "tingsu_mirrored_calls_total"),
+        disagreed=is_asking * _total(samples, "tingsu_mirror_disagreed_calls_total"),
+    )
+
+
+def _total(samples: Sequence[Sample], name: str) -> int:
+    return int(sum(value for found, _, value in samples if found == name))
 
 
 def _histogram(samples: Sequence[Sample], name: str) -> Histogram:

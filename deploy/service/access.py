@@ -24,6 +24,8 @@ SCOPES_OF: Mapping[str, tuple[Scope, ...]] = {
     "/v1/chat/completions": ("classify", "generate"),
     "/metrics": ("metrics", "admin"),
     "/admin/reload": ("admin",),
+    "/admin/candidate": ("admin",),
+    "/admin/previous": ("admin",),
 }
 """One of these is needed; which of a text's two is known when the request is read. Any other path needs a key of any scope."""
 

@@ -16,11 +16,11 @@ from starlette.exceptions import HTTPException
 from configs.settings import ServeSettings
 from data_contracts.errors import EngineUnavailable, TingsuError
 from data_contracts.schema import Call
-from deploy.service import document, logs, problems, state
+from deploy.service import document, logs, problems, route, state
 from deploy.service.access import Access
-from deploy.service.admin import Opener, add_admin
+from deploy.service.admin import Desk, add_admin
 from deploy.service.answers import RAW_FIELDS, Answer, Answers, Asked, Calls
-from deploy.service.attend import arrived_s, while_connected
+from deploy.service.attend import while_connected
 from deploy.service.boundary import DOCS, Boundary
 from deploy.service.chat import add_chat
 from deploy.service.generation import add_generation
@@ -38,7 +38,7 @@ def create_app(
     slots: Slots,
     live: Live,
     access: Access,
-    opener: Opener,
+    desk: Desk,
     on_fatal: Callable[[TingsuError], None],
 ) -> FastAPI:
     """The application over its slots; `on_fatal` hears when an engine can never serve."""
@@ -60,7 +60,7 @@ def create_app(
     _add_classify(app, slots, live)
     add_generation(app, slots)
     add_chat(app, slots)
-    add_admin(app, slots, opener)
+    add_admin(app, slots, desk)
     document.write(app, access)
     return app
 
@@ -111,9 +111,12 @@ def _add_state(app: FastAPI, slots: Slots, live: Live, started: float) -> None:
         return problems.problem(request, 503, "not_ready", retry_after_s=wait_s, seconds=round(wait_s))
 
     @app.get("/model_info", response_model=state.ModelInfo | state.GenerationInfo)
-    async def model_info() -> state.ModelInfo | state.GenerationInfo:
-        """The classifier, and in `generate` what generates; that alone where it is alone."""
-        return state.model_info(slots, live.info)
+    async def model_info(request: Request) -> state.ModelInfo | state.GenerationInfo:
+        """The classifier, and in `generate` what generates; that alone where it is alone.
+
+        With the header `X-Tingsu-Side: candidate`, which needs scope admin where keys are asked for, the candidate's.
+        """
+        return state.model_info(slots, live.info, route.named(request))
 
     @app.get("/stats", response_model=state.Stats)
     async def stats() -> state.Stats:
@@ -130,7 +133,7 @@ def _add_classify(app: FastAPI, slots: Slots, live: Live) -> None:
         """One call (`text` or `turns`) or a batch (`calls`); the answers keep the order."""
         calls = asked.calls if isinstance(asked, Calls) else (asked,)
         _require_within_limits(calls, live.serve)
-        found = await while_connected(request, slots.classifier_slot.classify(calls, arrived_s(request)))
+        found = await while_connected(request, route.classify(request, slots.classifier_slot, calls))
         version, evaluation = found[0].model_version, found[0].evaluation
         answer = (
             Answers(results=tuple(found), model_version=version, evaluation=evaluation)

@@ -108,6 +108,11 @@ class Batcher:
         return self._reading_calls + self._lanes.calls
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is worked on."""
+        return not self.waiting_calls and not self._flying_tokens
+
+    @property
     def waiting_tokens(self) -> int:
         """Of the calls that were read."""
         return self._lanes.tokens

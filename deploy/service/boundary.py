@@ -54,7 +54,7 @@ class Boundary:
             await self._answer(exchange)
         finally:
             self.metrics.active.dec()
-            self._note(exchange, time.monotonic() - started)
+            self._note(exchange, time.monotonic() - exchange.scope["state"].get("since_s", started))
 
     async def _answer(self, exchange: "_Exchange") -> None:
         request = Request(exchange.scope)
@@ -77,9 +77,10 @@ class Boundary:
 
     def _note(self, exchange: "_Exchange", seconds: float) -> None:
         path, status = exchange.scope["path"], 499 if exchange.is_left else exchange.status or 499
-        if path in INFERENCE:
-            self.metrics.request(path, status, seconds)
-        elif not path.startswith(ADMIN):
+        side = exchange.scope["state"].get("side", "champion")
+        if path in INFERENCE and side is not None:
+            self.metrics.request(path, status, seconds, side)
+        elif path not in INFERENCE and not path.startswith(ADMIN):
             return
         extra = {
             "request_id": exchange.id,
@@ -87,6 +88,7 @@ class Boundary:
             "status": status,
             "ms": round(seconds * 1000, 1),
             "bytes": exchange.received,
+            **({"side": side} if side != "champion" else {}),
             **({"key": exchange.key} if exchange.key else {}),
         }
         log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=extra)

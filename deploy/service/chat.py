@@ -9,9 +9,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import Discriminator, Tag
 
 from deploy.keys import Scope
-from deploy.service import chat_answer, document, text_answer
+from deploy.service import chat_answer, document, route, text_answer
 from deploy.service.answers import WHOLE
-from deploy.service.attend import arrived_s, while_connected
+from deploy.service.attend import while_connected
 from deploy.service.chat_answer import Completion, ModelCard, ModelCards
 from deploy.service.chat_asked import EXAMPLES, MODEL, ChatAsked
 from deploy.service.generation import collect
@@ -64,7 +64,7 @@ def add_chat(app: FastAPI, slots: Slots) -> None:
 
 
 async def _classify(request: Request, asked: ChatAsked, slots: Slots) -> Response:
-    found = await while_connected(request, slots.classifier_slot.classify((asked.call(),), arrived_s(request)))
+    found = await while_connected(request, route.classify(request, slots.classifier_slot, (asked.call(),)))
     made = chat_answer.completion(found[0], asked.shares, _id(request), int(time.time()))
     if not asked.stream:
         return JSONResponse(chat_answer.body(made))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from deploy.service import answers, logs
 from deploy.service.answers import Answer, Rules, Served
 from deploy.service.batcher import Batcher, Limits
 from deploy.service.child import Loader, plan_of
-from deploy.service.metrics import Metrics
+from deploy.service.metrics import Metrics, Side
 from deploy.service.reading import Reading
 from deploy.service.refusals import NotReady, before
 from deploy.service.text import chars, prepare
@@ -119,11 +119,12 @@ class Classifier:
             async with asyncio.timeout(self.batcher.limits.deadline_s + more_s):
                 await self._is_idle.wait()
 
-    async def classify(self, calls: tuple[Call, ...], arrived_s: float) -> list[Answer]:
+    async def classify(self, calls: tuple[Call, ...], arrived_s: float, side: Side | None) -> list[Answer]:
         """Answers in the order of the calls.
 
         Args:
             arrived_s: when the request was here, by the loop's clock; its deadline runs from then.
+            side: what the answers are counted as; None: not at all.
 
         Raises:
             EngineUnavailable: not ready, overloaded, too late, or the engine died.
@@ -134,26 +135,31 @@ class Classifier:
         self._busy += 1
         self._is_idle.clear()
         try:
-            return await self._answer(calls, arrived_s + self.batcher.limits.deadline_s)
+            return await self._answer(calls, arrived_s + self.batcher.limits.deadline_s, side)
         finally:
             self._busy -= 1
             if not self._busy:
                 self._is_idle.set()
 
-    async def _answer(self, calls: tuple[Call, ...], until: float) -> list[Answer]:
+    async def _answer(self, calls: tuple[Call, ...], until: float, side: Side | None) -> list[Answer]:
         async with before(until, len(calls)):
             with self.batcher.admitted(len(calls), until):
                 read = await self._reading.each(self._read, calls, self._chars)
             scores = await self.batcher.submit([one.encoded.ids for one in read], until)
         found = answers.compose(calls, [one.encoded for one in read], scores, self.served, self.rules)
-        self.metrics.together.observe(len(calls))
-        for one, answer, mass in zip(read, found, scores.label_mass, strict=True):
-            self.metrics.answers.labels(answer.category.key, answer.decision).inc()
-            self.metrics.mass.observe(float(mass))
-            self.metrics.confidence.observe(answer.confidence)
-            if logs.takes_text():
-                _log_text(one.begins, answer)
+        if side is not None:
+            self._count(found, scores.label_mass, side)
+            for one, answer in zip(read, found, strict=True):
+                if logs.takes_text():
+                    _log_text(one.begins, answer)
         return found
+
+    def _count(self, found: Sequence[Answer], label_mass: Iterable[float], side: Side) -> None:
+        self.metrics.together.labels(side).observe(len(found))
+        for answer, mass in zip(found, label_mass, strict=True):
+            self.metrics.answers.labels(answer.category.key, answer.decision, side).inc()
+            self.metrics.mass.labels(side).observe(float(mass))
+            self.metrics.confidence.labels(side).observe(answer.confidence)
 
     def _chars(self, call: Call) -> int:
         return chars(call, self.served.bundle.prompt)

@@ -17,17 +17,20 @@ from fastapi import FastAPI
 from configs.settings import ServeSettings
 from data_contracts.errors import ConfigurationError, ResourceInsufficient, TingsuError
 from deploy import bundle, generation, keys
+from deploy.client import Client
 from deploy.memory import memory
 from deploy.service import logs
 from deploy.service.access import Access
-from deploy.service.admin import Opener
+from deploy.service.admin import Desk, Opener
 from deploy.service.answers import Served
 from deploy.service.app import create_app
 from deploy.service.child import Loader
 from deploy.service.classifier import Classifier
 from deploy.service.generator import Generator, ServedText
 from deploy.service.live import Live, read
+from deploy.service.loading import Loading
 from deploy.service.metrics import Metrics
+from deploy.service.mirror import Mirror
 from deploy.service.protocol import patient
 from deploy.service.reading import Reading
 from deploy.service.slot import Slot
@@ -35,6 +38,7 @@ from deploy.service.slots import Slots
 
 log = logging.getLogger(__name__)
 BACKLOG = 2048
+MIRROR_KEY = "TINGSU_MIRROR_KEY"
 
 
 def serve(options: Namespace, loader: Loader) -> None:
@@ -52,13 +56,14 @@ def serve(options: Namespace, loader: Loader) -> None:
     with _bind(host, options.port) as listener:
         slots = _slots(first, text, settings.serve, loader)
         live = Live(options.home, settings, slots.tune)
-        _run(partial(create_app, slots, live, access, opener), slots, live, access, listener)
+        desk = Desk(opener, partial(_mirrored, options.home))
+        _run(partial(create_app, slots, live, access, desk), slots, live, access, listener)
 
 
 def _slots(first: Served | None, text: ServedText | None, settings: ServeSettings, loader: Loader) -> Slots:
     metrics, reading = Metrics(), Reading()
     make = partial(Classifier, loader=loader, metrics=metrics, reading=reading)
-    slot = None if first is None else Slot(first, make, settings, memory)
+    slot = None if first is None else Slot(first, Loading(make, memory), settings, Mirror(metrics))
     return Slots(slot, None if text is None else Generator(text, settings, loader, metrics, reading), metrics)
 
 
@@ -101,6 +106,11 @@ def _opener(options: Namespace) -> Opener:
         return Served(found, verdict, version)
 
     return opened
+
+
+def _mirrored(home: Path, url: str) -> Client:
+    """The other service that is asked too; it is shown the key in TINGSU_MIRROR_KEY, else this machine's own."""
+    return Client(url, patience_s=0, key=os.environ.get(MIRROR_KEY) or keys.machine(home), side="mirror")
 
 
 def _door(host: str, options: Namespace) -> Access:

@@ -1,79 +1,68 @@
-"""The place in the service that a classifier fills, and the reload that puts the next one into it.
+"""The place in the service that a classifier fills, the one that is tried beside it, and the one before, kept for the way back.
 
 Beside the first: the next one is loaded, probed and warmed while the first serves; one assignment switches; the first finishes
-what it has begun and is closed. Drained, where memory cannot hold both: the first finishes and is closed before the next is loaded.
+what it has begun, and is kept or closed. Drained, where memory cannot hold both: the first finishes and is closed before the next
+is loaded. A candidate is loaded beside, too, and has a share of the requests; what is loaded already is switched to at once.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Coroutine
+from typing import Any, Literal, TypeVar
 
 from configs.settings import ServeSettings
-from data_contracts.errors import TingsuError
-from data_contracts.schema import Call
-from deploy.memory import Memory
-from deploy.service.answers import Answer, Served
-from deploy.service.child import Usage
+from deploy.service.answers import Served
 from deploy.service.classifier import Classifier
+from deploy.service.keepers import Keepers, stopped
+from deploy.service.loading import Loading, Wanted
+from deploy.service.metrics import Metrics
+from deploy.service.mirror import Mirror
+from deploy.service.room import CandidateServes, ReloadRuns, TooLittleMemory, Withdrawn
 
 log = logging.getLogger(__name__)
-How = Literal["beside", "drained", "kept"]
-FINISH_S = 5.0
-"""Beyond the deadline of a request, for its encoding and its answer."""
-
-
-class ReloadRuns(Exception):
-    """One at a time."""
-
-
-class TooLittleMemory(Exception):
-    """Both bundles do not fit, into the machine's memory or the GPU's; nothing was touched."""
-
-    def __init__(self, needed_mb: float, memory: Memory, is_gpu: bool = False) -> None:
-        super().__init__(f"{needed_mb:.0f} MB are needed, {memory.free_mb:.0f} of {memory.limit_mb:.0f} MB are free")
-        self.needed_mb = needed_mb
-        self.memory = memory
-        self.is_gpu = is_gpu
-
-
-class NotLoaded(Exception):
-    """The next bundle may not or cannot serve, as `cause` says; `is_kept`: the one before never stopped serving."""
-
-    def __init__(self, cause: TingsuError, is_kept: bool) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-        self.is_kept = is_kept
+How = Literal["at_once", "beside", "drained", "kept"]
+T = TypeVar("T")
 
 
 class Slot:
-    """Every request is answered whole by the classifier that was in the slot when it came.
+    """Every request is answered whole by the classifier it was given to: the `current` one, or with chance `share` the `candidate`.
 
     Args:
-        make: a classifier over what it is to serve; not yet running. May take a second: it reads the tokenizer.
         serve: the settings in force; `tune` changes them.
-        memory: what is free on this machine now.
+        mirror: asks the candidate, too, what the current one has answered.
     """
 
     def __init__(
         self,
         first: Served,
-        make: Callable[[Served, ServeSettings], Classifier],
+        loading: Loading,
         serve: ServeSettings,
-        memory: Callable[[], Memory],
+        mirror: Mirror,
     ) -> None:
         self.serve = serve
-        self.current = make(first, serve)
-        self._make = make
-        self._memory = memory
-        self._keeper: asyncio.Task[None] | None = None
-        self._reload: asyncio.Task[How] | None = None
+        self.current = loading.make(first, serve)
+        self.candidate: Classifier | None = None
+        self.previous: Classifier | None = None
+        self.share = 0.0
+        self.mirror = mirror
+        self._loading = loading
+        self._keepers = Keepers(self._on_end)
+        self._change: asyncio.Task[Any] | None = None
         self._failed: asyncio.Future[None] | None = None
-        self._is_retiring = self._is_abandoned = False
+        self._is_staging = self._is_retiring = self._is_abandoned = False
 
     @property
     def is_reloading(self) -> bool:
-        return self._reload is not None and not self._reload.done()
+        return self._change is not None and not self._change.done()
+
+    @property
+    def metrics(self) -> Metrics:
+        return self.current.metrics
+
+    @property
+    def loaded(self) -> tuple[Classifier, ...]:
+        """All that hold memory and serve, or could at once."""
+        return tuple(each for each in (self.current, self.candidate, self.previous) if each is not None)
 
     def tune(self, serve: ServeSettings) -> None:
         """Put other settings in force, for the classifiers to come too.
@@ -83,40 +72,39 @@ class Slot:
         """
         self.current.require_rules(serve)
         self.serve = serve
-        self.current.tune(serve)
-
-    async def classify(self, calls: tuple[Call, ...], arrived_s: float) -> list[Answer]:
-        """As Classifier.classify, by the current one."""
-        return await self.current.classify(calls, arrived_s)
+        for each in self.loaded:
+            each.tune(serve)
 
     async def run(self) -> None:
-        """Keep the current classifier going until cancelled.
+        """Keep what is loaded going until cancelled.
 
         Raises:
-            TingsuError: its engine can never serve.
+            TingsuError: the engine of the current one can never serve.
         """
         self._failed = asyncio.get_running_loop().create_future()
-        self._install(self.current, asyncio.create_task(self.current.run()))
+        self._keepers.begin(self.current)
+        self._watch(self.current)
+        mirroring = asyncio.create_task(self.mirror.run(self))
         try:
             await self._failed
         finally:
             self.abandon()
-            if self._reload is not None:
-                await _stop(self._reload)
-            if self._keeper is not None:
-                await _stop(self._keeper)
+            if self._change is not None:
+                await stopped(self._change)
+            await stopped(mirroring)
+            await self._keepers.stop()
 
     def abandon(self) -> None:
         """Give up the reload that runs, if one does: the service is about to stop. What the bundle before has begun is finished."""
         self._is_abandoned = True
-        if self._reload is not None and not self._is_retiring:
-            self._reload.cancel()
+        if self._change is not None and not self._is_retiring:
+            self._change.cancel()
 
-    async def reload(self, opened: Callable[[], Served], drain: bool) -> How:
-        """Serve what `opened` gives; `kept` if that is served already.
+    async def reload(self, wanted: Wanted, drain: bool = False, keep: bool = False) -> How:
+        """Give all traffic to a bundle; `kept` if it has it already, `at_once` if it is loaded: then in no time.
 
         Args:
-            opened: opens and permits the bundle; called in a thread.
+            keep: the one before stays loaded, to be given the traffic back at once; not if it was drained.
 
         Raises:
             ReloadRuns: another one has not ended.
@@ -124,111 +112,174 @@ class Slot:
             NotLoaded: the bundle before serves, or is being loaded again.
             asyncio.CancelledError: the service stops.
         """
-        if self.is_reloading:
-            raise ReloadRuns
-        self._reload = asyncio.create_task(self._replace(opened, drain))
-        return await self._reload
+        loaded = self._find(wanted)
+        if loaded is not None and loaded.is_ready and (self._is_staging or not self.is_reloading):
+            return await self._at_once(loaded, keep)
+        return await self._alone(self._replace(wanted, drain, keep))
 
-    async def _replace(self, opened: Callable[[], Served], drain: bool) -> How:
+    async def stage(self, wanted: Wanted) -> How:
+        """Load a candidate beside the current one, with no share; another one is closed. What is current goes back to be the candidate.
+
+        Raises:
+            CandidateServes: it is the current one, and no other is loaded.
+            Withdrawn: meanwhile.
+            ReloadRuns, TooLittleMemory, NotLoaded, asyncio.CancelledError: as `reload`; the current one serves on.
+        """
+        return await self._alone(self._stage(wanted))
+
+    def drawn(self, chance: float) -> Classifier | None:
+        """The candidate, if a request with this chance, in [0, 1), is its own and it may be asked."""
+        candidate = self.candidate
+        return candidate if candidate is not None and chance < self.share and candidate.is_ready else None
+
+    def weigh(self, share: float) -> bool:
+        """Give the candidate this share of the requests; whether there is one."""
+        self.share = share if self.candidate is not None else 0.0
+        return self.candidate is not None
+
+    async def withdraw(self) -> None:
+        """Take the candidate's share at once, and close it when it has answered; one that is being loaded, too."""
+        self.share = 0.0
+        if self._change is not None and self._is_staging:
+            await stopped(self._change)
+        old, self.candidate = self.candidate, None
+        await self._retire(old)
+
+    async def forget(self) -> None:
+        """Close the one before, and with it the quick way back."""
+        old, self.previous = self.previous, None
+        await self._retire(old)
+
+    async def _alone(self, change: Coroutine[Any, Any, T]) -> T:
+        if self.is_reloading:
+            change.close()
+            raise ReloadRuns
+        self._change = task = asyncio.create_task(change)
         try:
-            served = await asyncio.to_thread(opened)
-            if served.model_version == self.current.served.model_version and self.current.is_ready:
-                return "kept"
-            if not drain:
-                self._require_room(served)
-            new = await asyncio.to_thread(self._make, served, self.serve)
-        except TingsuError as error:
-            log.error("bundle refused", extra={"reason": str(error)})
-            raise NotLoaded(error, is_kept=True) from error
-        await (self._after(new) if drain else self._beside(new))
+            return await task
+        except asyncio.CancelledError:
+            if self._is_abandoned:
+                raise
+            raise Withdrawn from None
+
+    async def _stage(self, wanted: Wanted) -> How:
+        found = self._find(wanted)
+        if found is not None and found is self.candidate:
+            return "kept"
+        if found is self.current and self.previous is None:
+            raise CandidateServes
+        if found is not None:
+            if found is self.current and self.previous is not None:
+                self.current = self.previous
+            self.previous = None
+            return await self._try(found, "at_once")
+        self._is_staging = True
+        try:
+            served = await self._loading.opened(wanted)
+            await self._require_room(served)
+            new = await self._loading.made(served, self.serve)
+            self._keepers.begin(new)
+            await self._keepers.until_ready(new, is_kept=True)
+        finally:
+            self._is_staging = False
+        self._watch(new)
+        return await self._try(new, "beside")
+
+    async def _try(self, candidate: Classifier, how: How) -> How:
+        older, self.candidate, self.share = self.candidate, candidate, 0.0
+        log.info("candidate loaded", extra={"model_version": candidate.served.model_version, "how": how})
+        await self._retire(older)
+        return how
+
+    async def _replace(self, wanted: Wanted, drain: bool, keep: bool) -> How:
+        served = await self._loading.opened(wanted)
+        if served.model_version == self.current.served.model_version and self.current.is_ready:
+            return "kept"
+        if not drain:
+            await self._require_room(served)
+        new = await self._loading.made(served, self.serve)
+        await (self._after(new) if drain else self._beside(new, keep))
         log.info("bundle switched", extra={"model_version": served.model_version, "drained": drain})
         return "drained" if drain else "beside"
 
-    def _require_room(self, served: Served) -> None:
-        old = self.current
-        ratio = max(1.0, served.bundle.weights_bytes / max(1, old.served.bundle.weights_bytes))
-        require_room(old.worker.usage, ratio, self._memory())
+    async def _require_room(self, served: Served) -> None:
+        """Raises: TooLittleMemory: also without the one before, which is closed where that may help."""
+        try:
+            self._loading.require_room(served, self.current)
+        except TooLittleMemory:
+            if self.previous is None:
+                raise
+            await self.forget()
+            self._loading.require_room(served, self.current)
 
-    async def _beside(self, new: Classifier) -> None:
-        keeper = asyncio.create_task(new.run())
-        await self._until_ready(new, keeper, is_kept=True)
-        old, before = self.current, self._keeper
-        self._install(new, keeper)
-        await self._retire(old, before)
+    async def _at_once(self, new: Classifier, keep: bool) -> How:
+        if new is self.current:
+            return "kept"
+        await self._take_over(new, keep)
+        log.info("bundle switched", extra={"model_version": new.served.model_version, "at_once": True})
+        return "at_once"
+
+    async def _beside(self, new: Classifier, keep: bool) -> None:
+        self._keepers.begin(new)
+        await self._keepers.until_ready(new, is_kept=True)
+        self._watch(new)
+        await self._take_over(new, keep)
+
+    async def _take_over(self, new: Classifier, keep: bool) -> None:
+        """One assignment gives it the traffic; then whoever is not needed any more is closed."""
+        older, old = self.previous, self.current
+        self.current, self.previous = new, old if keep else None
+        if new is self.candidate:
+            self.candidate, self.share = None, 0.0
+        for unneeded in (older if older is not new else None, None if keep else old):
+            await self._retire(unneeded)
 
     async def _after(self, new: Classifier) -> None:
         """The other requests are refused with a time to come back, as while an engine restarts."""
-        old, before = self.current, self._keeper
+        await self.forget()
+        old = self.current
         old.is_closing, is_ready = True, False
         try:
-            await self._retire(old, before)
+            await self._retire(old)
             if self._is_abandoned:
                 raise asyncio.CancelledError
             new.worker.load_s = old.worker.load_s  # what callers are told to wait
-            self.current, keeper = new, asyncio.create_task(new.run())
-            await self._until_ready(new, keeper, is_kept=False)
+            self.current = new
+            self._keepers.begin(new)
+            await self._keepers.until_ready(new, is_kept=False)
             is_ready = True
         finally:
             old.is_closing = False
             if not is_ready:
-                new, keeper = old, asyncio.create_task(old.run())
-            self._install(new, keeper)
+                self.current = new = old
+                self._keepers.begin(old)
+            self._watch(new)
 
-    async def _until_ready(self, new: Classifier, keeper: "asyncio.Task[None]", is_kept: bool) -> None:
-        """Return once it serves; otherwise it is stopped."""
-        ready = asyncio.create_task(new.worker.first_ready.wait())
-        try:
-            await asyncio.wait((ready, keeper), return_when=asyncio.FIRST_COMPLETED)
-            if keeper.done():
-                await keeper
-        except TingsuError as error:
-            log.error("bundle not loaded", extra={"reason": str(error), "model_version": new.served.model_version})
-            raise NotLoaded(error, is_kept) from error
-        finally:
-            ready.cancel()
-            if not new.worker.first_ready.is_set():
-                await _stop(keeper)
-
-    async def _retire(self, old: Classifier, keeper: "asyncio.Task[None] | None") -> None:
-        """Close it when its last request is answered, or should have been."""
+    async def _retire(self, old: Classifier | None) -> None:
+        if old is None:
+            return
         self._is_retiring = True
         try:
-            await old.finished(FINISH_S)
+            await self._keepers.retire(old)
         finally:
             self._is_retiring = False
-            if keeper is not None:
-                await _stop(keeper)
 
-    def _install(self, classifier: Classifier, keeper: "asyncio.Task[None]") -> None:
-        self.current, self._keeper = classifier, keeper
+    def _find(self, wanted: Wanted) -> Classifier | None:
+        """What is loaded of this bundle."""
+        return next((each for each in self.loaded if wanted.is_of(each)), None)
+
+    def _watch(self, classifier: Classifier) -> None:
         classifier.tune(self.serve)  # as it is by now
-        keeper.add_done_callback(self._on_end)
+        self._keepers.watch(classifier)
 
-    def _on_end(self, keeper: "asyncio.Task[None]") -> None:
+    def _on_end(self, classifier: Classifier, error: BaseException) -> None:
         """Only the current one's end is the service's."""
-        if keeper is not self._keeper or keeper.cancelled() or self._failed is None or self._failed.done():
+        if classifier is self.current:
+            if self._failed is not None and not self._failed.done():
+                self._failed.set_exception(error)
             return
-        error = keeper.exception()
-        self._failed.set_exception(error or RuntimeError("the engine's keeper ended"))
-
-
-def require_room(held: Usage, ratio: float, machine: Memory) -> None:
-    """Return if an engine `ratio` times as large as one that holds this fits in beside it.
-
-    Raises:
-        TooLittleMemory: it does not; says of which memory.
-    """
-    on_gpu_mb = 0.0
-    if held.gpu is not None:
-        on_gpu_mb = held.gpu.held_mb
-        if on_gpu_mb * ratio > held.gpu.memory.free_mb:
-            raise TooLittleMemory(on_gpu_mb * ratio, held.gpu.memory, is_gpu=True)
-    needed_mb = max(held.memory_mb - on_gpu_mb, 0.0) * ratio
-    if needed_mb > machine.free_mb:
-        raise TooLittleMemory(needed_mb, machine)
-
-
-async def _stop(task: "asyncio.Task[Any]") -> None:
-    """Return when it has ended; how it ended is told elsewhere."""
-    task.cancel()
-    await asyncio.wait((task,))
+        log.error("bundle lost", extra={"reason": str(error), "model_version": classifier.served.model_version})
+        if classifier is self.candidate:
+            self.candidate, self.share = None, 0.0
+        if classifier is self.previous:
+            self.previous = None

@@ -28,8 +28,14 @@ class Slots:
 
     @property
     def workers(self) -> tuple[Worker, ...]:
-        """The keepers of the engines."""
+        """The keepers of the engines that answer."""
         return tuple(each.worker for each in self._filled)
+
+    @property
+    def loaded(self) -> tuple[Worker, ...]:
+        """The keepers of all engines, also of those that wait to answer."""
+        beside = () if self.classify is None else self.classify.loaded[1:]
+        return (*self.workers, *(each.worker for each in beside))
 
     @property
     def version(self) -> str:

@@ -5,9 +5,11 @@ from typing import Literal
 
 from data_contracts.schema import Frozen
 from deploy.bundle import verdict_id
+from deploy.service import route
 from deploy.service.answers import CategoryName
 from deploy.service.generator import Generator
 from deploy.service.live import SettingsInfo
+from deploy.service.slot import Slot
 from deploy.service.slots import Slots
 from deploy.signing import AnyVerdict
 
@@ -74,8 +76,27 @@ class GenerationInfo(Frozen):
     settings: SettingsInfo | None = None
 
 
+class CandidateInfo(Frozen):
+    """What is tried beside: its share of the requests."""
+
+    model_version: str
+    bundle_digest: str
+    share: float
+    ready: bool
+    memory_mb: float
+    engine_restarts: int
+
+
+class MirrorInfo(Frozen):
+    """`share` of the answered requests are asked of the candidate too; `url`: where it is, empty for the one in this service."""
+
+    share: float
+    url: str
+
+
 class ModelInfo(Frozen):
-    """What is served. `verdict` is null under evaluation only; `reloading`: another bundle is being loaded to replace it;
+    """What is served. `verdict` is null under evaluation only; `reloading`: another bundle is being loaded;
+    `candidate`: what is tried beside; `previous`: the version before, still loaded;
     `batch_tokens`: the most of one prefill, fewer than set once memory did not suffice; `threshold`: confidence below it is
     reviewed, the bundle's own or more; `review_categories`: reviewed whatever the confidence."""
 
@@ -100,6 +121,9 @@ class ModelInfo(Frozen):
     engine_restarts: int
     batch_tokens: int
     reloading: bool
+    candidate: CandidateInfo | None
+    previous: str | None
+    mirror: MirrorInfo | None
     settings: SettingsInfo
     generate: GenerationInfo | None
 
@@ -132,12 +156,16 @@ def stats(slots: Slots, started: float) -> Stats:
     )
 
 
-def model_info(slots: Slots, settings: SettingsInfo) -> ModelInfo | GenerationInfo:
-    """Names and numbers of the bundles and of their engines."""
+def model_info(slots: Slots, settings: SettingsInfo, side: route.Named | None) -> ModelInfo | GenerationInfo:
+    """Names and numbers of the bundles and of their engines.
+
+    Raises:
+        Refused: the side has none.
+    """
     generate = None if slots.generate is None else _generation(slots.generate)
     if slots.classify is None:
         return _generation(slots.generator).model_copy(update={"settings": settings})
-    classifier = slots.classify.current
+    slot, classifier = slots.classify, route.of(slots.classify, side)
     bundle, verdict, worker = classifier.served.bundle, classifier.served.verdict, classifier.worker
     return ModelInfo(
         model_version=classifier.served.model_version,
@@ -159,9 +187,27 @@ def model_info(slots: Slots, settings: SettingsInfo) -> ModelInfo | GenerationIn
         memory_mb=round(worker.usage.memory_mb, 1),
         engine_restarts=worker.restarts,
         batch_tokens=classifier.batcher.batch_tokens,
-        reloading=slots.classify.is_reloading,
+        reloading=slot.is_reloading,
+        candidate=candidate(slot),
+        previous=None if slot.previous is None else slot.previous.served.model_version,
+        mirror=MirrorInfo(share=slot.mirror.share, url=slot.mirror.url) if slot.mirror.share else None,
         settings=settings,
         generate=generate,
+    )
+
+
+def candidate(slot: Slot) -> CandidateInfo | None:
+    """What is tried beside the one that serves, if anything is."""
+    tried = slot.candidate
+    if tried is None:
+        return None
+    return CandidateInfo(
+        model_version=tried.served.model_version,
+        bundle_digest=tried.served.bundle.digest,
+        share=slot.share,
+        ready=tried.is_ready,
+        memory_mb=round(tried.worker.usage.memory_mb, 1),
+        engine_restarts=tried.worker.restarts,
     )
 
 
@@ -190,7 +236,7 @@ def _verdict(verdict: AnyVerdict) -> VerdictInfo:
 
 
 def _memory_mb(slots: Slots) -> float:
-    return sum(worker.usage.memory_mb for worker in slots.workers)
+    return sum(worker.usage.memory_mb for worker in slots.loaded)
 
 
 def scrape(slots: Slots) -> bytes:
@@ -200,6 +246,7 @@ def scrape(slots: Slots) -> bytes:
     metrics.ready.set(slots.is_ready)
     if slots.classify is not None:
         metrics.queued.set(slots.classify.current.batcher.waiting_calls)
+        metrics.share.set(slots.classify.share)
     if slots.generate is not None:
         metrics.texts_waiting.set(slots.generate.waiting)
     return metrics.text()

@@ -224,5 +224,5 @@ def test_requests_are_counted_and_no_text_reaches_the_log(client: Any, live: Ser
         client.chat.completions.create(model="complaints", messages=[{"role": secret, "content": secret}])
 
     metrics = httpx.get(f"{live.url}/metrics", headers={"X-API-Key": key}).text
-    assert 'qwen3_inference_requests_total{endpoint="/v1/chat/completions",status="200"}' in metrics
+    assert 'qwen3_inference_requests_total{endpoint="/v1/chat/completions",side="champion",status="200"}' in metrics
     assert secret not in live.log.read_text()

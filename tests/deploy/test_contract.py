@@ -12,8 +12,8 @@ from deploy.store import FolderStore
 from tests.deploy import served, speaking
 from tests.deploy.served import Served
 
-ACTING = "/admin/reload"
-"""What is asked here names a folder of the machine: well-formed requests are refused where there is none."""
+ACTING = "^/admin/"
+"""What is asked here names a folder of the machine, or a candidate: well-formed requests are refused where there is none."""
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def _run(live: Served, *chosen: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     "chosen",
     [
-        ("--exclude-path", ACTING),
-        ("--include-path", ACTING, "--exclude-checks", "positive_data_acceptance"),
+        ("--exclude-path-regex", ACTING),
+        ("--include-path-regex", ACTING, "--exclude-checks", "positive_data_acceptance"),
     ],
     ids=["questions", "administration"],
 )

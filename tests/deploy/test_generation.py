@@ -212,7 +212,7 @@ def test_it_says_what_it_serves_and_counts(live: Served, folder: Path) -> None:
     refused = post(live, "/api/v1/classify", text="a")
     assert (refused.status_code, refused.json()["code"]) == (404, "slot_empty")
     metrics = httpx.get(f"{live.url}/metrics").text
-    assert 'qwen3_inference_requests_total{endpoint="/thinking",status="200"}' in metrics
+    assert 'qwen3_inference_requests_total{endpoint="/thinking",side="champion",status="200"}' in metrics
     assert "tingsu_generated_tokens_total" in metrics and ASK not in live.log.read_text()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.memory import DRIVER_MB, MB, Gpu, Memory, gpu_of, memory
 from deploy.service.child import Usage
-from deploy.service.slot import TooLittleMemory, require_room
+from deploy.service.room import TooLittleMemory, require_room
 
 V1 = Path("/sys/fs/cgroup/memory")
 

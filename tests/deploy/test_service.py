@@ -172,7 +172,7 @@ def test_state_endpoints_have_the_promised_names(live: Served) -> None:
     assert stats["total_requests"] == stats["successful_requests"] + stats["failed_requests"] > 0
     assert info["verdict"]["decision"] == "PROMOTE" and info["evaluation"] is False
     for name in (
-        'qwen3_inference_requests_total{endpoint="/api/v1/classify",status="200"}',
+        'qwen3_inference_requests_total{endpoint="/api/v1/classify",side="champion",status="200"}',
         "qwen3_inference_duration_seconds_bucket",
         "qwen3_model_memory_usage_bytes",
         "qwen3_active_connections",
