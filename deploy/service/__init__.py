@@ -1,7 +1,7 @@
 """The service that classifies and generates. The web process holds no weights and imports no torch; the engine is one child process.
 
-app (HTTP) → route (which side) → slot (which bundles) → classifier (text to answers) → batcher (queue, batches) → worker (keeps the child) → child (the engine)
-                      generator (messages to text) ───────────────────────────→ a worker and a child of its own
+app (HTTP) → route (which side) → slot (which bundles) → classifier (text to answers) → batcher (queue, batches) → worker (keeps the
+child) → child (the engine); generator (messages to text) → a worker and a child of its own
 """
 
 import hashlib

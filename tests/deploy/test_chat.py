@@ -31,7 +31,7 @@ def live(home: Path) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def key(home: Path, live: Served) -> str:
-    return keys.add(home, "client", ["classify"])
+    return keys.add(home, "client", ["classify", "metrics"])
 
 
 @pytest.fixture(scope="module")
