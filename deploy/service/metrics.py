@@ -46,6 +46,18 @@ class Metrics:
         self.waited = Histogram(
             "tingsu_queue_wait_seconds", "Time a call waited for its prefill", buckets=SECONDS, registry=r
         )
+        self.texts_waiting = Gauge("tingsu_queue_texts", "Texts waiting for a slot", registry=r)
+        self.generated = Counter(
+            "tingsu_generated_tokens_total", "Tokens generated, also of texts cut off or left", registry=r
+        )
+        self.first_token = Histogram(
+            "tingsu_first_token_seconds", "Time from a free slot to the first token", buckets=SECONDS, registry=r
+        )
+        self._count_answers(r)
+        self.total, self.succeeded, self.seconds = 0, 0, 0.0
+
+    def _count_answers(self, r: CollectorRegistry) -> None:
+        """What a canary is judged by, and what is mirrored for it."""
         self.mass = Histogram(
             "tingsu_label_mass_share",
             "Probability the model gave to categories at all",
@@ -74,14 +86,6 @@ class Metrics:
         self.mirror_dropped = Counter(
             "tingsu_mirror_dropped_calls_total", "Calls not mirrored, for somebody waited for an engine", registry=r
         )
-        self.texts_waiting = Gauge("tingsu_queue_texts", "Texts waiting for a slot", registry=r)
-        self.generated = Counter(
-            "tingsu_generated_tokens_total", "Tokens generated, also of texts cut off or left", registry=r
-        )
-        self.first_token = Histogram(
-            "tingsu_first_token_seconds", "Time from a free slot to the first token", buckets=SECONDS, registry=r
-        )
-        self.total, self.succeeded, self.seconds = 0, 0, 0.0
 
     def request(self, endpoint: str, status: int, seconds: float, side: Side = "champion") -> None:
         """One inference request was answered; below 400 it succeeded."""
