@@ -320,6 +320,29 @@ class CanarySettings(Section):
     disagreement: Tolerance = Tolerance(tolerated=0.10, detected=0.15)
 
 
+class ServerSettings(Section):
+    """A Linux server with systemd and nginx. `host`: empty for this machine, else what `ssh` is given: NAME or USER@NAME, with keys and a known
+    host; `ssh_options` go before it. Root is needed there, or `sudo` without a password.
+
+    nginx answers on `serve.host` and `ports.service`; behind it are two sides of `instances` each, on every second loopback port from
+    `ports_from` on. `root` holds all that is installed: releases (the last `kept`, and those in use), instances, environment. `python`: an
+    interpreter there with the packages of group serve, which `user` can reach; empty: an environment is made, once for each
+    constraints.txt. `nginx`: the file its main file includes. `memory_mb`, `cpus`: limits of one instance.
+    """
+
+    host: str = Field(default="", pattern=r"^([\w.][\w.-]*@)?[A-Za-z0-9][\w.:-]*$|^$")
+    ssh_options: tuple[str, ...] = ()
+    instances: int = Field(default=2, ge=1, le=32)
+    ports_from: int = Field(default=8101, ge=1024, le=65000)
+    root: str = Field(default="/opt/tingsu", pattern=r"^/[\w.-]+/[\w./-]*[\w-]$")
+    user: str = Field(default="tingsu", pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
+    python: str = Field(default="", pattern=r"^(/[^\s\"'$]+)?$")
+    nginx: str = Field(default="/etc/nginx/conf.d/tingsu.conf", pattern=r"^/[\w./-]+\.conf$")
+    kept: int = Field(default=3, ge=1, le=100)
+    memory_mb: int | None = Field(default=None, ge=256)
+    cpus: float | None = Field(default=None, gt=0)
+
+
 class RolloutSettings(Section):
     """Where a promoted version goes and how long a start may take.
 
@@ -333,6 +356,7 @@ class RolloutSettings(Section):
     keep_previous: bool = True
     approval: Literal["none", "required"] = "none"
     canary: CanarySettings = CanarySettings()
+    server: ServerSettings = ServerSettings()
 
 
 class LogSettings(Section):

@@ -501,6 +501,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "call {at} does not fit into the engine's memory, though it is scored alone; send it shorter, or give the service more memory",
         "第 {at} 通即使单独处理，推理引擎内存仍不足，请缩短后重发，或为服务增加内存",
     ),
+    "none_answers": (
+        "no instance of the service can answer now; ask again in {seconds} s",
+        "当前没有服务实例可以应答，请 {seconds} 秒后重试",
+    ),
     "not_ready": ("the model is being loaded; try again in {seconds} s", "模型正在加载，请在 {seconds} 秒后重试"),
     "engine_unavailable": (
         "the engine stopped while it worked on this; try again in {seconds} s",

@@ -1,0 +1,162 @@
+"""nginx before the instances: who gets which share of the requests. The file it reads says so in its head, and is the truth about it."""
+
+import json
+
+from configs.settings import Settings
+from data_contracts.errors import EngineUnavailable, RolloutFailed
+from data_contracts.messages import say
+from data_contracts.schema import Frozen
+from deploy import service
+from deploy.targets.server_host import Host, read, shell, write
+from deploy.targets.server_units import SIDES, Instance, Side
+
+TEMPLATE = service.ROOT / "deploy/nginx/tingsu.conf"
+MARK = "# traffic: "
+AGAIN_S = 2
+TRIES = 3
+SPARE_S = 5.0
+RELOAD_S = 10.0
+FAILS = "max_fails=5 fail_timeout=2s"
+"""An instance that refuses five requests is left alone for two seconds."""
+
+
+class Traffic(Frozen):
+    """The instances that answer, and how the requests are split: `share` of them go to side `to`, the rest to the other one."""
+
+    instances: tuple[Instance, ...]
+    to: Side
+    share: float = 1.0
+
+    def of(self, side: Side) -> tuple[Instance, ...]:
+        return tuple(one for one in self.instances if one.side == side)
+
+    def shares(self) -> dict[Side, float]:
+        return {side: round(self.share if side == self.to else 1 - self.share, 4) for side in SIDES}
+
+
+def text(settings: Settings, traffic: Traffic) -> str:
+    """The file that nginx reads."""
+    serve = settings.serve
+    texts_s = serve.generate.limit_s + serve.generate.wait_s
+    values = {
+        "@TRAFFIC@": json.dumps(traffic.shares()),
+        "@UPSTREAMS@": "\n".join(_upstream(traffic, side) for side in SIDES if traffic.shares()[side] > 0),
+        "@SPLIT@": _split(traffic),
+        "@LISTEN@": f"{_bracketed(serve.host)}:{settings.ports.service}",
+        "@BODY@": f"{serve.max_body_mb + 1:.0f}m",  # a little more than the service takes, which says it better
+        "@CLIENT_S@": f"{serve.client_timeout_s:.0f}",
+        "@CLASSIFY_S@": f"{serve.deadline_s + SPARE_S:.0f}",
+        "@GENERATE_S@": f"{max(texts_s, serve.deadline_s) + SPARE_S:.0f}",
+        "@TRIES@": str(TRIES),
+        "@AGAIN_S@": str(AGAIN_S),
+        "@NONE@": _problem(),
+    }
+    filled = TEMPLATE.read_text(encoding="utf-8")
+    for mark, value in values.items():
+        filled = filled.replace(mark, value)
+    return filled
+
+
+def shares(host: Host, settings: Settings) -> dict[Side, float]:
+    """Who gets which share now; empty before the first rollout. Raises as Host.run."""
+    lines = read(host, settings.rollout.server.nginx).splitlines()
+    marked = next((line.removeprefix(MARK) for line in lines if line.startswith(MARK)), "{}")
+    known: dict[Side, float] = json.loads(marked)
+    return known
+
+
+def route(host: Host, settings: Settings, traffic: Traffic) -> None:
+    """Split the requests so, from the moment this returns; those under way end where they began.
+
+    Raises:
+        RolloutFailed: nginx refuses the file (that before is back), or does not take it over.
+        EngineUnavailable: the machine does not answer.
+    """
+    path = settings.rollout.server.nginx
+    before = read(host, path)
+    write(host, path, text(settings, traffic))
+    _reload(
+        host, path, before
+    )  # also of a file that is there already: whoever wrote it may have been killed before this
+
+
+def close(host: Host, settings: Settings) -> None:
+    """Take the file away: nobody is answered. Raises as `route`."""
+    path = settings.rollout.server.nginx
+    before = read(host, path)
+    if before:
+        host.run(["rm", "-f", "--", path])
+        _reload(host, path, before)
+
+
+def _reload(host: Host, path: str, before: str) -> None:
+    try:
+        shell(host, "nginx -t -q")
+        if not _runs(host):
+            shell(host, "systemctl enable -q --now nginx")
+            return
+        shell(host, _TAKE_OVER, str(int(RELOAD_S * 10)))
+    except (RolloutFailed, EngineUnavailable):
+        if before:
+            write(host, path, before)
+        else:
+            host.run(["rm", "-f", "--", path])
+        raise
+
+
+def _runs(host: Host) -> bool:
+    return bool(shell(host, "systemctl is-active nginx || :").strip() == "active")
+
+
+# A worker of before listens until its title says that it is shutting down.
+_TAKE_OVER = """
+old=$(pgrep -P "$(systemctl show nginx -p MainPID --value)" || :)
+systemctl reload nginx
+for worker in $old; do
+    left=$1
+    while [ -e "/proc/$worker" ] && ! grep -q 'shutting down' "/proc/$worker/cmdline" 2>/dev/null; do
+        left=$((left - 1))
+        [ "$left" -gt 0 ] || { echo "worker $worker of before the reload still listens; see its error.log" >&2; exit 1; }
+        sleep 0.1
+    done
+done
+"""
+
+
+def _upstream(traffic: Traffic, side: Side) -> str:
+    """A candidate's requests may be answered by those that serve already, never the other way round."""
+    own = [f"    server 127.0.0.1:{one.port} {FAILS};" for one in traffic.of(side)]
+    others = [one for one in traffic.instances if one.side != side] if side == traffic.to and traffic.share < 1 else []
+    spare = [f"    server 127.0.0.1:{one.port} {FAILS} backup;" for one in others]
+    ends = ["    keepalive 32;", "    keepalive_timeout 4s;"]  # the service hangs up after 5 s
+    body = [f"    zone tingsu_{side} 256k;", "    least_conn;", *own, *spare, *ends]
+    return "\n".join([f"upstream tingsu_{side} {{", *body, "}"])
+
+
+def _split(traffic: Traffic) -> str:
+    other = next(side for side in SIDES if side != traffic.to)
+    if traffic.share <= 0:
+        return f"    * tingsu_{other};"
+    if traffic.share >= 1:
+        return f"    * tingsu_{traffic.to};"
+    return f"    {traffic.share:.2%} tingsu_{traffic.to};\n    * tingsu_{other};"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _problem() -> str:
+    """What a caller is told where no instance answers, as the service would say it."""
+    code, (en, zh) = "none_answers", say("none_answers", seconds=AGAIN_S)
+    said = {
+        "type": f"urn:tingsu:problem:{code}",
+        "title": code.replace("_", " "),
+        "status": 503,
+        "detail": en,
+        "detail_zh": zh,
+        "code": code,
+        "request_id": "$request_id",
+        "errors": [],
+    }
+    return json.dumps(said, ensure_ascii=False)

@@ -1,0 +1,184 @@
+"""A Linux server as the rollout sees it: commands run there as root, files and ports. This machine, or another one by the system's ssh."""
+
+import os
+import shlex
+import socket
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Protocol
+
+from configs.settings import ServerSettings
+from data_contracts.errors import EngineUnavailable, RolloutFailed
+from deploy.operate import ports
+
+LIMIT_S = 60.0
+SSH_FAILED = 255
+CONNECTED_S = 600  # a connection that nobody uses ends by itself
+
+Given = bytes | IO[bytes]
+
+
+class Host(Protocol):
+    """A machine that runs commands as root. `name` is for people."""
+
+    name: str
+
+    def run(self, argv: Sequence[str], given: Given = b"", limit_s: float = LIMIT_S) -> str:
+        """What the command writes; `given` is its input.
+
+        Raises:
+            RolloutFailed: it failed; says how.
+            EngineUnavailable: the machine does not answer.
+        """
+        ...
+
+    def reach(self, port: int) -> str:
+        """The URL under which a port of the machine's loopback answers from here.
+
+        Raises:
+            EngineUnavailable: the machine does not answer.
+        """
+        ...
+
+
+class Here:
+    """This machine."""
+
+    name = "this machine"
+
+    def run(self, argv: Sequence[str], given: Given = b"", limit_s: float = LIMIT_S) -> str:
+        become = [] if os.geteuid() == 0 else ["sudo", "-n"]
+        return _done(self.name, argv, _ran([*become, *argv], given, limit_s))
+
+    def reach(self, port: int) -> str:
+        return f"http://127.0.0.1:{port}"
+
+
+class Ssh:
+    """Another machine, over one connection that stays open while it is used; nothing is installed there for it."""
+
+    def __init__(self, address: str, options: Sequence[str] = ()) -> None:
+        self.name = address
+        self._folder = tempfile.TemporaryDirectory(prefix="tingsu-ssh-")
+        shared = {"ControlMaster": "auto", "ControlPath": f"{self._folder.name}/%C", "ControlPersist": f"{CONNECTED_S}"}
+        quiet = {"BatchMode": "yes", "ConnectTimeout": "10", "ServerAliveInterval": "15", "LogLevel": "ERROR"}
+        self._ssh = ["ssh", *options, *(f"-o{key}={value}" for key, value in (shared | quiet).items())]
+        self._local: dict[int, int] = {}
+
+    def run(self, argv: Sequence[str], given: Given = b"", limit_s: float = LIMIT_S) -> str:
+        return _done(self.name, argv, self._asked([*self._become, *argv], given, limit_s))
+
+    def reach(self, port: int) -> str:
+        local = self._local.setdefault(port, _free())
+        if not _listens(local):
+            self._forward(local, port)
+        return f"http://127.0.0.1:{local}"
+
+    def close(self) -> None:
+        """End the connection."""
+        subprocess.run([*self._ssh, "-O", "exit", self.name], capture_output=True, check=False)
+        self._folder.cleanup()
+
+    @cached_property
+    def _become(self) -> list[str]:
+        return (
+            [] if _done(self.name, ["id"], self._asked(["id", "-u"], b"", LIMIT_S)).strip() == "0" else ["sudo", "-n"]
+        )
+
+    def _asked(self, argv: Sequence[str], given: Given, limit_s: float) -> "subprocess.CompletedProcess[bytes]":
+        done = _ran([*self._ssh, self.name, "--", shlex.join(argv)], given, limit_s)
+        if done.returncode == SSH_FAILED:
+            raise EngineUnavailable(
+                f"{self.name} cannot be reached by ssh: {_last_line(done.stderr)}; "
+                f"`ssh {self.name} true` must work without a question. The setting is rollout.server.host"
+            )
+        return done
+
+    def _forward(self, local: int, port: int) -> None:
+        self._asked(["true"], b"", LIMIT_S)  # opens the connection, where it was closed
+        asked = [*self._ssh, "-O", "forward", f"-L127.0.0.1:{local}:127.0.0.1:{port}", self.name]
+        done = _ran(asked, b"", LIMIT_S)
+        if done.returncode:
+            raise EngineUnavailable(
+                f"{self.name} does not let its port {port} be reached by ssh: {_last_line(done.stderr)}; "
+                "allow it with AllowTcpForwarding in its sshd_config"
+            )
+
+
+def find(settings: ServerSettings) -> Host:
+    """The machine of the settings."""
+    return Ssh(settings.host, settings.ssh_options) if settings.host else Here()
+
+
+def shell(host: Host, script: str, *words: str, limit_s: float = LIMIT_S) -> str:
+    """Run a script of the POSIX shell, which ends at its first failure; $1, $2, … are the words. Raises as `Host.run`."""
+    return host.run(["sh", "-euc", script, "sh", *words], limit_s=limit_s)
+
+
+def read(host: Host, path: str) -> str:
+    """A file's text; empty if there is none."""
+    return shell(host, 'if [ -f "$1" ]; then cat -- "$1"; fi', path)
+
+
+def write(host: Host, path: str, text: str, mode: str = "0644", group: str = "root") -> bool:
+    """Write a file, at once and whole, if it holds something else; whether it did."""
+    script = (
+        'mkdir -p -- "$(dirname -- "$1")"; cat >"$1.new"; chmod "$2" "$1.new"; chgrp "$3" "$1.new"; '
+        'if [ -f "$1" ] && cmp -s -- "$1" "$1.new"; then rm -- "$1.new"; else mv -T -- "$1.new" "$1"; echo changed; fi'
+    )
+    return bool(host.run(["sh", "-euc", script, "sh", path, mode, group], text.encode()))
+
+
+def link(host: Host, path: str, to: str) -> None:
+    """Have a link point elsewhere, at once."""
+    shell(host, 'ln -sfn -- "$2" "$1.new"; mv -T -- "$1.new" "$1"', path, to)
+
+
+def send(host: Host, folder: Path, to: str, *left_out: str) -> None:
+    """Copy what a folder holds into one there, except names of these patterns."""
+    packed = ["tar", "-C", str(folder), *(f"--exclude={name}" for name in left_out), "-chf", "-", "."]
+    with subprocess.Popen(packed, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as packing:
+        assert packing.stdout is not None and packing.stderr is not None
+        script = 'mkdir -p -- "$1"; tar -C "$1" --no-same-owner -xf -'
+        host.run(["sh", "-euc", script, "sh", to], packing.stdout, limit_s=3600)
+        if packing.wait():
+            raise RolloutFailed(f"{folder} cannot be sent to {host.name}: {_last_line(packing.stderr.read())}")
+
+
+def _ran(argv: Sequence[str], given: Given, limit_s: float) -> "subprocess.CompletedProcess[bytes]":
+    try:
+        if isinstance(given, bytes):
+            return subprocess.run(argv, input=given, capture_output=True, timeout=limit_s, check=False)
+        return subprocess.run(argv, stdin=given, capture_output=True, timeout=limit_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise RolloutFailed(
+            f"`{shlex.join(argv)[:200]}` did not end within {limit_s:g} s; is the machine busy?"
+        ) from error
+    except FileNotFoundError as error:
+        raise RolloutFailed(f"there is no program {argv[0]!r} on this machine; install it") from error
+
+
+def _done(name: str, argv: Sequence[str], done: "subprocess.CompletedProcess[bytes]") -> str:
+    if done.returncode:
+        what = " ".join(shlex.join(argv).split())[:160]
+        raise RolloutFailed(f"`{what}` failed on {name} ({done.returncode}): {_last_line(done.stderr)}")
+    return done.stdout.decode(errors="replace")
+
+
+def _last_line(said: bytes) -> str:
+    lines = said.decode(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else "it said nothing"
+
+
+def _free() -> int:
+    with socket.socket() as probe:
+        probe.bind((ports.LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((ports.LOOPBACK, port)) == 0
