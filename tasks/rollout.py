@@ -17,6 +17,7 @@ from deploy.operate import lock
 from deploy.store import Store
 from deploy.targets import Placed, Record, State, Status, Step, Target
 from deploy.targets.local import Local
+from deploy.targets.server import Server
 from tasks import history, stages
 from tasks.history import Event
 
@@ -58,9 +59,11 @@ def find(settings: Settings, home: Path) -> Target:
     Raises:
         ConfigurationError: this release has no such target.
     """
-    if settings.rollout.target != "local":
-        raise ConfigurationError(f"rollout.target {settings.rollout.target!r} is not available yet; allowed: local")
-    return Local(home, settings)
+    if settings.rollout.target == "server":
+        return Server(home, settings)
+    if settings.rollout.target == "local":
+        return Local(home, settings)
+    raise ConfigurationError(f"rollout.target {settings.rollout.target!r} is not available yet; allowed: local, server")
 
 
 def admit(store: Store, version: int, ref: BundleRef, home: Path) -> Placed:

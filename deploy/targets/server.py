@@ -13,7 +13,7 @@ from math import ceil
 from pathlib import Path
 
 from configs.settings import Settings
-from data_contracts.errors import EngineUnavailable, TingsuError
+from data_contracts.errors import ChampionUnavailable, EngineUnavailable, TingsuError
 from deploy.client import Client
 from deploy.operate import canary_window, verify
 from deploy.operate.canary_window import Look
@@ -33,6 +33,7 @@ class Server:
     """One machine, this one or another."""
 
     name = "server"
+    can_split = True
 
     def __init__(self, home: Path, settings: Settings, host: Host | None = None) -> None:
         """`host`: that of the settings if left out."""
@@ -85,6 +86,10 @@ class Server:
                 said = units.last_words(self.host, one)
                 raise EngineUnavailable(f"{one.unit}, an instance of the candidate, ended by itself: {said}")
         other = [one for one in self._on(_other(side)) if units.is_ready(self.host, one)]
+        if not other:
+            raise ChampionUnavailable(
+                f"no instance of side {_other(side)}, which is live on {self.host.name}, is ready"
+            )
         return self._looked(other, self._on(side), at_s)
 
     def switch(self, candidate: Placed) -> str:
@@ -105,11 +110,9 @@ class Server:
             units.stop(self.host, self.settings, self._found())
             hosts.shell(self.host, 'rm -f -- "$1/current" "$1/staged"', self.own.root)
             return
-        side = self._back(live)
         staged = self._link("staged").strip()
-        if staged and staged != self._on(side)[0].release:
-            units.stop(self.host, self.settings, [one for one in self._on(_other(side)) if one.release == staged])
-            hosts.shell(self.host, 'rm -rf -- "$1" "$2"', f"{self.own.root}/staged", staged, limit_s=600)
+        side = self._back(live)
+        self._withdraw(side, staged)
         self._check(self._front(), live, "nginx")
 
     def status(self) -> Status:
@@ -186,6 +189,13 @@ class Server:
         self._run(self._wanted(side, self._on(side)[0].release))
         front.route(self.host, self.settings, self._traffic(side, 1.0))
         return side
+
+    def _withdraw(self, kept: Side, staged: str) -> None:
+        """End what was staged, unless it is what is kept."""
+        if staged and staged != self._on(kept)[0].release:
+            units.stop(self.host, self.settings, [one for one in self._found() if one.release == staged])
+            self.host.run(["rm", "-rf", "--", staged], limit_s=600)
+        self.host.run(["rm", "-f", "--", f"{self.own.root}/staged"])
 
     def _roll(self, side: Side, release: str) -> None:
         """One instance after the other: the new one takes over, then the old one answers what it has begun and ends."""

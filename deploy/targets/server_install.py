@@ -155,6 +155,7 @@ units=$(systemctl list-units --all --plain --no-legend 'tingsu@*' | cut -d' ' -f
 enabled=$(find /etc/systemd/system -name 'tingsu@?*.service' -printf '%f ')
 for unit in $units $enabled; do systemctl disable --now -q "$unit"; done
 systemctl reset-failed 'tingsu@*' 2>/dev/null || :
+systemctl stop system-tingsu.slice
 """
 _REMOVE_LOGS = """
 for kind in '' '-varlink'; do systemctl stop "systemd-journald$kind@tingsu.socket" 2>/dev/null || :; done
