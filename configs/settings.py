@@ -321,13 +321,13 @@ class CanarySettings(Section):
 
 
 class ServerSettings(Section):
-    """A Linux server with systemd and nginx. `host`: empty for this machine, else what `ssh` is given: NAME or USER@NAME, with keys and a known
-    host; `ssh_options` go before it. Root is needed there, or `sudo` without a password.
+    """A Linux server with systemd and nginx. `host`: empty for this machine, else what `ssh` is given: NAME or USER@NAME, with
+    keys and a known host; `ssh_options` go before it. Root is needed there, or `sudo` without a password.
 
-    nginx answers on `serve.host` and `ports.service`; behind it are two sides of `instances` each, on every second loopback port from
-    `ports_from` on. `root` holds all that is installed: releases (the last `kept`, and those in use), instances, environment. `python`: an
-    interpreter there with the packages of group serve, which `user` can reach; empty: an environment is made, once for each
-    constraints.txt. `nginx`: the file its main file includes. `memory_mb`, `cpus`: limits of one instance.
+    nginx answers on `serve.host` and `ports.service`; behind it are two sides of `instances` each, on every second loopback
+    port from `ports_from` on. `root` holds all that is installed: releases (the last `kept`, and those in use), instances,
+    environment. `python`: an interpreter there with the packages of group serve, which `user` can reach; empty: an environment
+    is made, once for each constraints.txt. `nginx`: the file its main file includes. `memory_mb`, `cpus`: of one instance.
     """
 
     host: str = Field(default="", pattern=r"^([\w.][\w.-]*@)?[A-Za-z0-9][\w.:-]*$|^$")
