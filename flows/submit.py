@@ -19,7 +19,7 @@ from data_contracts.taxonomy import Taxonomy
 from flows.environment import await_server
 from flows.session import Session, open_session
 from flows.stage import once
-from tasks import accept, answer, catalog, contract, gold, ingest, stages, teach
+from tasks import accept, answer, catalog, contract, gold, stages, submitted, teach
 from tasks.stages import Work
 
 log = logging.getLogger("tingsu")
@@ -88,7 +88,7 @@ def keep(session: Session, wanted: Submission) -> Kept:
         ContractViolation: refused.
     """
     path = Path(wanted.file).expanduser()
-    seen = ingest.see(path)
+    seen = submitted.see(path)
     out = session.home / "submissions" / seen.digest[:12]
 
     def step(work: Work) -> Dataset:

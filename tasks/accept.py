@@ -12,7 +12,7 @@ from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
 from deploy import cores
 from deploy.store import Store
-from tasks import agreement, answer, catalog, clean, gold, ingest, near, stages, suggest, teach, validate
+from tasks import agreement, answer, catalog, clean, gold, ingest, near, stages, submitted, suggest, teach, validate
 from tasks.calls import COLUMNS, own_group
 from tasks.columns import tidy
 from tasks.teach import Use
@@ -31,14 +31,14 @@ def submit(
     store: Store,
     out: Path,
     use: Use = DEFAULT_USE,
-    seen: ingest.Seen | None = None,
+    seen: submitted.Seen | None = None,
 ) -> Dataset:
     """The dataset of a file of labelled calls. The answer (rejects, report, Data Docs) is written to `out` in any case.
 
     The same accepted content gives the same dataset, whatever the order of its rows, and nothing is rewritten.
 
     Args:
-        seen: the file as the caller hashed it (`ingest.see`).
+        seen: the file as the caller hashed it (`submitted.see`).
 
     Raises:
         Refused: too little of it was accepted; says where the answer is.
@@ -61,7 +61,7 @@ def check(
     store: Store,
     out: Path,
     use: Use = DEFAULT_USE,
-    seen: ingest.Seen | None = None,
+    seen: submitted.Seen | None = None,
 ) -> dict[str, Any]:
     """The answer that a file would get, and no dataset; calls that nobody labelled are held against the contract of raw ones.
 
@@ -98,14 +98,14 @@ def _examine(
     store: Store,
     out: Path,
     use: Use,
-    seen: ingest.Seen | None = None,
+    seen: submitted.Seen | None = None,
     is_kept: bool = True,
 ) -> Examined:
-    seen, name = seen or ingest.see(path), _tidy(name)
+    seen, name = seen or submitted.see(path), _tidy(name)
     source = Parent(kind="file", digest=seen.digest, name=_tidy(path.name))
     parts = ingest.read(path, mapping, taxonomy.keys, suggest.NEEDED if is_kept else suggest.NEEDED[:1])
     prepared = clean.prepare_all(parts, settings.max_chars, cores.usable())
-    ingest.require_unchanged(path, seen.state)
+    submitted.require_unchanged(path, seen.state)
     out.mkdir(parents=True, exist_ok=True)
     frame = prepared.frame.with_columns(teach.tokens_of(prepared.frame["input_text"], use))
     is_raw = not is_kept and frame["complaint_category"].null_count() == frame.height
@@ -122,7 +122,8 @@ def _examine(
     dataset = _dataset(calls, as_what, name, source, checked)
     held = _categories(gold.rows(store, frozen)) if frozen else None
     taught = teach.taught(checked.accepted, checked.summary["categories"], held, use)
-    summary = _summary(dataset, checked, prepared, taxonomy, settings, {**taught, "is_kept": is_kept, "is_raw": is_raw})
+    asked = {"is_kept": is_kept, "is_raw": is_raw, "ignored_columns": parts.ignored, "likely_columns": parts.likely}
+    summary = _summary(dataset, checked, prepared, taxonomy, settings, taught | asked)
     answer.write(out, summary, checked, taxonomy)
     return Examined(dataset, calls, checked, summary)
 
@@ -209,6 +210,7 @@ def _summary(
         "same_text_calls": len(texts) - texts.n_unique(),
         "confidence_assumed": 0 if taught["is_raw"] else accepted["confidence_score"].null_count(),
         "agreement": agreed.model_dump() if agreed else None,
+        "files": answer.FILES,
     }
     return summary | {"warnings": answer.warnings(summary, settings.min_rows_per_category, settings.max_chars)}
 

@@ -8,23 +8,42 @@ from typing import TYPE_CHECKING
 from data_contracts.schema import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     import polars as pl
 
 CALL, WHO, LABEL = "conversation_id", "annotator", "complaint_category"
+OTHER = f"{LABEL}_b"
 LEAST_SHARED = 10  # calls that two annotators must share for a kappa of theirs
+SHOWN_PAIRS, SHOWN_APART = 12, 3
+Z = 1.96
+
+
+class Pair(Frozen):
+    """Two annotators, known by the first row of each, and the calls that both labelled. `kappa`: Cohen's, with its 95 % interval; None
+    for fewer than ten calls, or where both said one and the same category throughout. `apart`: the categories they disagree on, and on
+    how many calls."""
+
+    rows: tuple[int, int]
+    calls: int
+    raw_share: float
+    kappa: float | None
+    low: float | None
+    high: float | None
+    apart: tuple[tuple[str, str, int], ...]
 
 
 class Agreement(Frozen):
     """Over all pairs of annotators of a call. `raw_share`: of the pairs that say the same. `kappa`: Cohen's, of every two annotators
-    with ten calls in common or more, weighed by those calls; None where there are no two. `disputed`: calls without a majority."""
+    with ten calls in common or more, weighed by those calls; None where there are no two. `disputed`: calls without a majority.
+    `pairs`: those with most calls in common."""
 
     calls: int
     annotators: int
     raw_share: float
     kappa: float | None
     disputed: int
+    pairs: tuple[Pair, ...] = ()
 
 
 def is_shared() -> "pl.Expr":
@@ -81,26 +100,68 @@ def measure(prepared: "pl.DataFrame", categories: "Collection[str]") -> Agreemen
     pairs = ballots.join(ballots, on=CALL, suffix="_b").filter(pl.col(WHO) < pl.col(f"{WHO}_b"))
     if pairs.is_empty():
         return None
+    first = dict(labelled.group_by(WHO).agg(pl.col("row").min()).iter_rows())
+    of_two = [_pair(first[a], first[b], both) for (a, b), both in pairs.group_by(WHO, f"{WHO}_b")]
     shared = ballots.filter(pl.col(CALL).is_in(pairs[CALL].unique().implode()))
     most = shared.group_by(CALL).agg(pl.col(LABEL).value_counts().struct.field("count").max().alias("most"), pl.len())
     return Agreement(
         calls=most.height,
         annotators=shared[WHO].n_unique(),
         raw_share=float((pairs[LABEL] == pairs[f"{LABEL}_b"]).mean() or 0.0),
-        kappa=_kappa(pairs),
+        kappa=_weighed(of_two),
         disputed=int((most["most"] * 2 <= most["len"]).sum()),
+        pairs=tuple(sorted(of_two, key=lambda pair: (-pair.calls, pair.rows))[:SHOWN_PAIRS]),
     )
 
 
-def _kappa(pairs: "pl.DataFrame") -> float | None:
-    import math
+def _pair(one: int, other: int, both: "pl.DataFrame") -> Pair:
+    """What two annotators, whose first rows these are, make of their calls; the one who comes first in the file is named first."""
+    if one > other:
+        return _pair(other, one, both.rename({LABEL: OTHER, OTHER: LABEL}))
+    kappa = cohens(both) if both.height >= LEAST_SHARED else None
+    value, half = kappa or (None, 0.0)
+    return Pair(
+        rows=(one, other),
+        calls=both.height,
+        raw_share=float((both[LABEL] == both[OTHER]).mean() or 0.0),
+        kappa=value,
+        low=None if value is None else max(-1.0, value - half),
+        high=None if value is None else min(1.0, value + half),
+        apart=tuple(_apart(both)[:SHOWN_APART]),
+    )
 
-    from sklearn.metrics import cohen_kappa_score
 
-    total = weight = 0.0
-    for _, both in pairs.group_by(WHO, f"{WHO}_b"):
-        if both.height >= LEAST_SHARED:
-            kappa = float(cohen_kappa_score(both[LABEL].to_list(), both[f"{LABEL}_b"].to_list()))
-            if not math.isnan(kappa):  # both said one and the same category throughout
-                total, weight = total + kappa * both.height, weight + both.height
-    return total / weight if weight else None
+def _apart(both: "pl.DataFrame") -> list[tuple[str, str, int]]:
+    """Pairs of categories, whoever said which, and how often; the most often first."""
+    import polars as pl
+
+    one, other = pl.min_horizontal(LABEL, OTHER), pl.max_horizontal(LABEL, OTHER)
+    counted = both.filter(pl.col(LABEL) != pl.col(OTHER)).group_by(one.alias("a"), other.alias("b")).len()
+    return list(counted.sort("len", "a", "b", descending=[True, False, False]).iter_rows())
+
+
+def cohens(both: "pl.DataFrame") -> tuple[float, float] | None:
+    """Kappa and half of its 95 % interval, by the large-sample variance of Fleiss, Cohen and Everitt (1969); None where both said one and
+    the same category throughout."""
+    import numpy as np
+
+    keys = {key: at for at, key in enumerate(sorted({*both[LABEL], *both[OTHER]}))}
+    shares = np.zeros((len(keys), len(keys)))
+    for one, other in zip(both[LABEL], both[OTHER], strict=True):
+        shares[keys[one], keys[other]] += 1 / both.height
+    own, its = shares.sum(axis=1), shares.sum(axis=0)
+    agreed, chance = float(np.trace(shares)), float(own @ its)
+    if len(keys) == 1:
+        return None
+    kappa = (agreed - chance) / (1 - chance)
+    same = np.diag(shares) @ ((1 - chance) - (own + its) * (1 - agreed)) ** 2
+    weights = np.add.outer(its, own) ** 2
+    differ = (1 - agreed) ** 2 * float((shares * weights).sum() - np.diag(shares) @ np.diag(weights))
+    spread = float(same) + differ - (agreed * chance - 2 * chance + agreed) ** 2
+    return kappa, Z * float(np.sqrt(max(spread, 0) / both.height)) / (1 - chance) ** 2
+
+
+def _weighed(pairs: "Sequence[Pair]") -> float | None:
+    known = [(pair.kappa, pair.calls) for pair in pairs if pair.kappa is not None]
+    calls = sum(n for _, n in known)
+    return sum(kappa * n for kappa, n in known) / calls if calls else None

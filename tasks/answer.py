@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,8 +23,15 @@ REJECTS, REJECTS_PARQUET, REPORT, SUMMARY, DOCS = (
     "data_docs",
 )
 DOUBTS, QUARANTINE = "quarantine.csv", "quarantine.parquet"  # why rows are kept apart, and those rows, masked
+WARNINGS, WARNINGS_PARQUET = "warnings.csv", "warnings.parquet"  # what was found in rows that may well be accepted
+FILES = {
+    "rejects": (REJECTS, REJECTS_PARQUET),
+    "quarantine": (DOUBTS, QUARANTINE),
+    "warnings": (WARNINGS, WARNINGS_PARQUET),
+}
 KEPT = ("row", "conversation_id", *ABOUT)
 SHOWN_REJECTS = 200
+SHOWN_COLUMNS = 20
 VERDICTS = {  # passed, kept
     (True, True): "accepted 已接受",
     (False, True): "refused 已退回",
@@ -59,15 +66,18 @@ class Answered(Protocol):
     @property
     def doubts(self) -> "pl.DataFrame": ...
     @property
+    def warned(self) -> "pl.DataFrame": ...
+    @property
     def conflicts(self) -> list[dict[str, Any]]: ...
 
 
 def write(out: Path, summary: Mapping[str, Any], checked: "Answered", taxonomy: Taxonomy) -> None:
-    """rejects.csv and quarantine.csv (they open in a spreadsheet), rejects.parquet, quarantine.parquet, summary.json, report.html."""
+    """The lists of `FILES`, as CSV that opens in a spreadsheet and as Parquet, summary.json, report.html."""
     checked.rejects.write_parquet(out / REJECTS_PARQUET)
+    checked.warned.write_parquet(out / WARNINGS_PARQUET)
     checked.quarantined.select(KEPT).write_parquet(out / QUARANTINE)
-    spreadsheet.inert(checked.rejects).write_csv(out / REJECTS, include_bom=True)
-    spreadsheet.inert(checked.doubts).write_csv(out / DOUBTS, include_bom=True)
+    for name, rows in ((REJECTS, checked.rejects), (DOUBTS, checked.doubts), (WARNINGS, checked.warned)):
+        spreadsheet.inert(rows).write_csv(out / name, include_bom=True)
     (out / SUMMARY).write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")
     (out / REPORT).write_text(_report(summary, checked, taxonomy), encoding="utf-8")
 
@@ -75,7 +85,7 @@ def write(out: Path, summary: Mapping[str, Any], checked: "Answered", taxonomy: 
 def copy(out: Path, target: Path) -> None:
     """The answer alone, whatever else lies in `out`."""
     shutil.copytree(out / DOCS, target / DOCS)
-    for name in (REJECTS, REJECTS_PARQUET, DOUBTS, QUARANTINE, SUMMARY, REPORT):
+    for name in (*(name for names in FILES.values() for name in names), SUMMARY, REPORT):
         shutil.copyfile(out / name, target / name)
 
 
@@ -83,6 +93,7 @@ def _report(summary: Mapping[str, Any], checked: "Answered", taxonomy: Taxonomy)
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    people = sorted({row for pair in (summary["agreement"] or {"pairs": ()})["pairs"] for row in pair["rows"]})
     most = max([*summary["categories"].values(), 1])
     names = {c.key: c.name_zh for c in taxonomy.categories}
     lessons = [one | {"name": names[one["category"]], "bar": one["calls"] / most} for one in summary["lessons"]]
@@ -96,10 +107,12 @@ def _report(summary: Mapping[str, Any], checked: "Answered", taxonomy: Taxonomy)
         masked=[
             (*MASKED_ZH[kind], count) for kind, count in sorted(summary["masked"].items(), key=lambda item: -item[1])
         ],
+        people={row: chr(ord("A") + at) for at, row in enumerate(people)},
         conflicts=checked.conflicts,
         lists=[
             ("Rejected rows", "被拒绝的行", REJECTS, *_first(checked.rejects)),
             ("Quarantined rows", "被隔离的行", DOUBTS, *_first(checked.doubts)),
+            ("Rows with a warning", "有提示的行", WARNINGS, *_first(checked.warned)),
         ],
     )
 
@@ -124,9 +137,22 @@ def warnings(summary: Mapping[str, Any], least: int, max_chars: int) -> list[dic
         widest = max(lesson["half_width"] for lesson in short)
         values = {"categories": len(short), "of": len(summary["lessons"]), "widest": widest}
         said.append(messages.say("hard_to_measure", **values, needed=summary["gold_calls_needed"]))
+    if summary["ignored_columns"]:
+        said.append(_ignored(summary["ignored_columns"], summary["likely_columns"]))
     if summary.get("agreement"):
         said.append(agreed(summary["agreement"]))
     return [{"en": en, "zh": zh} for en, zh in said]
+
+
+def _ignored(names: Sequence[str], likely: Mapping[str, str]) -> tuple[str, str]:
+    """Columns that nobody read, and what some of them may be."""
+    shown = ", ".join(names[:SHOWN_COLUMNS]) + (
+        f" + {len(names) - SHOWN_COLUMNS}" if len(names) > SHOWN_COLUMNS else ""
+    )
+    if not likely:
+        return messages.say("ignored_columns", columns=len(names), names=shown)
+    option = ",".join(f"{name}={column}" for name, column in likely.items())
+    return messages.say("likely_columns", columns=len(names), names=shown, option=option)
 
 
 def agreed(found: Mapping[str, Any]) -> tuple[str, str]:

@@ -183,6 +183,20 @@ def shown(name: str) -> str:
     return repr(masked if len(masked) <= MAX_NAME_CHARS else masked[:MAX_NAME_CHARS] + "…").replace("|", "¦")
 
 
+def is_name(name: str) -> bool:
+    """Whether a column may be called so; what a person said has marks of its own, is long, or names somebody."""
+    is_short = len(name) <= MAX_NAME_CHARS
+    return is_short and not any(c in "，。？！；" for c in name) and personal.mask_cell(name).text == name
+
+
+def unread(names: Sequence[str], sources: Mapping[str, str]) -> list[str]:
+    """The columns that no name of the contract stands for, as they may be shown: by number where the name looks like data."""
+    read = {*sources.values()}
+    return [
+        shown(name) if is_name(name) else f"column {at}" for at, name in enumerate(names, start=1) if name not in read
+    ]
+
+
 def sources(names: Sequence[str], mapping: Mapping[str, str], path: Path) -> dict[str, str]:
     """Contract name to column of the file.
 

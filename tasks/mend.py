@@ -18,7 +18,7 @@ from data_contracts.messages import say
 from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
 from deploy import disk
-from tasks import columns, encoding, findings, ingest, mendings, records, spreadsheet
+from tasks import columns, encoding, findings, mendings, records, spreadsheet, submitted
 from tasks.mendings import Known
 from tasks.records import Raw
 
@@ -58,7 +58,7 @@ def mend(path: Path, taxonomy: Taxonomy, mapping: Mapping[str, str], out: Path) 
         ContractViolation: the file cannot be read at all.
     """
     kind = _kind(path, out)
-    before = ingest.state(path)
+    before = submitted.state(path)
     plan = _plan(path, kind, mapping, taxonomy)
     changes: list[Change] = _of_file(path, kind)
     counts: Counter[str] = Counter()
@@ -66,7 +66,7 @@ def mend(path: Path, taxonomy: Taxonomy, mapping: Mapping[str, str], out: Path) 
     with disk.explained(out.parent), _beside(out) as made, _beside(listed) as table:
         with made.open("w", encoding="utf-8", errors="surrogateescape", newline="") as f:
             _write(f, path, kind, plan, changes, counts)
-        ingest.require_unchanged(path, before)
+        submitted.require_unchanged(path, before)
         spreadsheet.inert(_table(changes)).write_csv(table, include_bom=True)
         _appear({made: out, table: listed})
     dropped = counts["in"] - counts["out"]
@@ -84,7 +84,7 @@ def told(mended: Mended) -> tuple[str, str]:
 
 
 def _kind(path: Path, out: Path) -> str:
-    kind = ingest.kind_of(path)
+    kind = submitted.kind_of(path)
     if kind == "parquet":
         raise ConfigurationError(
             f"--fix mends CSV and JSON lines; {path} is Parquet: export it as JSON lines, or mend it there"

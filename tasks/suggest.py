@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from data_contracts import personal
 from tasks import columns
 
 LIKELY = {
@@ -51,7 +50,7 @@ def missing(
     if not lacks:
         return None
     needed = f"column{'s' * (len(lacks) > 1)} {' and '.join(map(repr, lacks))}"
-    if not all(_is_name(name) for name in names):
+    if not all(columns.is_name(name) for name in names):
         return (
             f"{path} has no {needed}: its first line seems to be a call, not the names of columns. Write a header "
             "before it, such as conversation_id,input_text,complaint_category"
@@ -99,12 +98,6 @@ def _fewest(texts: Mapping[str, Sequence[str]]) -> str | None:
     return min(
         repeated, key=lambda name: repeated[name], default=next(iter(distinct), None) if len(distinct) == 1 else None
     )
-
-
-def _is_name(name: str) -> bool:
-    """Whether a column may be called so; what a person said has marks of its own, is long, or names somebody."""
-    is_short = len(name) <= columns.MAX_NAME_CHARS
-    return is_short and not any(c in "，。？！；" for c in name) and personal.mask_cell(name).text == name
 
 
 def _is_plain(option: str) -> bool:

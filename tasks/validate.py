@@ -33,13 +33,14 @@ class Against:
 class Checked:
     """What the contract says of a file. A row is in one of `accepted`, `quarantined` and, several times perhaps, `rejects`.
 
-    `doubts` has the columns of `rejects` and says why rows are quarantined; `conflicts`: some pairs that contradict each other. The summary
-    counts rows and holds no text."""
+    `doubts` and `warned` have the columns of `rejects` and say why rows are quarantined, and what else was found, in rows that may well
+    be accepted; `conflicts`: some pairs that contradict each other. The summary counts rows and holds no text."""
 
     accepted: "pl.DataFrame"
     quarantined: "pl.DataFrame"
     rejects: "pl.DataFrame"
     doubts: "pl.DataFrame"
+    warned: "pl.DataFrame"
     conflicts: list[dict[str, Any]]
     summary: dict[str, Any]
     passed: bool
@@ -86,12 +87,14 @@ def _answered(
     out_of, doubtful = _among(failures, "reject", "duplicate"), _among(failures, "quarantine")
     rejected, quarantined = frame.filter(out_of), frame.filter(~out_of & doubtful)
     accepted = frame.filter(~out_of & ~doubtful)
-    why = failures.filter(pl.col("severity") != "warn")
+    is_told_only = pl.col("severity") == "warn"
+    why, warnings = failures.filter(~is_told_only), failures.filter(is_told_only)
     summary = {
         "rows": frame.height,
         "accepted": accepted.height,
         "quarantined": quarantined.height,
         "rejected": rejected.height,
+        "warned": warnings["row"].n_unique(),
         "by_code": _by_code(why),
         "categories": _categories(accepted, said.taxonomy),
         "findings": findings.grouped(failures, frame.height, said),
@@ -104,6 +107,7 @@ def _answered(
         quarantined=quarantined,
         rejects=findings.explained(why, rejected, said),
         doubts=findings.explained(why, quarantined, said),
+        warned=findings.explained(warnings, frame, said),
         conflicts=findings.examples(failures, frame),
         summary=summary,
         passed=not of_file["refuse"],

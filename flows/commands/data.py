@@ -68,11 +68,11 @@ def submit(
     """Check a file against the contract; keep it, or say row by row what is wrong."""
     from data_contracts import taxonomy as taxonomies
     from flows.commands.running import flow_of
-    from tasks import ingest
+    from tasks import ingest, submitted
 
     columns = pairs(mapping)  # these three take a moment; starting Prefect takes ten seconds
     file = file.expanduser()
-    ingest.kind_of(file)
+    submitted.kind_of(file)
     words = taxonomies.load(taxonomy or taxonomies.DEFAULT)
     done: dict[str, Any] = {}
     if fix is not None:
@@ -124,10 +124,10 @@ def check(
     """Say what a file is like, as submit would, and keep nothing; calls without categories are checked as raw ones."""
     from data_contracts import taxonomy as taxonomies
     from flows.session import open_session
-    from tasks import accept, answer, ingest, teach
+    from tasks import accept, answer, submitted, teach
 
     place, columns = file.expanduser(), pairs(mapping)
-    seen = ingest.see(place)
+    seen = submitted.see(place)
     words = taxonomies.load(taxonomy or taxonomies.DEFAULT)
     session = open_session(profile, sets=sets or ())
     out = session.home / "checks" / seen.digest[:12]

@@ -157,6 +157,47 @@ def test_labelled_calls_are_checked_as_submit_would(tmp_path: Path) -> None:
     assert found["spellings"] == [{"written": "Billing Dispute", "means": "billing_dispute", "rows": 60}]
 
 
+def test_rows_that_are_only_warned_of_are_listed_as_the_rejected_ones_are(tmp_path: Path) -> None:
+    records = list(samples.generate(80, seed=12))
+    twin = records[10] | {"conversation_id": "twin", "customer_id": None}
+    twin["turns"] = [*records[10]["turns"][:-1], records[10]["turns"][-1] | {"text": "好的谢谢再见啊"}]  # type: ignore[misc]
+    dataset = submit(write(tmp_path / "calls.jsonl", [*records, twin]), tmp_path)
+    out, kept = tmp_path / "out", tmp_path / "store" / dataset.key / "report"
+    listed = pl.read_parquet(out / "warnings.parquet")
+    sheet = list(csv.DictReader((kept / "warnings.csv").read_text(encoding="utf-8-sig").splitlines()))
+    summary, report = json.loads((out / "summary.json").read_text()), (out / "report.html").read_text(encoding="utf-8")
+
+    assert dataset.accepted == 81
+    assert listed.columns == pl.read_parquet(out / "rejects.parquet").columns
+    assert listed.filter(pl.col("code") == "near_duplicate")["row"].to_list() == [81]
+    assert [row["row"] for row in sheet] == [str(row) for row in listed["row"]] and all(r["remedy_zh"] for r in sheet)
+    assert summary["warned"] == listed["row"].n_unique()
+    assert summary["files"]["warnings"] == ["warnings.csv", "warnings.parquet"]
+    assert all(f'href="{name}"' in report for names in summary["files"].values() for name in names)
+
+
+def test_columns_that_nobody_reads_are_named_and_those_that_look_like_data_are_not(tmp_path: Path) -> None:
+    records = [
+        {
+            "input_text": f"第{at}次打来说网速慢",
+            "label": "a",
+            "complaint_category": TWO.keys[at % 2],
+            "客户编号": f"k{at}",
+        }
+        | {"13812345678": "x", "我昨天就打过电话了，你们怎么还没处理": "y"}
+        for at in range(60)
+    ]
+    submit(write(tmp_path / "calls.jsonl", records), tmp_path, TWO)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    told = next(w for w in summary["warnings"] if "not read" in w["en"])
+
+    assert summary["ignored_columns"] == ["'label'", "'客户编号'", "column 5", "column 6"]
+    assert "4 columns" in told["en"] and "'label'" in told["en"] and told["en"].endswith("--map customer_id=客户编号")
+    assert told["zh"].endswith("--map customer_id=客户编号")
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "未读取" in report and "138" not in report and "昨天" not in report
+
+
 def rows(*cells: tuple[str, str | None, str]) -> pl.DataFrame:
     """Conversation id (empty for none), customer, text."""
     table = pl.DataFrame(cells, schema=["conversation_id", "customer_id", "input_text"], orient="row")

@@ -79,6 +79,42 @@ def test_kappa_is_cohen_s() -> None:
     assert found.raw_share == pytest.approx(0.7)
 
 
+def test_the_interval_of_kappa_is_what_resampling_the_calls_gives() -> None:
+    said = (
+        [("y", "y")] * 40
+        + [("y", "n")] * 15
+        + [("n", "y")] * 9
+        + [("n", "n")] * 30
+        + [("z", "z")] * 20
+        + [("z", "y")] * 6
+    )
+    table = pl.DataFrame(said, schema=["complaint_category", "complaint_category_b"], orient="row")
+    found = agreement.cohens(table)
+    assert found is not None
+    resampled = [agreement.cohens(table.sample(table.height, with_replacement=True, seed=at)) for at in range(600)]
+    spread = pl.Series([one[0] for one in resampled if one]).std()
+
+    assert found[1] == pytest.approx(1.96 * float(str(spread)), rel=0.1)
+
+
+def test_every_two_annotators_have_their_kappa_and_the_categories_they_are_apart_over() -> None:
+    """x and y as in the textbook; z labelled nine of the calls, too few for a kappa."""
+    said = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
+    cells: list[Ballot] = [
+        (f"c{at}", who, what) for at, both in enumerate(said) for who, what in zip("xy", both, strict=True)
+    ]
+    cells += [(f"c{at}", "z", "n") for at in range(9)]
+    found = agreement.measure(ballots(*cells), {"y", "n"})
+    assert found is not None
+    most, *few = found.pairs
+
+    assert (most.rows, most.calls, most.apart) == ((1, 2), 50, (("n", "y", 15),))
+    assert most.kappa == pytest.approx(0.4) and most.low == pytest.approx(0.151, abs=0.01)
+    assert most.high == pytest.approx(0.649, abs=0.01)
+    assert {(pair.calls, pair.kappa, pair.low) for pair in few} == {(9, None, None)}
+    assert few[0].apart == (("n", "y", 9),)
+
+
 def test_too_few_shared_calls_have_no_kappa_and_single_labels_no_agreement() -> None:
     few = agreement.measure(ballots(("c", "x", "a"), ("c", "y", "a")), {"a"})
 
@@ -117,3 +153,5 @@ def test_a_file_by_two_annotators_is_accepted_with_what_they_agree_on(tmp_path: 
     )
     assert "in 75% of the comparisons they agree" in said and "75% 一致" in said
     assert "王丽" not in said and "张三" not in said
+    report = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "A · B" in report and "首见于行 1 · 81" in report and " ↔ " in report

@@ -138,9 +138,11 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path, monkeypat
 def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
     path = broken.file(broken.PLAIN)(tmp_path)
     path.chmod(0)
-    program = "import os, sys\nfrom pathlib import Path\nfrom tasks import ingest\n"
+    program = "import os, sys\nfrom pathlib import Path\nfrom tasks import submitted\n"
     program += "os.geteuid() or os.setuid(65534)\n"  # nothing is forbidden to root
-    program += "try: ingest.kind_of(Path(sys.argv[1]))\nexcept Exception as error: print(type(error).__name__, error)"
+    program += (
+        "try: submitted.kind_of(Path(sys.argv[1]))\nexcept Exception as error: print(type(error).__name__, error)"
+    )
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
