@@ -151,6 +151,19 @@ def open(folder: Path) -> Bundle:
         ) from error
 
 
+def golden(folder: Path) -> tuple[Golden, ...]:
+    """The golden requests of a bundle's folder; its content is not compared with its digest.
+
+    Raises:
+        BundleCorrupt: there are none to read.
+    """
+    try:
+        found = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
+        return tuple(Golden.model_validate(item) for item in found)
+    except (OSError, ValueError) as error:
+        raise BundleCorrupt(f"bundle {folder} has no golden requests to read; assemble it again") from error
+
+
 def attest(store: Store, ref: BundleRef, name: str, data: bytes) -> None:
     """Keep a statement about a bundle beside it."""
     store.write(f"{ref.key}.attest/{name}", data)

@@ -24,18 +24,21 @@ class Check(Frozen):
     ms: float = 0.0
 
 
-def verify(url: str, timeout_s: float = 60.0, bundle_digest: str | None = None, key: str | None = None) -> list[Check]:
+def verify(
+    url: str, timeout_s: float = 60.0, bundle_digest: str | None = None, key: str | None = None, side: str = ""
+) -> list[Check]:
     """Every check, in order; a service that does not answer gives failed checks, not an error.
 
     Args:
         bundle_digest: if given, the service must be serving this very bundle.
         key: shown to a service that asks for one.
+        side: of a service that holds two, as `Client`.
     """
-    with Client(url, timeout_s, patience_s=timeout_s, key=key) as client:
+    with Client(url, timeout_s, patience_s=timeout_s, key=key, side=side) as client:
         state = [
-            _check("health", lambda: _health(client.health())),
-            _check("ready", lambda: _ready(client.ready())),
-            _check("model_info", lambda: _model_info(client.model_info(), bundle_digest)),
+            check("health", lambda: _health(client.health())),
+            check("ready", lambda: _ready(client.ready())),
+            check("model_info", lambda: _model_info(client.model_info(), bundle_digest)),
         ]
         info = client.model_info() if state[-1].outcome == "passed" else {"slot": "classify"}
         return [*state, _classified(client, info), *_generated(client, info)]
@@ -44,7 +47,7 @@ def verify(url: str, timeout_s: float = 60.0, bundle_digest: str | None = None, 
 def _classified(client: Client, info: dict[str, Any]) -> Check:
     if info["slot"] != "classify":
         return Check(name="classify", outcome="skipped", detail=EMPTY.format(slot="classify"))
-    return _check("classify", lambda: _classify(client.classify([PROBE])[0], client.model_info()))
+    return check("classify", lambda: _classify(client.classify([PROBE])[0], client.model_info()))
 
 
 def _generated(client: Client, info: dict[str, Any]) -> list[Check]:
@@ -52,10 +55,10 @@ def _generated(client: Client, info: dict[str, Any]) -> list[Check]:
     its = info if info["slot"] == "generate" else info.get("generate")
     if not its:
         return [_skipped(name, EMPTY.format(slot="generate")) for name in ("generate", "thinking")]
-    text = _check("generate", lambda: _generate(client.generate(ASK, FEW_TOKENS), its))
+    text = check("generate", lambda: _generate(client.generate(ASK, FEW_TOKENS), its))
     if not its["can_think"]:
         return [text, _skipped("thinking", NO_THINKING)]
-    return [text, _check("thinking", lambda: _thinking(client.thinking(ASK, 1, FEW_TOKENS), its))]
+    return [text, check("thinking", lambda: _thinking(client.thinking(ASK, 1, FEW_TOKENS), its))]
 
 
 def _skipped(name: str, why: str) -> Check:
@@ -67,16 +70,17 @@ def passed(checks: list[Check]) -> bool:
     return all(check.outcome != "failed" for check in checks)
 
 
-class _Wrong(Exception):
+class Wrong(Exception):
     """What an endpoint answered is not right."""
 
 
-def _check(name: str, ask: Callable[[], str]) -> Check:
+def check(name: str, ask: Callable[[], str]) -> Check:
+    """Ask, and note how it went; it went badly if `Wrong` or an error of ours is raised."""
     started = time.monotonic()
     outcome: Literal["passed", "failed"] = "failed"
     try:
         detail, outcome = ask(), "passed"
-    except (TingsuError, _Wrong) as error:
+    except (TingsuError, Wrong) as error:
         detail = str(error)
     except (KeyError, TypeError, ValueError) as error:
         detail = f"the answer lacks a promised field or has another shape: {error!r}"
@@ -85,46 +89,46 @@ def _check(name: str, ask: Callable[[], str]) -> Check:
 
 def _health(body: dict[str, Any]) -> str:
     if body["status"] != "healthy" or body["model_loaded"] is not True:
-        raise _Wrong(f"status {body['status']!r}, model_loaded {body['model_loaded']}")
+        raise Wrong(f"status {body['status']!r}, model_loaded {body['model_loaded']}")
     memory = body["memory_usage"]
     return f"up {body['uptime_seconds']:.0f} s, memory {memory['percent']:.0f} %, GPU {memory['gpu_used_gb']:.1f} GB"
 
 
 def _ready(is_ready: bool) -> str:
     if not is_ready:
-        raise _Wrong("not ready")
+        raise Wrong("not ready")
     return "ready"
 
 
 def _model_info(body: dict[str, Any], bundle_digest: str | None) -> str:
     if bundle_digest is not None and body["bundle_digest"] != bundle_digest:
-        raise _Wrong(f"serves bundle {body['bundle_digest'][:12]}, expected {bundle_digest[:12]}")
+        raise Wrong(f"serves bundle {body['bundle_digest'][:12]}, expected {bundle_digest[:12]}")
     what = f"{len(body['categories'])} categories" if body["slot"] == "classify" else "generates"
     return f"{body['model_version']} on {body['engine']} {body['quantization']}, {what}"
 
 
 def _generate(answer: dict[str, Any], info: dict[str, Any]) -> str:
     if not 1 <= answer["tokens_used"] <= FEW_TOKENS or not isinstance(answer["generated_text"], str):
-        raise _Wrong(f"{answer['tokens_used']} tokens came, 1 to {FEW_TOKENS} were asked for")
+        raise Wrong(f"{answer['tokens_used']} tokens came, 1 to {FEW_TOKENS} were asked for")
     _require_version(answer, info)
     return f"{answer['tokens_used']} tokens in {answer['response_time']:.1f} s"
 
 
 def _thinking(answer: dict[str, Any], info: dict[str, Any]) -> str:
     if answer["thinking_tokens"] < 1 or not isinstance(answer["final_answer"], str):
-        raise _Wrong("nothing was thought")
+        raise Wrong("nothing was thought")
     _require_version(answer, info)
     return f"{answer['thinking_tokens']} of {answer['tokens_used']} tokens thought, {answer['response_time']:.1f} s"
 
 
 def _require_version(answer: dict[str, Any], info: dict[str, Any]) -> None:
     if answer["model_version"] != info["model_version"]:
-        raise _Wrong(f"answered by {answer['model_version']}, but {info['model_version']} is served")
+        raise Wrong(f"answered by {answer['model_version']}, but {info['model_version']} is served")
 
 
 def _classify(answer: dict[str, Any], info: dict[str, Any]) -> str:
     shares = answer["probabilities"]
     if abs(sum(shares.values()) - 1) > 1e-3 or set(shares) != {c["key"] for c in info["categories"]}:
-        raise _Wrong("the probabilities do not sum to 1 over the categories")
+        raise Wrong("the probabilities do not sum to 1 over the categories")
     _require_version(answer, info)
     return f"{answer['category']['name_zh']} {answer['confidence']:.2f} {answer['decision']}"

@@ -73,7 +73,11 @@ class Target(Protocol):
     """
 
     name: str
-    can_split: bool
+
+    @property
+    def can_split(self) -> bool:
+        """See above; asked when the candidate is staged."""
+        ...
 
     def changes(self, candidate: Placed) -> tuple[Change, ...]:
         """What a rollout of it would change, in the order it would; touches nothing."""

@@ -1,74 +1,123 @@
-"""This machine as a target: a service on the public port, and a second one beside it while a candidate is checked."""
+"""This machine as a target: one service on the public port, which holds a candidate beside what serves and splits its requests."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from configs.settings import Settings
-from data_contracts.errors import ConfigurationError, EngineUnavailable, ResourceInsufficient
+from data_contracts.errors import ConfigurationError, ResourceInsufficient
 from deploy import keys, service
 from deploy.client import Client
-from deploy.operate import ports, processes, verify
+from deploy.operate import canary_window, ports, processes, trial
 from deploy.operate.canary_window import Look
 from deploy.operate.processes import Command, Process
+from deploy.operate.trial import Where
 from deploy.targets import Change, Placed, Status
 
 SERVICE = "service"
 STAGED = "service-next"
 ANSWERS_S = 10.0
-_NO_SPLIT = "target local gives all of its traffic to one version; set rollout.canary.steps to []"
 
 
 class Local:
-    """Stages on a spare engine port; a switch gives the running service the candidate, without losing a request.
+    """The running service loads the candidate beside what serves, gives it a share of the requests, and then all of them.
 
-    Only where none runs, or one with other settings or other code, a process is started on the public port.
+    Where none runs, or one with other settings or other code, or memory has no room for both in one, the candidate is staged in a
+    process of its own on a spare port: then nothing splits the requests.
     """
 
     name = "local"
-    can_split = False
 
     def __init__(self, home: Path, settings: Settings, command: Callable[..., list[str]] = service.command) -> None:
         """`command` makes the service's command line, as `deploy.service.command` does."""
         self.home = home
         self.settings = settings
         self.command = command
+        self._share = 0.0
+
+    @property
+    def can_split(self) -> bool:
+        """Whether a candidate sits in the running service."""
+        if processes.find(self.home, SERVICE) is None:
+            return False
+        with self._client() as client:
+            return client.model_info().get("candidate") is not None
 
     def changes(self, candidate: Placed) -> tuple[Change, ...]:
-        port = self.settings.ports.service
         known = processes.find(self.home, SERVICE)
-        command = self._command(SERVICE, candidate, port)
-        before = shlex.join(known.argv) if known else ""
-        return (Change(what=f"process {SERVICE}", before=before, after=shlex.join(command.argv)),)
+        command = self._command(SERVICE, candidate, self.settings.ports.service)
+        before = shlex.join(known.argv).replace(" --", "\n  --") if known else ""
+        after = shlex.join(command.argv).replace(" --", "\n  --")
+        how = ", which takes the bundle without a restart" if known and _only_bundle_differs(known, command) else ""
+        return (Change(what=f"process {SERVICE}{how}", before=before, after=after),)
 
     def stage(self, candidate: Placed) -> None:
-        self._wait(self._staged(candidate))
+        if not self._takes(candidate):
+            self._wait(self._staged(candidate))
+            return
+        with self._client() as client:
+            if _serves(client, candidate):
+                return
+            try:
+                client.try_beside(Path(candidate.folder), candidate.version, self._limit_s)
+            except ResourceInsufficient:
+                self._wait(self._staged(candidate))
 
     def verify(self, candidate: Placed) -> None:
-        process = self._staged(candidate)
-        self._wait(process)
-        self._check(process.port, candidate)
+        where = self._where(candidate)
+        trial.require(where, Path(candidate.folder), candidate.bundle_digest, self.settings.rollout.verify_timeout_s)
 
     def weigh(self, candidate: Placed, share: float) -> str:
-        raise ConfigurationError(_NO_SPLIT)
+        self._revive()
+        if not self._takes(candidate):
+            raise ConfigurationError(
+                "the running service was started with other settings or other code, and takes no candidate; "
+                "bring it up to date first: ./tingsu up, or set rollout.canary.steps to []"
+            )
+        with self._client() as client:
+            if _staged_in(client.model_info()) != candidate.bundle_digest:  # it was started anew
+                client.try_beside(Path(candidate.folder), candidate.version, self._limit_s)
+            client.weigh(share, self.settings.rollout.canary.mirror_share)
+        self._share = share
+        return self._url(self.settings.ports.service)
 
     def look(self, candidate: Placed, at_s: float) -> Look:
-        raise ConfigurationError(_NO_SPLIT)
+        self._revive()
+        with self._client() as client:
+            now = canary_window.look_within([client], at_s)
+            if _staged_in(client.model_info()) != candidate.bundle_digest:
+                self.weigh(candidate, self._share)
+        return now
 
     def switch(self, candidate: Placed) -> str:
         port = self.settings.ports.service
+        how = self._reloaded(candidate)
         processes.stop(self.home, STAGED)
-        if not self._reloaded(candidate, port):
+        if how is None:
             self._wait(self._ensure(SERVICE, candidate, port))
         self._check(port, candidate)
+        if how is not None and not self.settings.rollout.keep_previous:
+            with self._client() as client:
+                client.forget(self._limit_s)
         return self._url(port)
 
     def undo(self, live: Placed | None) -> None:
-        processes.stop(self.home, STAGED)
         if live is None:
+            processes.stop(self.home, STAGED)
             processes.stop(self.home, SERVICE, self.settings.rollout.drain_s)
+            return
+        how = self._reloaded(live)
+        if how is None:
+            self._wait(self._ensure(SERVICE, live, self.settings.ports.service))
         else:
-            self.switch(live)
+            with self._client() as client:
+                client.withdraw(self._limit_s)
+                if how != "kept":  # what was live before `live` is left alone
+                    client.forget(self._limit_s)
+        self._check(self.settings.ports.service, live)
+        processes.stop(self.home, STAGED)
 
     def status(self) -> Status:
         process = processes.find(self.home, SERVICE)
@@ -78,10 +127,37 @@ class Local:
         if not processes.answers(f"{endpoint}/ready"):
             return Status(endpoint=endpoint, serving=None, detail=f"pid {process.pid} is not ready; see {process.log}")
         with Client(endpoint, key=keys.machine(self.home)) as client:
-            serving = str(client.model_info()["bundle_digest"])
-        return Status(
-            endpoint=endpoint, serving=serving, detail=f"pid {process.pid}, {processes.memory_mb(process):.0f} MB"
+            info = client.model_info()
+        beside = (
+            f"; version {tried['model_version']} has {tried['share']:.0%}" if (tried := info.get("candidate")) else ""
         )
+        kept = f"; version {info['previous']} is kept loaded" if info.get("previous") else ""
+        detail = f"pid {process.pid}, {processes.memory_mb(process):.0f} MB{beside}{kept}"
+        return Status(endpoint=endpoint, serving=str(info["bundle_digest"]), detail=detail)
+
+    @property
+    def _limit_s(self) -> float:
+        """For loading a bundle."""
+        return service.LOAD_TRIES * self.settings.serve.start_timeout_s
+
+    @contextmanager
+    def _client(self) -> Iterator[Client]:
+        limit_s = self.settings.rollout.verify_timeout_s
+        with Client(self._url(self.settings.ports.service), limit_s, limit_s, key=keys.machine(self.home)) as client:
+            yield client
+
+    def _where(self, candidate: Placed) -> Where:
+        """Where it is staged."""
+        url, key = self._url(self.settings.ports.service), keys.machine(self.home)
+        if self._takes(candidate):
+            with self._client() as client:
+                if _staged_in(client.model_info()) == candidate.bundle_digest:
+                    return Where(url, key, "candidate")
+                if _serves(client, candidate):
+                    return Where(url, key)
+        process = self._staged(candidate)
+        self._wait(process)
+        return Where(self._url(process.port), key)
 
     def _staged(self, candidate: Placed) -> Process:
         known = processes.find(self.home, STAGED)
@@ -89,21 +165,36 @@ class Local:
         port = known.port if known else ports.spare(self.settings.ports.engines_from, taken)
         return self._ensure(STAGED, candidate, port)
 
-    def _reloaded(self, placed: Placed, port: int) -> bool:
-        """Whether a running service took the bundle. It is asked what it serves: its record may be older than a reload."""
-        command, known = self._command(SERVICE, placed, port), processes.find(self.home, SERVICE)
-        if known is None or not _only_bundle_differs(known, command) or not processes.answers(command.url, ANSWERS_S):
-            return False
-        limit_s = service.LOAD_TRIES * self.settings.serve.start_timeout_s
-        with Client(self._url(port), key=keys.machine(self.home)) as client:
+    def _takes(self, placed: Placed) -> bool:
+        """Whether the service runs, and with a bundle given to it is what a new one would be."""
+        command, known = self._command(SERVICE, placed, self.settings.ports.service), processes.find(self.home, SERVICE)
+        return known is not None and _only_bundle_differs(known, command) and processes.answers(command.url, ANSWERS_S)
+
+    def _reloaded(self, placed: Placed) -> str | None:
+        """How a running service took the bundle; None: it did not. It is asked what it serves: its record may be older than a reload."""
+        known = processes.find(self.home, SERVICE)
+        if known is None or not self._takes(placed):
+            return None
+        how: str = "kept"
+        folder = Path(placed.folder)
+        with self._client() as client:
             if not _serves(client, placed):
-                folder = Path(placed.folder)
                 try:
-                    client.reload(folder, placed.version, limit_s)
+                    how = client.reload(folder, placed.version, self._limit_s, keep=True)["how"]
                 except ResourceInsufficient:  # a moment of 503 with a time to come back, and no room for both
-                    client.reload(folder, placed.version, limit_s, drain=True)
-        processes.becomes(self.home, known, command)
-        return True
+                    how = client.reload(folder, placed.version, self._limit_s, drain=True)["how"]
+        processes.becomes(self.home, known, self._command(SERVICE, placed, self.settings.ports.service))
+        return how
+
+    def _revive(self) -> None:
+        """Start the service again if it has died, as it was."""
+        for dead in processes.recorded(self.home):
+            if dead.name == SERVICE and not processes.alive(dead):
+                env = {"TINGSU_CODE": service.code()}
+                command = Command(
+                    name=SERVICE, argv=dead.argv, port=dead.port, url=dead.url, setting="ports.service", env=env
+                )
+                self._wait(processes.start(self.home, command))
 
     def _ensure(self, name: str, placed: Placed, port: int) -> Process:
         """The process of this name serving this bundle on this port: the running one, or a new one."""
@@ -125,12 +216,8 @@ class Local:
         processes.wait(process, self.settings.serve.start_timeout_s)
 
     def _check(self, port: int, placed: Placed) -> None:
-        url = self._url(port)
-        limit_s, key = self.settings.rollout.verify_timeout_s, keys.machine(self.home)
-        checks = verify.verify(url, limit_s, placed.bundle_digest, key)
-        failed = "; ".join(f"{check.name}: {check.detail}" for check in checks if check.outcome == "failed")
-        if failed:
-            raise EngineUnavailable(f"version {placed.version} at {url} fails its check: {failed}")
+        where, limit_s = Where(self._url(port), keys.machine(self.home)), self.settings.rollout.verify_timeout_s
+        trial.endpoints(where, placed.bundle_digest, limit_s)
 
     def _url(self, port: int) -> str:
         host = self.settings.serve.host
@@ -147,3 +234,8 @@ def _serves(client: Client, placed: Placed) -> bool:
     info = client.model_info()
     version = str(info["model_version"]).partition("+")[0]
     return not info.get("reloading") and (info["bundle_digest"], version) == (placed.bundle_digest, str(placed.version))
+
+
+def _staged_in(info: dict[str, Any]) -> str | None:
+    """The digest of the candidate beside what serves."""
+    return info["candidate"]["bundle_digest"] if info.get("candidate") else None

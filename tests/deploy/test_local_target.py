@@ -5,11 +5,13 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
+import psutil
 import pytest
 
 from configs.settings import ServeSettings, Settings
@@ -18,7 +20,7 @@ from data_contracts.errors import ConfigurationError, EngineUnavailable, GateRef
 from data_contracts.schema import Call
 from deploy import keys, service
 from deploy.client import Client
-from deploy.operate import ports, processes
+from deploy.operate import canary_window, ports, processes
 from deploy.store import FolderStore
 from deploy.targets import Placed
 from deploy.targets.local import SERVICE, STAGED, Local
@@ -99,6 +101,163 @@ def test_a_switch_loses_no_request(target: Local) -> None:
         asking.result()
 
     assert [version for version, _ in groupby(versions)] == ["1", "2", "1"]
+
+
+class Asked:
+    """Callers who ask all the time and wait out nothing: the versions that answered, in order."""
+
+    def __init__(self, url: str) -> None:
+        self.versions: list[str] = []
+        self._url, self._stop = url, threading.Event()
+        self._pool = ThreadPoolExecutor(2)
+        self._asking = [self._pool.submit(self._ask) for _ in range(2)]
+        self.until(1)
+
+    def _ask(self) -> None:
+        with Client(self._url, patience_s=0) as client:
+            while not self._stop.is_set():
+                found = client.classify([Call(text="客户：宽带断了。")])[0]["model_version"]
+                self.versions.append(found.partition("+")[0])
+
+    def until(self, more: int, version: str = "") -> None:
+        """Until so many more answers came, or one of this version did after them."""
+        here, end = len(self.versions), time.monotonic() + 60
+        while len(self.versions) < here + more or (version and version not in self.versions[here:]):
+            assert time.monotonic() < end and not any(one.done() for one in self._asking), self._asking
+            time.sleep(0.01)
+
+    def ended(self) -> list[str]:
+        """Every call was answered."""
+        self._stop.set()
+        for one in self._asking:
+            one.result()
+        self._pool.shutdown()
+        return self.versions
+
+
+def test_a_canary_is_staged_weighed_looked_at_switched_and_undone_and_no_request_fails(target: Local) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2, shift=5.0)
+    asked = Asked(target.switch(old))
+    target.stage(new)
+    target.verify(new)
+    assert target.can_split
+    asked.until(50)
+    assert set(asked.versions) == {"1"}
+    before = target.look(new, 0.0)
+    target.weigh(new, 0.3)
+    asked.until(100, "2")
+    window = canary_window.between(before, target.look(new, 1.0))
+    assert "2+" in target.status().detail and "30%" in target.status().detail
+    assert 0 < window.candidate.requests < window.champion.requests and not window.candidate.errors
+    target.switch(new)
+    asked.until(5)
+    asked.until(20)
+    live = set(asked.versions[-20:])
+    assert "version 1+" in target.status().detail
+
+    began = time.monotonic()
+    target.undo(old)
+    took_s = time.monotonic() - began
+    asked.until(20)
+
+    versions = asked.ended()
+    assert live == {"2"} and set(versions[-10:]) == {"1"} and took_s < 5
+    assert target.status().serving == old.bundle_digest and ";" not in target.status().detail
+    assert len(engines(target)) == 1
+
+
+def test_an_undo_in_the_middle_of_a_canary_takes_the_share_and_leaves_the_version_before_loaded(target: Local) -> None:
+    first, live, new = (placed(target.home, n, shift=float(n)) for n in (1, 2, 3))
+    target.switch(first)
+    asked = Asked(target.switch(live))
+    target.stage(new)
+    target.weigh(new, 0.5)
+    asked.until(20, "3")
+
+    target.undo(live)
+    asked.until(5)
+    asked.until(40)
+
+    assert set(asked.ended()[-40:]) == {"2"} and len(engines(target)) == 2
+    assert "version 1+" in target.status().detail and target.switch(first)
+
+
+def test_a_candidate_killed_in_a_canary_costs_no_answer_and_goes_on(target: Local) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2, shift=5.0)
+    asked = Asked(target.switch(old))
+    (champion,) = engines(target)
+    target.stage(new)
+    target.weigh(new, 0.5)
+    asked.until(10, "2")
+    (candidate,) = [each for each in engines(target) if each != champion]
+    candidate.kill()
+    asked.until(40, "2")
+    target.look(new, 0.0)
+
+    assert set(asked.ended()) == {"1", "2"} and champion.is_running()
+
+
+def test_a_service_that_dies_in_a_canary_is_started_again_with_both(target: Local) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2, shift=5.0)
+    target.switch(old)
+    target.stage(new)
+    target.weigh(new, 0.5)
+    os.kill(service_of(target).pid, signal.SIGKILL)
+    while processes.find(target.home, SERVICE):
+        time.sleep(0.01)
+
+    target.look(new, 1.0)
+
+    asked = Asked(target.status().endpoint)
+    asked.until(20, "2")
+    assert set(asked.ended()) == {"1", "2"}
+
+
+def test_a_service_of_other_settings_takes_no_candidate_and_the_switch_replaces_it(
+    target: Local, settings: Settings
+) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2)
+    target.switch(old)
+    serve = settings.serve.model_copy(update={"max_turns": 9})
+    other = Local(target.home, settings.model_copy(update={"serve": serve}), command)
+
+    other.stage(new)
+    other.verify(new)
+
+    assert not other.can_split and target.status().serving == old.bundle_digest
+    with pytest.raises(ConfigurationError, match=r"other settings or other code.*tingsu up"):
+        other.weigh(new, 0.1)
+    other.switch(new)
+    assert other.status().serving == new.bundle_digest and processes.find(target.home, STAGED) is None
+
+
+def test_what_is_not_to_be_kept_is_closed(target: Local, settings: Settings) -> None:
+    rollout = settings.rollout.model_copy(update={"keep_previous": False})
+    target = Local(target.home, settings.model_copy(update={"rollout": rollout}), command)
+    target.switch(placed(target.home, 1))
+    new = placed(target.home, 2)
+
+    target.stage(new)
+    target.switch(new)
+
+    assert len(engines(target)) == 1 and ";" not in target.status().detail
+
+
+def test_a_dry_run_says_which_words_of_the_command_change_and_touches_nothing(target: Local) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2)
+    (first,) = target.changes(old)
+    target.switch(old)
+    (change,) = target.changes(new)
+
+    differ = set(change.after.split()) ^ set(change.before.split())
+    assert first.before == "" and "without a restart" in change.what
+    assert {word.partition("=")[0] for word in differ} == {"--bundle", "--version"}
+    assert target.status().serving == old.bundle_digest and len(engines(target)) == 1
+
+
+def engines(target: Local) -> list[psutil.Process]:
+    children = psutil.Process(service_of(target).pid).children()
+    return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
 
 
 def test_a_rollout_with_another_setting_starts_the_service_anew(target: Local, settings: Settings) -> None:
