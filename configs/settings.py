@@ -48,7 +48,8 @@ class DataSettings(Section):
     """The contract of a dataset family. Near-duplicate: Jaccard of character 5-grams at or above the threshold.
 
     Of a call, where it names speakers: `max_same_speaker_run` turns of one of them in a row, shares of turns without words and of turns
-    that say what was said before. Of its characters: Chinese among letters and digits, runs of symbols, traces of a wrong decoding.
+    that say what was said before, and seconds that turns may go on after the call ended. Of its characters: Chinese among letters and
+    digits, runs of symbols, traces of a wrong decoding.
 
     `severities`: for the code of a check, `reject`, `quarantine` or `warn` (of the whole file: `refuse` or `warn`) instead of what
     data_contracts/expectations says. `data.families.NAME` in the home's settings.yaml holds what differs for one family.
@@ -64,6 +65,7 @@ class DataSettings(Section):
     max_same_speaker_run: int = Field(default=8, ge=1)
     max_empty_share: Share = 0.5
     max_repeated_share: Share = 0.5
+    max_turn_overrun_s: float = Field(default=5.0, ge=0)
     min_cjk_share: Share = 0.2
     max_symbol_share: Share = 0.3
     max_mojibake_share: Share = 0.05
