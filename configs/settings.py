@@ -337,7 +337,7 @@ class ServerSettings(Section):
     ssh_options: tuple[str, ...] = ()
     instances: int = Field(default=2, ge=1, le=32)
     ports_from: int = Field(default=8101, ge=1024, le=65000)
-    root: str = Field(default="/opt/tingsu", pattern=r"^/[\w.-]+/[\w./-]*[\w-]$")
+    root: str = Field(default="/opt/tingsu", pattern=r"^(/\w[\w.-]*){2,}$")
     user: str = Field(default="tingsu", pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
     python: str = Field(default="", pattern=r"^(/[^\s\"'$]+)?$")
     nginx: str = Field(default="/etc/nginx/conf.d/tingsu.conf", pattern=r"^/[\w./-]+\.conf$")
