@@ -223,6 +223,9 @@ class GenerateSettings(Section):
 class ServeSettings(Section):
     """The service. Times in seconds; `batch_tokens` bounds one prefill; `model_path`: the bundle to serve where none is named.
 
+    `mode`: in `production` everybody shows a key, also on this machine, /docs is off unless `docs` says otherwise, and nothing is served
+    without a verdict or trained on generated calls.
+
     `review_below`: a person looks at calls below this confidence; where the bundle's own threshold is higher, that holds.
     `review_categories`: and at every call that is answered with one of these, whatever the confidence.
 
@@ -254,6 +257,7 @@ class ServeSettings(Section):
     lmdeploy_memory_share: float = Field(default=0.5, gt=0, lt=1)
     ollama_url: Annotated[str, PLACE] = "http://127.0.0.1:11434"
     ollama_slots: int = Field(default=4, ge=1, le=64)
+    mode: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
     model_path: str | None = None
     batch_tokens: int = Field(default=8192, ge=256)
