@@ -71,6 +71,13 @@ class RolloutFailed(TingsuError):
     code = "rollout_failed"
 
 
+class ApprovalAwaited(TingsuError):
+    """A rollout is staged and verified; a person says whether it gets traffic."""
+
+    exit_code = 3
+    code = "approval_awaited"
+
+
 class StoreUnavailable(TingsuError):
     """The store, the tracking server or the orchestrator does not answer or is not writable."""
 

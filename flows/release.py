@@ -5,7 +5,8 @@ from contextlib import contextmanager, suppress
 
 from configs.settings import Settings
 from data_contracts.artifacts import Release, Version
-from data_contracts.errors import StoreUnavailable, TingsuError
+from data_contracts.errors import RolloutFailed, StoreUnavailable, TingsuError
+from deploy.targets import Record
 from tasks import history, registry, rollout, versions
 from tasks.permit import permit
 from tasks.versions import Registry
@@ -16,6 +17,7 @@ def promote(at: Registry, version: int, settings: Settings) -> Release:
 
     Raises:
         GateRefused, BundleCorrupt, ConfigurationError: not permitted; nothing was touched.
+        ApprovalAwaited: it is staged and verified, and a person says whether it gets traffic; the same call goes on then.
         RolloutFailed: undone; the previous champion serves.
         StoreUnavailable: the registry did not answer; what this call made live was taken back, if something served before
             and the history does not call it the champion yet. The same command again ends it.
@@ -33,7 +35,7 @@ def promote(at: Registry, version: int, settings: Settings) -> Release:
     return release
 
 
-def rollback(at: Registry, settings: Settings, to: int | None = None) -> tuple[Version, Release]:
+def rollback(at: Registry, settings: Settings, to: int | None = None, why: str = "") -> tuple[Version, Release]:
     """Make the previous champion serve again, and then the champion; `to` as `versions.returning`.
 
     Raises:
@@ -43,10 +45,45 @@ def rollback(at: Registry, settings: Settings, to: int | None = None) -> tuple[V
     with witnessed(at):
         record = rollout.record(settings, at.home)
         if any(placed and placed.version == target.version for placed in (record.live, record.previous)):
-            release = rollout.undo(target.version, settings, at.home, by=at.by)
+            release = rollout.undo(target.version, settings, at.home, by=at.by, why=why)
         else:  # it served before the last two: it is checked like a new one
             release = rollout.rollout(at.store, target, settings, at.home, by=at.by)
         return registry.rollback(at, target.version), release
+
+
+def undo(at: Registry, settings: Settings, why: str, *, moves_champion: bool) -> tuple[str, dict[str, object]]:
+    """Take back the rollout under way on the settings' target, or else go back to the version before: what came of it, in
+    words and as JSON values. Where that is done already nothing changes.
+
+    Args:
+        moves_champion: the version gone back to is the champion again, where it was before.
+
+    Raises:
+        RolloutFailed: what is to serve again does not, or there is nothing to go back to.
+        GateRefused, BundleCorrupt: the version before may not serve any more.
+    """
+    with witnessed(at):
+        record = rollout.record(settings, at.home)
+        if not record.is_finished and not record.is_return:
+            ended = rollout.withdraw(why, settings, at.home, by=at.by)
+            return ended.steps[-1].note, ended.model_dump(mode="json")
+        to = _version_before(record)
+        sitting, before = versions.sitting(at), versions.previous(at)
+        if moves_champion and to in {v.version for v in (sitting, before) if v}:
+            _, live = rollback(at, settings, to, why)
+        else:
+            live = rollout.undo(to, settings, at.home, by=at.by, why=why)
+    return f"version {live.version} serves again at {live.endpoint}", live.model_dump(mode="json")
+
+
+def _version_before(record: Record) -> int:
+    """What an undo goes back to: where one was begun, or done, already, what that one goes back to."""
+    gone_back = record.live if record.is_finished else record.candidate
+    to = gone_back if record.is_return else record.previous
+    if to is None:
+        now = f"version {record.live.version}" if record.live else "nothing"
+        raise RolloutFailed(f"before {now} no version served on {record.target}; nothing was touched")
+    return to.version
 
 
 def _is_told(at: Registry, version: int) -> bool:

@@ -7,10 +7,12 @@ from pydantic import ValidationError
 
 from data_contracts.errors import ConfigurationError
 from data_contracts.schema import Frozen
+from deploy.canary import judge
 from deploy.operate.canary_window import Look
 from deploy.store import write_atomically
+from deploy.targets.words import Word
 
-State = Literal["planned", "staged", "verified", "awaiting", "canary", "undoing", "live", "undone"]
+State = Literal["planned", "staged", "verified", "awaiting", "canary", "switching", "live", "undoing", "undone"]
 
 
 class Placed(Frozen):
@@ -30,23 +32,54 @@ class Step(Frozen):
     note: str = ""
 
 
+class Canary(Frozen):
+    """How far a canary is. `began_s`: on the controller's clock; `judged`: what the judge knows; `look`: the last; `judgement`: the
+    newest, which is the evidence.
+
+    What a look brings is written together, so that a controller that was killed goes on from there and judges nothing twice.
+    """
+
+    began_s: float
+    judged: judge.State
+    look: Look | None = None
+    judgement: judge.Judgement | None = None
+
+
 class Record(Frozen):
-    """What a target serves and the rollout it is in, or had last. `live` changes only when a rollout ends as live."""
+    """What a target serves and the rollout it is in, or had last. `live` changes only when a rollout ends as live.
+
+    `id` names the rollout. `is_return`: it goes back to the previous version, which was tried when it came. `canary` and `approval`
+    are this rollout's.
+    """
 
     target: str
+    id: str = ""
     live: Placed | None = None
     previous: Placed | None = None
     endpoint: str = ""
     candidate: Placed | None = None
+    is_return: bool = False
     steps: tuple[Step, ...] = ()
+    approval: Word | None = None
+    canary: Canary | None = None
 
     @property
     def state(self) -> State | None:
         return self.steps[-1].state if self.steps else None
 
     @property
+    def subject(self) -> Placed:
+        """The candidate of a rollout that was planned."""
+        assert self.candidate is not None
+        return self.candidate
+
+    @property
     def is_finished(self) -> bool:
         return self.state in (None, "live", "undone")
+
+    def at(self, state: State, now: str, note: str = "") -> "Record":
+        """The record with one more state reached."""
+        return self.model_copy(update={"steps": (*self.steps, Step(state=state, at=now, note=note))})
 
 
 class Status(Frozen):

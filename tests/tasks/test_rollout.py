@@ -7,9 +7,11 @@ import pytest
 from data_contracts.errors import EngineUnavailable, GateRefused, RolloutFailed
 from deploy import targets
 from deploy.operate import lock
-from deploy.targets import Placed, Status
+from deploy.targets import Placed
 from tasks import history
-from tasks.rollout import Controller
+from tasks.controller import Controller
+from tests.tasks import rolled
+from tests.tasks.rolled import FolderTarget, placed
 
 STEPS = ("stage", "verify", "switch")
 
@@ -18,72 +20,30 @@ class Killed(BaseException):
     """Stands for kill -9: nothing after it runs."""
 
 
-class FakeTarget:
-    """Remembers what serves; `breaks` maps (method, version) to what it raises."""
-
-    name = "local"
-
-    def __init__(self) -> None:
-        self.serving: int | None = None
-        self.staged: int | None = None
-        self.calls: list[tuple[str, int]] = []
-        self.breaks: dict[tuple[str, int], BaseException] = {}
-
-    def stage(self, candidate: Placed) -> None:
-        self._step("stage", candidate)
-        self.staged = candidate.version
-
-    def verify(self, candidate: Placed) -> None:
-        self._step("verify", candidate)
-
-    def switch(self, candidate: Placed) -> str:
-        self.serving = self.staged = None
-        self._step("switch", candidate)
-        self.serving = candidate.version
-        return "http://here"
-
-    def undo(self, live: Placed | None) -> None:
-        self.serving = self.staged = None
-        if live is not None:
-            self._step("undo", live)
-            self.serving = live.version
-
-    def status(self) -> Status:
-        return Status(endpoint="http://here", serving=None, detail="")
-
-    def _step(self, name: str, placed: Placed) -> None:
-        self.calls.append((name, placed.version))
-        if (name, placed.version) in self.breaks:
-            raise self.breaks[name, placed.version]
-
-
-def placed(version: int) -> Placed:
-    return Placed(version=version, bundle_digest=f"{version}" * 8, folder="/nowhere", verdict_signature=f"s{version}")
+@pytest.fixture
+def target(tmp_path: Path) -> FolderTarget:
+    (tmp_path / "target").mkdir()
+    return FolderTarget(tmp_path / "target")
 
 
 @pytest.fixture
-def target() -> FakeTarget:
-    return FakeTarget()
-
-
-@pytest.fixture
-def controller(target: FakeTarget, tmp_path: Path) -> Controller:
-    return Controller(target, tmp_path, "tester", lambda _: None)
+def controller(target: FolderTarget, tmp_path: Path) -> Controller:
+    return rolled.controller(tmp_path, rolled.PLAIN, target)
 
 
 def states(controller: Controller) -> list[str]:
     return [step.state for step in targets.read(controller.home, "local").steps]
 
 
-def test_a_first_version_goes_live_through_every_state(controller: Controller, target: FakeTarget) -> None:
+def test_a_first_version_goes_live_through_every_state(controller: Controller, target: FolderTarget) -> None:
     release = controller.rollout(placed(1))
 
     assert (release.version, release.previous_version, release.endpoint) == (1, None, "http://here")
-    assert states(controller) == ["planned", "staged", "verified", "live"]
+    assert states(controller) == ["planned", "staged", "verified", "switching", "live"]
     assert [name for name, _ in target.calls] == list(STEPS)
 
 
-def test_the_previous_version_is_kept_and_comes_back_on_undo(controller: Controller, target: FakeTarget) -> None:
+def test_the_previous_version_is_kept_and_comes_back_on_undo(controller: Controller, target: FolderTarget) -> None:
     controller.rollout(placed(1))
     controller.rollout(placed(2))
 
@@ -92,7 +52,7 @@ def test_the_previous_version_is_kept_and_comes_back_on_undo(controller: Control
     assert (release.version, release.previous_version, target.serving) == (1, 2, 1)
 
 
-def test_undo_without_a_previous_version_touches_nothing(controller: Controller, target: FakeTarget) -> None:
+def test_undo_without_a_previous_version_touches_nothing(controller: Controller, target: FolderTarget) -> None:
     controller.rollout(placed(1))
     target.calls.clear()
 
@@ -101,11 +61,11 @@ def test_undo_without_a_previous_version_touches_nothing(controller: Controller,
     assert target.calls == []
 
 
-def test_undo_to_a_version_whose_verdict_fell_is_refused(target: FakeTarget, tmp_path: Path) -> None:
+def test_undo_to_a_version_whose_verdict_fell_is_refused(target: FolderTarget, tmp_path: Path) -> None:
     def refuse(_: Placed) -> None:
         raise GateRefused("changed")
 
-    controller = Controller(target, tmp_path, "tester", refuse)
+    controller = Controller(target, tmp_path, "tester", refuse, rolled.PLAIN)
     controller.rollout(placed(1))
     controller.rollout(placed(2))
 
@@ -116,7 +76,7 @@ def test_undo_to_a_version_whose_verdict_fell_is_refused(target: FakeTarget, tmp
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_failure_at_any_step_leaves_the_old_version_serving(
-    step: str, controller: Controller, target: FakeTarget
+    step: str, controller: Controller, target: FolderTarget
 ) -> None:
     controller.rollout(placed(1))
     target.breaks[step, 2] = EngineUnavailable("no weights")
@@ -131,7 +91,7 @@ def test_a_failure_at_any_step_leaves_the_old_version_serving(
 
 
 def test_a_failure_of_the_first_version_leaves_nothing_serving_and_says_so(
-    controller: Controller, target: FakeTarget
+    controller: Controller, target: FolderTarget
 ) -> None:
     target.breaks["switch", 1] = EngineUnavailable("no weights")
 
@@ -140,7 +100,7 @@ def test_a_failure_of_the_first_version_leaves_nothing_serving_and_says_so(
     assert target.serving is None
 
 
-def test_an_undo_that_fails_too_says_what_to_do(controller: Controller, target: FakeTarget) -> None:
+def test_an_undo_that_fails_too_says_what_to_do(controller: Controller, target: FolderTarget) -> None:
     controller.rollout(placed(1))
     target.breaks = {("switch", 2): EngineUnavailable("no weights"), ("undo", 1): EngineUnavailable("port held")}
 
@@ -149,7 +109,7 @@ def test_an_undo_that_fails_too_says_what_to_do(controller: Controller, target: 
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_killed_rollout_goes_on_when_run_again(step: str, controller: Controller, target: FakeTarget) -> None:
+def test_a_killed_rollout_goes_on_when_run_again(step: str, controller: Controller, target: FolderTarget) -> None:
     controller.rollout(placed(1))
     target.breaks[step, 2] = Killed()
     with pytest.raises(Killed):
@@ -159,12 +119,12 @@ def test_a_killed_rollout_goes_on_when_run_again(step: str, controller: Controll
     release = controller.rollout(placed(2))
 
     assert (release.version, release.previous_version, target.serving) == (2, 1, 2)
-    assert states(controller) == ["planned", "staged", "verified", "live"]
+    assert states(controller) == ["planned", "staged", "verified", "switching", "live"]
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_rollout_is_undone_before_another_version_is_rolled_out(
-    step: str, controller: Controller, target: FakeTarget
+    step: str, controller: Controller, target: FolderTarget
 ) -> None:
     controller.rollout(placed(1))
     target.breaks[step, 2] = Killed()
@@ -177,7 +137,7 @@ def test_a_killed_rollout_is_undone_before_another_version_is_rolled_out(
     assert (release.version, release.previous_version) == (3, 1)
 
 
-def test_a_killed_undo_goes_on_when_run_again(controller: Controller, target: FakeTarget) -> None:
+def test_a_killed_undo_goes_on_when_run_again(controller: Controller, target: FolderTarget) -> None:
     controller.rollout(placed(1))
     controller.rollout(placed(2))
     target.breaks["switch", 1] = Killed()
@@ -191,7 +151,7 @@ def test_a_killed_undo_goes_on_when_run_again(controller: Controller, target: Fa
 
 
 def test_an_undo_that_ended_before_it_was_told_is_only_checked_when_run_again(
-    controller: Controller, target: FakeTarget
+    controller: Controller, target: FolderTarget
 ) -> None:
     controller.rollout(placed(1))
     controller.rollout(placed(2))
@@ -204,7 +164,7 @@ def test_an_undo_that_ended_before_it_was_told_is_only_checked_when_run_again(
     assert (release.version, release.previous_version) == (1, 2)
 
 
-def test_the_live_version_rolled_out_again_is_only_checked(controller: Controller, target: FakeTarget) -> None:
+def test_the_live_version_rolled_out_again_is_only_checked(controller: Controller, target: FolderTarget) -> None:
     controller.rollout(placed(1))
     controller.rollout(placed(2))
     target.calls.clear()
@@ -216,7 +176,7 @@ def test_the_live_version_rolled_out_again_is_only_checked(controller: Controlle
 
 
 def test_a_second_rollout_at_the_same_time_is_refused_and_touches_nothing(
-    controller: Controller, target: FakeTarget
+    controller: Controller, target: FolderTarget
 ) -> None:
     with (
         lock.held(targets.lock_file(controller.home, "local")),
@@ -226,7 +186,7 @@ def test_a_second_rollout_at_the_same_time_is_refused_and_touches_nothing(
     assert target.calls == []
 
 
-def test_the_history_tells_releases_and_undone_rollouts(controller: Controller, target: FakeTarget) -> None:
+def test_the_history_tells_releases_and_undone_rollouts(controller: Controller, target: FolderTarget) -> None:
     controller.rollout(placed(1))
     controller.rollout(placed(1))
     target.breaks["verify", 2] = EngineUnavailable("no weights")
