@@ -48,7 +48,8 @@ class DataSettings(Section):
     """The contract of a dataset family. Near-duplicate: Jaccard of character 5-grams at or above the threshold.
 
     Of a call, where it names speakers: `max_same_speaker_run` turns of one of them in a row, shares of turns without words and of turns
-    that say what was said before. Of its characters: Chinese among letters and digits, runs of symbols, traces of a wrong decoding.
+    that say what was said before, and seconds that turns may go on after the call ended. Of its characters: Chinese among letters and
+    digits, runs of symbols, traces of a wrong decoding.
 
     `severities`: for the code of a check, `reject`, `quarantine` or `warn` (of the whole file: `refuse` or `warn`) instead of what
     data_contracts/expectations says. `data.families.NAME` in the home's settings.yaml holds what differs for one family.
@@ -64,6 +65,7 @@ class DataSettings(Section):
     max_same_speaker_run: int = Field(default=8, ge=1)
     max_empty_share: Share = 0.5
     max_repeated_share: Share = 0.5
+    max_turn_overrun_s: float = Field(default=5.0, ge=0)
     min_cjk_share: Share = 0.2
     max_symbol_share: Share = 0.3
     max_mojibake_share: Share = 0.05
@@ -221,6 +223,9 @@ class GenerateSettings(Section):
 class ServeSettings(Section):
     """The service. Times in seconds; `batch_tokens` bounds one prefill; `model_path`: the bundle to serve where none is named.
 
+    `mode`: in `production` everybody shows a key, also on this machine, /docs is off unless `docs` says otherwise, and nothing is served
+    without a verdict or trained on generated calls.
+
     `review_below`: a person looks at calls below this confidence; where the bundle's own threshold is higher, that holds.
     `review_categories`: and at every call that is answered with one of these, whatever the confidence.
 
@@ -252,6 +257,7 @@ class ServeSettings(Section):
     lmdeploy_memory_share: float = Field(default=0.5, gt=0, lt=1)
     ollama_url: Annotated[str, PLACE] = "http://127.0.0.1:11434"
     ollama_slots: int = Field(default=4, ge=1, le=64)
+    mode: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
     model_path: str | None = None
     batch_tokens: int = Field(default=8192, ge=256)
@@ -335,7 +341,7 @@ class ServerSettings(Section):
     ssh_options: tuple[str, ...] = ()
     instances: int = Field(default=2, ge=1, le=32)
     ports_from: int = Field(default=8101, ge=1024, le=65000)
-    root: str = Field(default="/opt/tingsu", pattern=r"^/[\w.-]+/[\w./-]*[\w-]$")
+    root: str = Field(default="/opt/tingsu", pattern=r"^(/\w[\w.-]*){2,}$")
     user: str = Field(default="tingsu", pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
     python: str = Field(default="", pattern=r"^(/[^\s\"'$]+)?$")
     nginx: str = Field(default="/etc/nginx/conf.d/tingsu.conf", pattern=r"^/[\w./-]+\.conf$")

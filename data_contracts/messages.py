@@ -183,6 +183,41 @@ TABLE: dict[str, tuple[str, str]] = {
         "correct the date; most often day and month are swapped or the platform's clock is wrong. Gold sets by date would be wrong too",
         "请更正日期；常见原因是日月颠倒或平台时钟有误，否则按日期划分的黄金集也会出错",
     ),
+    "bad_turn_time": (
+        "the start or end of turn {value} is no time, or of another kind than the other turns'",
+        "第 {value} 轮的开始或结束时间无法读取，或与其他轮次的写法不同",
+    ),
+    "bad_turn_time.remedy": (
+        "write seconds since the call began (12.5), a clock time (00:00:12.5) or a moment (2026-01-31T09:30:12), all alike, or leave "
+        "times out: only the order of turns matters",
+        "请统一写成通话开始后的秒数（12.5）、时钟时间（00:00:12.5）或日期时间（2026-01-31T09:30:12）；也可不提供时间，轮次顺序正确即可",
+    ),
+    "turn_before_call": (
+        "turn {value} has a time before the call begins",
+        "第 {value} 轮的时间早于通话开始",
+    ),
+    "turn_before_call.remedy": (
+        "correct the turn's time or started_at: one of the two clocks is wrong, or turns of another call were mixed in",
+        "请更正该轮的时间或 started_at：两个时钟之一有误，或混入了其他通话的轮次",
+    ),
+    "turn_out_of_order": (
+        "turn {value} starts before an earlier turn does, or ends before it starts",
+        "第 {value} 轮的开始早于前面的轮次，或结束早于开始",
+    ),
+    "turn_out_of_order.remedy": (
+        "sort the turns by their start (channels are often exported one after the other); a model reads them in the order they stand",
+        "请按开始时间排列轮次（常见原因是两个声道先后导出）；模型按所列顺序阅读",
+    ),
+    "turn_after_call": (
+        "the turns go on {value} s after the call ended; at most {max_value:g} s are usual",
+        "通话结束 {value} 秒后仍有轮次，通常不超过 {max_value:g} 秒",
+    ),
+    "turn_after_call.remedy": (
+        "correct ended_at or the turns' times; most often turns of the next call follow, or times are in another unit (write start_ms "
+        "for milliseconds). If platforms differ by more here, raise data.max_turn_overrun_s",
+        "请更正 ended_at 或轮次时间；常见原因是混入了下一通的轮次，或单位不同（毫秒请用 start_ms）。若平台时差本来较大，请调高 "
+        "data.max_turn_overrun_s",
+    ),
     "metadata_too_long": (
         "{column} has {value} characters, at most {max_value} are allowed",
         "{column} 有 {value} 个字符，最多 {max_value} 个",

@@ -4,33 +4,27 @@ The two functions on one text live in `data_contracts`, since the service must t
 """
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.personal import Masked, mask, mask_cell
 from data_contracts.transcript import clean, shorten
 from tasks import columns, cores, quality, turns
+from tasks.moments import moment
 
 if TYPE_CHECKING:
     import polars as pl
 
 OPTIONAL = tuple(name for name in columns.CONTRACT if name != "turns")
-_MOMENT = re.compile(
-    r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[T ]*(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?"
-    r" ?(Z|[+-]\d{2}(?::?\d{2})?)?",
-    re.IGNORECASE,
-)
 _TRUE = ("true", "1", "yes", "是")
 
 
 class Prepared(NamedTuple):
     """Calls fit to be stored, what was masked by type, and how many ids were personal or texts too long.
 
-    Columns: row, problem, conversation_id, has_id, customer (digest), input_text, complaint_category, confidence_score
+    Columns: row, problem, `turns.TOLD`, conversation_id, has_id, customer (digest), input_text, complaint_category, confidence_score
     (text), started_at (ISO), bad_started_at, ended_at (ISO), bad_ended_at, channel, region, channel_personal,
     region_personal, synthetic, damage, annotator (digest), and what `quality.measure` says of the text as it came.
     """
@@ -61,7 +55,10 @@ def prepare(raw: "pl.DataFrame", max_chars: int) -> Prepared:
     import polars as pl
 
     flat = turns.flattened(raw)
-    frame = flat.with_columns(pl.lit(None, pl.String).alias(name) for name in OPTIONAL if name not in flat.columns)
+    kinds = dict.fromkeys(OPTIONAL, pl.String()) | dict.fromkeys(turns.TOLD, pl.Float64())
+    frame = flat.with_columns(
+        pl.lit(None, kind).alias(name) for name, kind in kinds.items() if name not in flat.columns
+    )
     texts, masked, shortened = _texts(frame["input_text"], max_chars)
     ids, personal_ids = _ids(frame["conversation_id"])
     moments = [column for name in ("started_at", "ended_at") for column in _moments(frame[name])]
@@ -130,29 +127,6 @@ def _moments(series: "pl.Series") -> tuple["pl.Series", "pl.Series"]:
 
     moments = pl.Series(series.name, [moment(value) for value in series], pl.String)
     return moments, (series.is_not_null() & moments.is_null()).replace(False, None).alias(f"bad_{series.name}")
-
-
-def moment(value: str | None) -> str | None:
-    """A date and time as ISO 8601, or None where it is none; a time zone stays as given."""
-    match = _MOMENT.fullmatch(value) if value else None
-    if match is None:
-        return None
-    *numbers, zone = match.groups()
-    year, month, day, hour, minute, second = (int(n or 0) for n in numbers)
-    try:
-        return datetime(year, month, day, hour, minute, second, tzinfo=_zone(zone)).isoformat()
-    except ValueError:
-        return None
-
-
-def _zone(text: str | None) -> timezone | None:
-    if text is None:
-        return None
-    if text in "Zz":
-        return timezone(timedelta(0))
-    sign = -1 if text[0] == "-" else 1
-    digits = text[1:].replace(":", "").ljust(4, "0")
-    return timezone(sign * timedelta(hours=int(digits[:2]), minutes=int(digits[2:])))
 
 
 __all__ = ["Masked", "Prepared", "clean", "digest", "mask", "prepare"]

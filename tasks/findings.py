@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from data_contracts import messages, personal
 from data_contracts.taxonomy import Taxonomy
 from data_contracts.transcript import FOLD
-from tasks import quality
+from tasks import quality, turns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -72,6 +72,8 @@ def narrow(frame: "pl.DataFrame", taxonomy: Taxonomy, now: datetime | None = Non
         *(pl.col(f"bad_{name}").cast(pl.Int64) for name in ("started_at", "ended_at")),
         pl.when(one_zone).then((ended - started).dt.total_seconds() / 60).alias("minutes_long"),
         ((started - latest).dt.total_seconds() / 86400).alias("days_ahead"),
+        *turns.TOLD[:3],
+        pl.when(one_zone).then(pl.col("turns_last_s") - (ended - started).dt.total_seconds()).alias("turns_overrun_s"),
         *(pl.col(c).str.len_chars().fill_null(0).alias(f"{c}_chars") for c in ("channel", "region")),
         *(pl.col(f"{c}_personal").cast(pl.Int64) for c in ("channel", "region")),
     )

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from data_contracts.transcript import FOLD
-from tasks import clean
+from tasks.moments import moment
 
 WHOLE = re.compile(r"\d{1,15}\.0+")
 _TEXT_FORMULA = re.compile(r'="((?:[^"]|"")*)"')
@@ -109,10 +109,10 @@ def _confidence(text: str) -> Mending | None:
 
 def _moment(text: str) -> Mending | None:
     """A moment as ISO 8601. Days before months, and days as Excel counts them, may mean two things."""
-    if not text or clean.moment(text):
+    if not text or moment(text):
         return None
     folded = text.translate(FOLD)
-    found = clean.moment(folded) or _epoch(folded) or _formed(folded)
+    found = moment(folded) or _epoch(folded) or _formed(folded)
     return Mending("mended_moment", found) if found else None
 
 

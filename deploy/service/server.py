@@ -50,8 +50,8 @@ def serve(options: Namespace, loader: Loader) -> None:
     settings = read(options.home, tuple(options.set))
     logs.to_stderr(settings.log, options.home / "logs")
     host = options.host or settings.serve.host
-    access = _door(host, options)
-    opener = _opener(options)
+    access = _door(host, options, settings.serve)
+    opener = _opener(options, settings.serve)
     first, text = _first(options, settings.serve, opener), _first_text(options, settings.serve)
     with _bind(host, options.port) as listener:
         slots = _slots(first, text, settings.serve, loader)
@@ -93,7 +93,7 @@ def _first_text(options: Namespace, settings: ServeSettings) -> ServedText | Non
     return ServedText(found, verdict)
 
 
-def _opener(options: Namespace) -> Opener:
+def _opener(options: Namespace, serve: ServeSettings) -> Opener:
     """What may be served, at the start and by a reload: a permitted bundle, or any under evaluation."""
 
     def opened(folder: Path, version: int | None) -> Served:
@@ -102,6 +102,11 @@ def _opener(options: Namespace) -> Opener:
                 f"bundle {str(folder)!r} is not a folder on this machine; give that of a bundle, bundles/DIGEST of the store"
             )
         found = bundle.open(folder.absolute())
+        if serve.mode == "production" and found.facts.synthetic:
+            raise ConfigurationError(
+                f"bundle {found.digest[:12]} learned from generated calls, and serve.mode is production; "
+                "train on real calls, or set serve.mode to development"
+            )
         verdict = None if options.evaluation else bundle.permit(found, bundle.public_key(options.home))
         return Served(found, verdict, version)
 
@@ -113,9 +118,13 @@ def _mirrored(home: Path, url: str) -> Client:
     return Client(url, patience_s=0, key=os.environ.get(MIRROR_KEY) or keys.machine(home), side="mirror")
 
 
-def _door(host: str, options: Namespace) -> Access:
+def _door(host: str, options: Namespace, serve: ServeSettings) -> Access:
     """Who is let in on this host."""
-    is_public = not keys.is_loopback(host)
+    is_public, is_production = not keys.is_loopback(host), serve.mode == "production"
+    if options.evaluation and is_production:
+        raise ConfigurationError(
+            "--evaluation serves without a verdict, and serve.mode is production; leave one of them out"
+        )
     if options.evaluation and is_public:
         raise ConfigurationError(
             f"--evaluation serves without a verdict and only on loopback, not on {host!r}; "
@@ -127,7 +136,12 @@ def _door(host: str, options: Namespace) -> Access:
             f"others than this machine could use the service on {host!r}, and {options.home} has no API key; make one: "
             "./tingsu keys add NAME --scope classify, or leave --host and serve.host out"
         )
-    return Access(options.home, is_public)
+    if is_production and not (kept and kept.keys):
+        raise ConfigurationError(
+            f"serve.mode is production, and {options.home} has no API key; make one: "
+            "./tingsu keys add NAME --scope classify, or set serve.mode to development"
+        )
+    return Access(options.home, is_public or is_production)
 
 
 class _Server(uvicorn.Server):

@@ -76,7 +76,7 @@ class Server:
         if not self.settings.rollout.keep_previous:
             release = self._on(side)[0].release
             self._run(self._wanted(side, release)[: max(1, ceil(share * self.own.instances))])
-        front.route(self.host, self.settings, self._traffic(side, share))
+        self._route(self._found(), side, share)
         return self._endpoint()
 
     def look(self, candidate: Placed, at_s: float) -> Look:
@@ -94,14 +94,12 @@ class Server:
 
     def switch(self, candidate: Placed) -> str:
         side = self._ready_side(candidate)
-        release = self._on(side)[0].release
         if self.settings.rollout.keep_previous or not self._on(_other(side)):
-            self._run(self._wanted(side, release))
-            front.route(self.host, self.settings, self._traffic(side, 1.0))
+            self._give(side)
         else:
-            self._roll(side, release)
+            self._roll(side)
         self._check(self._front(), candidate, "nginx")
-        self._settle(release)
+        self._settle(side)
         return self._endpoint()
 
     def undo(self, live: Placed | None) -> None:
@@ -171,24 +169,35 @@ class Server:
     def _ready_side(self, placed: Placed) -> Side:
         """The side it serves from: where it is staged or was kept, else staged now. What gets the requests by older code or other
         settings is not taken for it."""
-        exact, kept = self._side_of(self._planned(placed).folder), self._version_side(placed)
-        if exact is None and (kept is None or front.shares(self.host, self.settings).get(kept, 0.0) > 0):
+        exact = self._side_of(self._planned(placed).folder)
+        if exact is not None:
+            return exact
+        kept = self._version_side(placed)
+        if kept is None or front.shares(self.host, self.settings).get(kept, 0.0) > 0:
             self.stage(placed)
             self.verify(placed)
         return self._holding(placed)
 
     def _back(self, live: Placed) -> Side:
-        """Give the live version the requests: at once by those of its instances that are ready, then by all."""
+        """Give the live version the requests."""
         side = self._version_side(live)
         if side is None:  # it was displaced, by an earlier rollout or by hand
             self.stage(live)
             side = self._holding(live)
-        ready = tuple(one for one in self._on(side) if units.is_ready(self.host, one))
-        if ready:
-            front.route(self.host, self.settings, Traffic(instances=ready, to=side))
-        self._run(self._wanted(side, self._on(side)[0].release))
-        front.route(self.host, self.settings, self._traffic(side, 1.0))
+        self._give(side)
         return side
+
+    def _give(self, side: Side) -> None:
+        """All requests to a side: at once to those of its instances that are ready, then to all that it should have."""
+        found = self._found()
+        ready = [one for one in found if one.side == side and units.is_ready(self.host, one)]
+        if ready:
+            self._route(ready, side)
+        release = next(one.release for one in found if one.side == side)
+        wanted = self._wanted(side, release)
+        self._run(wanted)
+        if ready != wanted:
+            self._route(wanted, side)
 
     def _withdraw(self, kept: Side, staged: str) -> None:
         """End what was staged, unless it is what is kept."""
@@ -197,30 +206,30 @@ class Server:
             self.host.run(["rm", "-rf", "--", staged], limit_s=600)
         self.host.run(["rm", "-f", "--", f"{self.own.root}/staged"])
 
-    def _roll(self, side: Side, release: str) -> None:
+    def _roll(self, side: Side) -> None:
         """One instance after the other: the new one takes over, then the old one answers what it has begun and ends."""
-        for done, new in enumerate(self._wanted(side, release), start=1):
+        for done, new in enumerate(self._wanted(side, self._on(side)[0].release), start=1):
             self._run([new])
             old = [one for one in self._on(_other(side)) if one.number <= done]
             kept = [one for one in self._found() if one not in old]
-            share = done / self.own.instances
-            front.route(self.host, self.settings, Traffic(instances=tuple(kept), to=side, share=share))
+            self._route(kept, side, done / self.own.instances)
             units.stop(self.host, self.settings, old)
+        units.stop(self.host, self.settings, self._on(_other(side)))  # those of a larger number
 
     def _run(self, wanted: Sequence[Instance]) -> None:
         units.start(self.host, self.settings, wanted)
         units.wait(self.host, self.settings, wanted)
 
-    def _traffic(self, side: Side, share: float) -> Traffic:
-        return Traffic(instances=tuple(self._found()), to=side, share=share)
+    def _route(self, instances: Sequence[Instance], to: Side, share: float = 1.0) -> None:
+        front.route(self.host, self.settings, Traffic(instances=tuple(instances), to=to, share=share))
 
-    def _settle(self, release: str) -> None:
+    def _settle(self, side: Side) -> None:
         """Links, and an end of what is older; the version before is remembered once."""
-        before = self._link("current").strip()
+        release, before = self._on(side)[0].release, self._link("current").strip()
         if before and before != release:
             hosts.link(self.host, f"{self.own.root}/previous", before)
         hosts.link(self.host, f"{self.own.root}/current", release)
-        hosts.shell(self.host, 'rm -f -- "$1/staged"', self.own.root)
+        self.host.run(["rm", "-f", "--", f"{self.own.root}/staged"])
         releases.prune(self.host, self.own.root, self.own.kept)
 
     def _looked(self, champion: Sequence[Instance], candidate: Sequence[Instance], at_s: float) -> Look:

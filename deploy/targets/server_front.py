@@ -3,11 +3,10 @@
 import json
 
 from configs.settings import Settings
-from data_contracts.errors import EngineUnavailable, RolloutFailed
 from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from deploy import service
-from deploy.targets.server_host import Host, read, shell, write
+from deploy.targets.server_host import Host, read
 from deploy.targets.server_units import SIDES, Instance, Side
 
 TEMPLATE = service.ROOT / "deploy/nginx/tingsu.conf"
@@ -15,7 +14,7 @@ MARK = "# traffic: "
 AGAIN_S = 2
 TRIES = 3
 SPARE_S = 5.0
-RELOAD_S = 10.0
+RELOAD_S, LOOKS_S = 10.0, 0.05
 FAILS = "max_fails=5 fail_timeout=2s"
 """An instance that refuses five requests is left alone for two seconds."""
 
@@ -72,54 +71,49 @@ def route(host: Host, settings: Settings, traffic: Traffic) -> None:
         RolloutFailed: nginx refuses the file (that before is back), or does not take it over.
         EngineUnavailable: the machine does not answer.
     """
-    path = settings.rollout.server.nginx
-    before = read(host, path)
-    write(host, path, text(settings, traffic))
-    _reload(
-        host, path, before
-    )  # also of a file that is there already: whoever wrote it may have been killed before this
+    _put(host, settings.rollout.server.nginx, text(settings, traffic))
 
 
 def close(host: Host, settings: Settings) -> None:
     """Take the file away: nobody is answered. Raises as `route`."""
     path = settings.rollout.server.nginx
-    before = read(host, path)
-    if before:
-        host.run(["rm", "-f", "--", path])
-        _reload(host, path, before)
+    if read(host, path):
+        _put(host, path, "")
 
 
-def _reload(host: Host, path: str, before: str) -> None:
-    try:
-        shell(host, "nginx -t -q")
-        if not _runs(host):
-            shell(host, "systemctl enable -q --now nginx")
-            return
-        shell(host, _TAKE_OVER, str(int(RELOAD_S * 10)))
-    except (RolloutFailed, EngineUnavailable):
-        if before:
-            write(host, path, before)
-        else:
-            host.run(["rm", "-f", "--", path])
-        raise
-
-
-def _runs(host: Host) -> bool:
-    return bool(shell(host, "systemctl is-active nginx || :").strip() == "active")
+def _put(host: Host, path: str, text: str) -> None:
+    """In one go, since traffic waits for it. nginx is told also of a file that is there already: whoever wrote it may have been
+    killed before that."""
+    host.run(["sh", "-euc", _PUT, "sh", path, str(int(RELOAD_S / LOOKS_S))], text.encode())
 
 
 # A worker of before listens until its title says that it is shutting down.
-_TAKE_OVER = """
-old=$(pgrep -P "$(systemctl show nginx -p MainPID --value)" || :)
-systemctl reload nginx
-for worker in $old; do
-    left=$1
-    while [ -e "/proc/$worker" ] && ! grep -q 'shutting down' "/proc/$worker/cmdline" 2>/dev/null; do
-        left=$((left - 1))
-        [ "$left" -gt 0 ] || { echo "worker $worker of before the reload still listens; see its error.log" >&2; exit 1; }
-        sleep 0.1
+_PUT = """
+back() {
+    if [ -f "$1.before" ]; then mv -T -- "$1.before" "$1"; else rm -f -- "$1"; fi
+    echo "$2" >&2
+    exit 1
+}
+rm -f -- "$1.before"
+[ ! -f "$1" ] || cp -- "$1" "$1.before"
+cat >"$1.new"
+if [ -s "$1.new" ]; then mv -T -- "$1.new" "$1"; else rm -f -- "$1.new" "$1"; fi
+said=$(nginx -t -q 2>&1) || back "$1" "$(printf '%s' "$said" | head -n 1)"
+if systemctl -q is-active nginx; then
+    old=$(pgrep -P "$(systemctl show nginx -p MainPID --value)" || :)
+    systemctl reload nginx || back "$1" "nginx is not reloaded; see journalctl -u nginx"
+    for worker in $old; do
+        left=$2
+        while [ -e "/proc/$worker" ] && ! grep -q 'shutting down' "/proc/$worker/cmdline" 2>/dev/null; do
+            left=$((left - 1))
+            [ "$left" -gt 0 ] || back "$1" "nginx did not take the file over; see its error.log"
+            sleep 0.05
+        done
     done
-done
+else
+    systemctl enable -q --now nginx || back "$1" "nginx does not start; see journalctl -u nginx"
+fi
+rm -f -- "$1.before"
 """
 
 

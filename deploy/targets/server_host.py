@@ -2,9 +2,11 @@
 
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +18,7 @@ from deploy.operate import ports
 
 LIMIT_S = 60.0
 SSH_FAILED = 255
-CONNECTED_S = 600  # a connection that nobody uses ends by itself
+CONNECTED_S = 60  # a connection that nobody uses ends by itself
 
 Given = bytes | IO[bytes]
 
@@ -62,11 +64,13 @@ class Ssh:
 
     def __init__(self, address: str, options: Sequence[str] = ()) -> None:
         self.name = address
-        self._folder = tempfile.TemporaryDirectory(prefix="tingsu-ssh-")
-        shared = {"ControlMaster": "auto", "ControlPath": f"{self._folder.name}/%C", "ControlPersist": f"{CONNECTED_S}"}
+        folder = tempfile.mkdtemp(prefix="tingsu-ssh-")
+        shared = {"ControlMaster": "auto", "ControlPath": f"{folder}/%C", "ControlPersist": f"{CONNECTED_S}"}
         quiet = {"BatchMode": "yes", "ConnectTimeout": "10", "ServerAliveInterval": "15", "LogLevel": "ERROR"}
         self._ssh = ["ssh", *options, *(f"-o{key}={value}" for key, value in (shared | quiet).items())]
         self._local: dict[int, int] = {}
+        self.close = weakref.finalize(self, _hang_up, [*self._ssh, "-O", "exit", address], folder)
+        """Ends the connection; at the end of the process at the latest."""
 
     def run(self, argv: Sequence[str], given: Given = b"", limit_s: float = LIMIT_S) -> str:
         return _done(self.name, argv, self._asked([*self._become, *argv], given, limit_s))
@@ -76,11 +80,6 @@ class Ssh:
         if not _listens(local):
             self._forward(local, port)
         return f"http://127.0.0.1:{local}"
-
-    def close(self) -> None:
-        """End the connection."""
-        subprocess.run([*self._ssh, "-O", "exit", self.name], capture_output=True, check=False)
-        self._folder.cleanup()
 
     @cached_property
     def _become(self) -> list[str]:
@@ -171,6 +170,11 @@ def _done(name: str, argv: Sequence[str], done: "subprocess.CompletedProcess[byt
 def _last_line(said: bytes) -> str:
     lines = said.decode(errors="replace").strip().splitlines()
     return lines[-1][:300] if lines else "it said nothing"
+
+
+def _hang_up(argv: Sequence[str], folder: str) -> None:
+    subprocess.run(argv, capture_output=True, check=False)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free() -> int:

@@ -1,0 +1,352 @@
+"""A real Linux server as a target, over a real ssh: booted systemd, nginx, several instances of the real service on a small model."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from configs.settings import Settings
+from configs.sources import load
+from data_contracts.errors import EngineUnavailable, RolloutFailed
+from data_contracts.schema import Call
+from deploy import keys
+from deploy.client import Client
+from deploy.operate.canary_window import Counted
+from deploy.store import FolderStore
+from deploy.targets import Placed, server_host, server_units
+from deploy.targets.server import Server
+from deploy.targets.server_host import Here, Host, Ssh
+from tests.deploy import booted, served
+from tests.deploy.booted import Machine
+from tests.deploy.swarm import Got, swarm
+
+LACKING = booted.lacking()
+pytestmark = pytest.mark.skipif(LACKING is not None, reason=f"a server {LACKING}")
+BACK_S = 5.0  # what an undo may take until nobody gets the candidate's answers
+SEVERAL = 5000
+EVENTS = [pytest.param(80, id="some"), pytest.param(SEVERAL, id="many", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with booted.booted(tmp_path_factory.mktemp("server")) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def host(machine: Machine) -> Iterator[Ssh]:
+    with contextlib.closing(machine.host()) as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def settings(machine: Machine) -> Settings:
+    first = served.free_port()
+    return load(
+        sets=[
+            f"ports.service={served.free_port()}",
+            f"rollout.server.ports_from={first if first < 60000 else first - 20000}",
+            f"rollout.server.python={booted.PYTHON}",
+            "serve.threads=1",
+        ],
+        env={},
+    )
+
+
+@pytest.fixture(scope="module")
+def versions(home: Path) -> Callable[[int], Placed]:
+    """Version N as a target gets it."""
+    store = FolderStore(home / "store")
+    made: dict[int, Placed] = {}
+
+    def version(number: int) -> Placed:
+        if number not in made:
+            ref = served.real_bundle(store, number)
+            folder = str(served.promote(store, ref, home))
+            made[number] = Placed(version=number, bundle_digest=ref.digest, folder=folder, verdict_signature="s")
+        return made[number]
+
+    return version
+
+
+@pytest.fixture(scope="module")
+def before(machine: Machine) -> set[str]:
+    """What there is before anything is installed."""
+    return there(machine)
+
+
+@pytest.fixture(scope="module")
+def target(
+    home: Path, settings: Settings, host: Ssh, before: set[str], versions: Callable[[int], Placed]
+) -> Iterator[Server]:
+    """Version 1 is live."""
+    target = Server(home, settings, host)
+    roll(target, versions(1))
+    yield target
+
+
+def roll(target: Server, version: Placed) -> None:
+    target.stage(version)
+    target.verify(version)
+    target.switch(version)
+
+
+def there(machine: Machine) -> set[str]:
+    """Files, users and units of the server, except what systemd and nginx themselves keep of their own runs."""
+    files = machine.run(
+        "find", "/etc", "/opt", "/var", "/srv", "/usr/local", "-xdev", "-not", "-path", "*/site-packages/*"
+    )
+    own = ("/var/lib/systemd/", "/var/log/journal", "/var/log/nginx", "/var/lib/nginx", "/var/tmp/systemd-private")
+    units = machine.run("systemctl", "list-units", "--all", "--plain", "--no-legend").splitlines()
+    nginx = ("/etc/systemd/system/multi-user.target.wants", "/etc/systemd/system/multi-user.target.wants/nginx.service")
+    found = {line for line in files.splitlines() if not line.startswith(own) and line not in nginx}
+    found |= {
+        line
+        for line in machine.run("find", "/var/log/journal", "-name", "*.tingsu").splitlines()
+        if "No such" not in line
+    }
+    return (
+        found
+        | {line.split()[0] for line in units if "tingsu" in line}
+        | set(machine.run("getent", "passwd").split("\n"))
+    )
+
+
+def answered(got: list[Got]) -> dict[str, int]:
+    """Requests by version, or by status where none answered."""
+    counts: dict[str, int] = {}
+    for one in got:
+        who = one.body["model_version"].partition("+")[0] if one.status == 200 else f"HTTP {one.status} {one.body}"
+        counts[who] = counts.get(who, 0) + 1
+    return counts
+
+
+def test_a_version_goes_live_in_hardened_instances(
+    target: Server, machine: Machine, versions: Callable[[int], Placed]
+) -> None:
+    status = target.status()
+    with Client(status.endpoint) as client:
+        answer = client.classify([Call(text="客户：宽带断了两天。")])[0]
+
+    assert status.serving == versions(1).bundle_digest and "2 of 2 ready, 100% of requests" in status.detail
+    assert answer["model_version"].startswith("1+")
+    shown = machine.run(
+        "systemctl",
+        "show",
+        "tingsu@blue-1",
+        "-p",
+        "User",
+        "-p",
+        "ProtectSystem",
+        "-p",
+        "MainPID",
+        "-p",
+        "NoNewPrivileges",
+    )
+    assert {"User=tingsu", "ProtectSystem=strict", "NoNewPrivileges=yes"} <= set(shown.splitlines())
+    pid = next(line.removeprefix("MainPID=") for line in shown.splitlines() if line.startswith("MainPID="))
+    assert "CapBnd:\t0000000000000000" in machine.run("cat", f"/proc/{pid}/status")
+    assert "engine ready" in machine.run("journalctl", "--namespace=tingsu", "-u", "tingsu@blue-1", "-o", "cat")
+
+
+def test_nothing_of_one_instance_or_of_the_operator_is_reached_from_outside(target: Server) -> None:
+    with Client(target.status().endpoint) as client:
+        statuses = [client._send(*asked).status_code for asked in (("GET", "/metrics"), ("POST", "/admin/reload"))]
+
+    assert statuses == [404, 404]
+
+
+@pytest.mark.parametrize("least", EVENTS)
+def test_no_request_is_lost(
+    least: int, target: Server, machine: Machine, versions: Callable[[int], Placed], tmp_path: Path
+) -> None:
+    """In a canary, a kill of an instance that is live, a switch, the way back and an undo: `least` requests each."""
+    one, two = versions(1), versions(2)
+    url = target.status().endpoint
+    target.stage(two)
+    target.verify(two)
+    with swarm(url, tmp_path / "got", users=2) as callers:
+        looked = target.look(two, 0.0)
+        target.weigh(two, 0.3)
+        callers.until(least)
+        later = target.look(two, 1.0)
+
+        machine.run("systemctl", "kill", "-s", "KILL", "tingsu@blue-1")
+        callers.until(least)
+        until(lambda: "1 of 2" not in target.status().detail)
+        restarts = machine.run("systemctl", "show", "tingsu@blue-1", "-p", "NRestarts")
+
+        target.switch(two)
+        callers.until(least)
+        back_s = seconds_until(url, "1", lambda: target.switch(one))
+        callers.until(least)
+        target.weigh(two, 0.5)
+        undone_s = seconds_until(url, "1", lambda: target.undo(one))
+        callers.until(least)
+        got = answered(callers.ended())
+
+    assert set(got) == {"1", "2"} and sum(got.values()) >= 5 * least, got
+    assert restarts == "NRestarts=1"
+    new, old = gained(looked.candidate, later.candidate), gained(looked.champion, later.champion)
+    assert set(looked.candidate) == {"green-1", "green-2"} and 0.1 < new / (new + old) < 0.5
+    assert undone_s < BACK_S and back_s < BACK_S
+
+
+def gained(before: dict[str, Counted], now: dict[str, Counted]) -> int:
+    return sum(now[name].side.requests - before[name].side.requests for name in now)
+
+
+def seconds_until(url: str, version: str, act: Callable[[], object]) -> float:
+    """How long after the beginning of an act the last answer of another version was asked for."""
+    with ThreadPoolExecutor(1) as pool, Client(url) as client:
+        began = last = time.monotonic()
+        acting = pool.submit(act)
+        while not acting.done():
+            asked = time.monotonic()
+            answer = client.classify([Call(text="客户：宽带断了。")])[0]
+            last = last if answer["model_version"].startswith(f"{version}+") else asked
+        acting.result()
+    return last - began
+
+
+def until(holds: Callable[[], bool], limit_s: float = 90.0) -> None:
+    end = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_candidate_that_cannot_start_says_why_and_leaves_all_as_it_was(
+    target: Server, machine: Machine, home: Path, versions: Callable[[int], Placed]
+) -> None:
+    one, broken = versions(1), versions(3)
+    target.switch(one)
+    (Path(broken.folder) / "golden.json").write_text("[]")
+
+    with pytest.raises(
+        EngineUnavailable, match=r"tingsu@\w+-1\.service on root@127.0.0.1 did not become ready: .*golden"
+    ):
+        target.stage(broken)
+    target.undo(one)
+
+    assert target.status().serving == one.bundle_digest
+    assert not [name for name in machine.run("ls", "/opt/tingsu/releases").split() if name.startswith("3-")]
+    assert "failed" not in machine.run("systemctl", "list-units", "--all", "tingsu@*", "--no-legend")
+
+
+def test_the_same_again_changes_nothing(target: Server, versions: Callable[[int], Placed]) -> None:
+    one = versions(1)
+    target.switch(one)
+    units = {one.name: target.host.run(["systemctl", "show", one.unit, "-p", "MainPID"]) for one in target._found()}
+
+    target.switch(one)
+
+    assert target.changes(one) == ()
+    assert units == {
+        one.name: target.host.run(["systemctl", "show", one.unit, "-p", "MainPID"]) for one in target._found()
+    }
+
+
+def test_a_dry_run_tells_every_change_and_makes_none(
+    target: Server, machine: Machine, versions: Callable[[int], Placed]
+) -> None:
+    before = there(machine)
+
+    changes = {change.what: change for change in target.changes(versions(4))}
+
+    assert there(machine) == before
+    assert changes["/etc/nginx/conf.d/tingsu.conf"].before == target.host.run(["cat", "/etc/nginx/conf.d/tingsu.conf"])
+    assert changes["/opt/tingsu/current"].after.strip().rpartition("/")[2].startswith("4-")
+    assert [name for name in changes if name.endswith(".env")] and "/etc/systemd/system/tingsu@.service" not in changes
+
+
+@pytest.mark.slow
+def test_rollouts_go_on_when_keys_come_into_use(target: Server, home: Path, versions: Callable[[int], Placed]) -> None:
+    shown = keys.add(home, "crm", ["classify"])
+    try:
+        roll(target, versions(2))
+        with Client(target.status().endpoint, key=shown) as client:
+            assert client.classify([Call(text="客户：宽带断了。")])[0]["model_version"].startswith("2+")
+        assert target.status().serving == versions(2).bundle_digest
+    finally:
+        keys.file(home).unlink()
+        target.host.run(["rm", "/var/lib/tingsu/keys/service.json"])
+
+
+@pytest.mark.slow
+def test_without_room_for_two_sides_instances_are_replaced_one_by_one_and_no_request_is_lost(
+    target: Server, host: Ssh, versions: Callable[[int], Placed], tmp_path: Path
+) -> None:
+    rollout = target.settings.rollout.model_copy(update={"keep_previous": False})
+    rolling = Server(target.home, target.settings.model_copy(update={"rollout": rollout}), target.host)
+    roll(rolling, versions(1))
+    most = []
+    with swarm(rolling.status().endpoint, tmp_path / "got", users=4, least=SEVERAL) as callers:
+        callers.until(50)
+        with ThreadPoolExecutor(1) as pool:
+            rolled = pool.submit(roll, rolling, versions(2))
+            while not rolled.done():
+                most.append(len(server_units.found(host, rolling.settings)))
+            rolled.result()
+        got = answered(callers.ended())
+
+    assert set(got) == {"1", "2"}, got
+    assert max(most) == 3 and len(rolling._found()) == 2
+    assert rolling.status().serving == versions(2).bundle_digest
+
+
+@pytest.fixture(params=["this machine", "ssh"])
+def any_host(request: pytest.FixtureRequest) -> Host:
+    return Here() if request.param == "this machine" else request.getfixturevalue("host")
+
+
+def test_a_file_is_written_once_and_read_back(any_host: Host, tmp_path: Path) -> None:
+    path = f"/var/tmp/{tmp_path.name}-{time.time_ns()}/it's a file"
+    try:
+        did = [server_host.write(any_host, path, "一\n", "0640"), server_host.write(any_host, path, "一\n", "0640")]
+
+        assert did == [True, False]
+        assert server_host.read(any_host, path) == "一\n" and server_host.read(any_host, f"{path}.not") == ""
+        assert any_host.run(["stat", "-c", "%a", path]).strip() == "640"
+    finally:
+        any_host.run(["rm", "-rf", str(Path(path).parent)])
+
+
+def test_a_link_is_moved_at_once(any_host: Host, tmp_path: Path) -> None:
+    folder = f"/var/tmp/{time.time_ns()}"
+    any_host.run(["mkdir", "-p", f"{folder}/1", f"{folder}/2"])
+    try:
+        for to in ("1", "2"):
+            server_host.link(any_host, f"{folder}/current", f"{folder}/{to}")
+
+        assert any_host.run(["readlink", f"{folder}/current"]).strip() == f"{folder}/2"
+        assert sorted(any_host.run(["ls", folder]).split()) == ["1", "2", "current"]
+    finally:
+        any_host.run(["rm", "-rf", folder])
+
+
+def test_a_command_that_fails_is_named_with_what_it_said(any_host: Host) -> None:
+    with pytest.raises(RolloutFailed, match=rf"`ls /not/there` failed on {any_host.name} \(2\): .*No such file"):
+        any_host.run(["ls", "/not/there"])
+
+
+def test_a_server_that_cannot_be_reached_is_named(machine: Machine) -> None:
+    stranger = Ssh("root@127.0.0.1", [word for word in machine.ssh if not word.startswith("-i")])
+
+    with pytest.raises(
+        EngineUnavailable,
+        match=r"root@127\.0\.0\.1 cannot be reached by ssh: .*Permission denied.*rollout\.server\.host",
+    ):
+        stranger.run(["true"])
+
+
+def test_uninstalled_it_leaves_nothing(target: Server, machine: Machine, before: set[str]) -> None:
+    target.remove()
+
+    assert there(machine) - before == set()
+    assert target.status().detail == "nothing installed"
+    target.remove()

@@ -1,0 +1,138 @@
+"""What a rollout writes on a server: the unit is as tight as promised, nginx takes the file, and it splits as asked."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from configs.settings import Settings
+from configs.sources import load
+from data_contracts.errors import ConfigurationError
+from deploy import keys, service
+from deploy.targets import Placed, server_front, server_install, server_release, server_units
+from deploy.targets.server_front import Traffic
+
+PLACED = Placed(version=12, bundle_digest="3fa9c1d2e4b5" + "0" * 52, folder="/nowhere", verdict_signature="s")
+
+
+def settings(*sets: str) -> Settings:
+    return load(sets=sets, env={})
+
+
+def traffic(share: float) -> Traffic:
+    """Two instances a side; the candidate is green."""
+    names = [("blue", 1), ("blue", 2), ("green", 1), ("green", 2)]
+    ones = tuple(server_units.instance(settings(), side, number, "/r/1") for side, number in names)  # type: ignore[arg-type]
+    return Traffic(instances=ones, to="green", share=share)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze: apt-get install systemd")
+@pytest.mark.parametrize(
+    "sets", [(), ("serve.engine=ollama", "rollout.server.memory_mb=4096", "rollout.server.cpus=1.5")]
+)
+def test_an_instance_is_exposed_less_than_three(sets: tuple[str, ...], tmp_path: Path) -> None:
+    unit = tmp_path / "tingsu@.service"
+    unit.write_text(server_units.unit(settings(*sets)))
+
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=30", unit], capture_output=True, text=True
+    )
+
+    assert done.returncode == 0 and "Overall exposure level" in done.stdout, done.stdout[-500:] + done.stderr
+
+
+def test_torch_may_make_code_and_limits_are_those_of_the_settings() -> None:
+    lines = server_units.unit(settings("rollout.server.memory_mb=4096", "rollout.server.cpus=1.5")).splitlines()
+
+    assert {"MemoryDenyWriteExecute=no", "MemoryMax=4096M", "CPUQuota=150%", "IPAddressDeny=any"} <= set(lines)
+    assert not [line for line in lines if "@" in line and not line.startswith(("#", "SystemCallFilter="))]
+
+
+def test_an_engine_elsewhere_may_be_asked() -> None:
+    assert "IPAddressDeny=any" not in server_units.unit(settings("serve.engine=lmdeploy")).splitlines()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx: apt-get install nginx-light")
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1"])
+def test_nginx_takes_the_file(share: float, host: str, tmp_path: Path) -> None:
+    (tmp_path / "tingsu.conf").write_text(server_front.text(settings(f"serve.host={host}"), traffic(share)))
+    main = tmp_path / "nginx.conf"
+    main.write_text(
+        f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n access_log off;\n"
+        + "".join(f" {name}_temp_path {tmp_path};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        + f" include {tmp_path}/tingsu.conf;\n}}\n"
+    )
+
+    done = subprocess.run(["nginx", "-t", "-c", main, "-p", tmp_path], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_candidates_requests_may_fall_to_what_is_live_and_never_the_other_way_round() -> None:
+    text = server_front.text(settings(), traffic(0.05))
+    blue, green = text.split("upstream tingsu_green")
+
+    assert "    5.00% tingsu_green;\n    * tingsu_blue;" in text
+    assert "8102" not in blue and green.count("backup;") == 2 and "server 127.0.0.1:8101 " in green
+
+
+@pytest.mark.parametrize(("share", "silent"), [(0.0, "green"), (1.0, "blue")])
+def test_a_side_that_gets_nothing_is_not_there(share: float, silent: str) -> None:
+    assert f"tingsu_{silent}" not in server_front.text(settings(), traffic(share))
+
+
+def test_another_number_of_instances_moves_no_port() -> None:
+    ports = [server_units.instance(settings(), side, n, "r").port for n in range(1, 5) for side in server_units.SIDES]
+
+    assert ports == list(range(8101, 8109))
+
+
+def test_a_release_is_named_anew_when_it_would_serve_differently(monkeypatch: pytest.MonkeyPatch) -> None:
+    def name(*sets: str, placed: Placed = PLACED) -> str:
+        own = settings(*sets)
+        return server_release.plan(placed, own, "/opt/python", server_units.unit(own)).name
+
+    names = [name(), name("serve.max_turns=9"), name("rollout.server.memory_mb=4096")]
+    names.append(name(placed=PLACED.model_copy(update={"verdict_signature": "other"})))
+    monkeypatch.setattr(service, "code", lambda: "other code")
+    names.append(name())
+
+    assert len(set(names)) == 5 and all(name.startswith("12-3fa9c1d2e4b5-") for name in names)
+    assert name("rollout.server.kept=9") == names[-1]
+
+
+def test_what_serves_is_a_command_a_person_can_read_and_run() -> None:
+    own = settings('serve.review_categories=["it\'s $HOME"]')
+    script = server_release.plan(PLACED, own, "/opt/p/bin/python", "").script
+
+    told = subprocess.run(
+        ["sh", "-c", script.replace("exec /opt/p/bin/python", "printf '%s\\n'")],
+        env={"RELEASE": "/r/12 a", "PORT": "8101"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert {"--bundle=/r/12 a/bundle", "--port=8101", "--version=12", '--set=serve.host="127.0.0.1"'} <= set(told)
+    assert '--set=serve.review_categories=["it\'s $HOME"]' in told
+
+
+def test_a_server_that_others_reach_needs_an_api_key(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/gate.pub").write_text("p")
+    public = settings("serve.host=0.0.0.0")
+
+    with pytest.raises(ConfigurationError, match=r"'0\.0\.0\.0'.*no API key.*keys add"):
+        server_install.parts(tmp_path, public)
+    keys.add(tmp_path, "crm", ["classify"])
+    assert "/var/lib/tingsu/keys/service.json" in [part.path for part in server_install.parts(tmp_path, public)]
+    assert not [part.path for part in server_install.parts(tmp_path, public) if "gate.pem" in part.path]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["root=/", "root=/opt", "root=/opt/../etc", "host=-oProxyCommand=x", "user=a b", "python=python3"]
+)
+def test_settings_that_could_do_harm_are_refused(wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"rollout.server.{wrong.split('=')[0]}"):
+        settings(f"rollout.server.{wrong}")
