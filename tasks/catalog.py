@@ -12,7 +12,7 @@ from data_contracts.errors import BundleCorrupt, ConfigurationError
 from data_contracts.taxonomy import Taxonomy
 from deploy.operate import lock
 from deploy.store import Store
-from tasks.calls import CALLS, content_digest
+from tasks.calls import CALLS, COLUMNS, content_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,6 +105,19 @@ def calls_of(store: Store, dataset: Dataset, columns: "Sequence[str] | None" = N
 
     verify(store, dataset)
     return pl.read_parquet(store.local(dataset.key) / CALLS, columns=list(columns) if columns else None)
+
+
+def some_of(store: Store, dataset: Dataset, ids: "pl.Series") -> "pl.DataFrame":
+    """The calls of these conversations, in the dataset's order; the others are not held.
+
+    Raises:
+        BundleCorrupt: the dataset was changed.
+    """
+    import polars as pl
+
+    verify(store, dataset)
+    wanted = pl.col("conversation_id").is_in(ids.implode())
+    return pl.scan_parquet(store.local(dataset.key) / CALLS).select(COLUMNS).filter(wanted).collect(engine="streaming")
 
 
 def verify(store: Store, dataset: Dataset) -> None:

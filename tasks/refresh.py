@@ -4,8 +4,11 @@ The calls that stay are the overlap. A champion is never compared by its old num
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from configs.settings import DataSettings, SplitSettings
 from data_contracts.artifacts import SIDES, Dataset, Splits
@@ -13,13 +16,14 @@ from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.schema import Frozen
 from deploy.store import Store
 from tasks import catalog, gold, history, looks, near, split, stages
-from tasks.calls import COLUMNS
 from tasks.gold import Gold, Refresh
 from tasks.history import Event
 
 if TYPE_CHECKING:
     import polars as pl
+    from numpy.typing import NDArray
 
+AT_ONCE = 200_000  # texts held while they are compared: 150 MB of them, 54 MB of what finds those near
 FITTED = tuple(side for side in SIDES if side != "gold")
 
 
@@ -128,30 +132,59 @@ def _coming(
     """Calls on the gold side that were in no version, by customers whom no model has read; and how many it had read."""
     import polars as pl
 
-    calls = split.sided(catalog.calls_of(store, dataset), how)
+    calls = split.sided(catalog.calls_of(store, dataset, ("conversation_id", "group", "started_at")), how)
     known = gold.barred(store, before.family, before.version)
-    fresh = calls.filter(pl.col("side") == "gold").join(known, on="conversation_id", how="anti").select(COLUMNS)
+    ours = calls.filter(pl.col("side") == "gold").join(known, on="conversation_id", how="anti")
+    fresh = catalog.some_of(store, dataset, ours["conversation_id"])
     if why.since is not None:
         fresh = fresh.filter(split.since(fresh, why.since, "--since"))
-    read = _read_by_models(store, before.family)
-    is_read = fresh["group"].is_in(read["group"].implode()).to_numpy() | near.any_near(
-        near.sketch(fresh["input_text"]), near.sketch(read["input_text"]), data.near_duplicate_jaccard
-    )
-    return fresh.filter(~pl.Series(is_read)), int(is_read.sum())
+    files = _fitted(store, before.family)
+    is_read = fresh["group"].is_in(_customers_read(files, calls).implode()).to_numpy()
+    is_read |= _words_read(files, fresh["input_text"], data.near_duplicate_jaccard)
+    return fresh.filter(~pl.Series(is_read, dtype=pl.Boolean)), int(is_read.sum())
 
 
-def _read_by_models(store: Store, family: str) -> "pl.DataFrame":
-    """Group and text of every call that a split of the family, still kept, put on a fitted side: the settings of the split may
-    have been others then."""
-    import polars as pl
-
-    columns = ("group", "input_text")
-    parts = [pl.DataFrame(schema=dict.fromkeys(columns, pl.String))]
+def _fitted(store: Store, family: str) -> list[Path]:
+    """The fitted sides of every split of the family that is still kept: the settings of the split may have been others then."""
+    files: list[Path] = []
     for key in store.keys("stages/split"):
         made = Splits.model_validate(stages.Record.model_validate_json(store.part(key, stages.RECORD)).result)
         if made.family == family:
-            parts += [pl.read_parquet(store.local(made.file(side)), columns=list(columns)) for side in FITTED]
-    return pl.concat(parts).unique()
+            files += [store.local(made.file(side)) for side in FITTED]
+    return files
+
+
+def _customers_read(files: Sequence[Path], calls: "pl.DataFrame") -> "pl.Series":
+    """Groups of the calls that models have read: as they were called then, and as this dataset calls whoever made one of them."""
+    import polars as pl
+
+    read = pl.DataFrame(schema={"conversation_id": pl.String, "group": pl.String})
+    for file in files:
+        read = pl.concat([read, pl.read_parquet(file, columns=read.columns)]).unique()
+    return gold.customers(calls, read)
+
+
+def _words_read(files: Sequence[Path], texts: "pl.Series", threshold: float) -> "NDArray[np.bool_]":
+    """Whether each text is nearly one that models have read; of these some are held at a time, and each is compared once."""
+    own, found, seen = near.sketch(texts), np.zeros(len(texts), np.bool_), np.empty(0, np.uint64)
+    for read in _parts(files, AT_ONCE):
+        words = read.hash().to_numpy()
+        new, first = np.unique(words, return_index=True)
+        first = first[~np.isin(new, seen)]
+        left = np.flatnonzero(~found)
+        found[left] = near.any_near(own.take(left), near.sketch(read.gather(first)), threshold)
+        seen = np.union1d(seen, new)
+    return found
+
+
+def _parts(files: Sequence[Path], rows: int) -> "Iterator[pl.Series]":
+    """The texts of several files, at most so many at a time."""
+    import polars as pl
+
+    for file in files:
+        texts = pl.scan_parquet(file).select("input_text")
+        for start in range(0, int(texts.select(pl.len()).collect().item()), rows):
+            yield texts.slice(start, rows).collect()["input_text"]
 
 
 def _nothing_new(dataset: Dataset, before: Gold, coming: int, trained: int) -> str:

@@ -1,0 +1,133 @@
+"""Whatever is submitted, merged, refreshed and trained on, in whatever order: nobody in the gold set was ever trained on."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from configs.settings import DataSettings, SplitSettings
+from data_contracts.artifacts import Dataset, Side
+from data_contracts.errors import ContractViolation
+from deploy.store import FolderStore
+from tasks import catalog, gold, refresh, split, unite
+from tasks.calls import own_group
+from tasks.refresh import Why
+from tests.tasks.kept import Row, call, keep, text
+from tests.tasks.test_refresh import HOW, divide, fitted
+
+MORE_GOLD = HOW.model_copy(update={"gold_share": 0.5})
+EARLY, LATE, BETWEEN = "2026-01-15T10:00:00", "2026-06-15T10:00:00", "2026-05-01"
+BASE = [
+    call(at, customer=f"base{at // 2}", day=(EARLY, LATE)[at // 2 % 2]) for at in range(60)
+]  # so that every side has calls
+LENGTH = len(text(0))
+NAMES = ("customer", "alias", "")
+
+
+def arrival(drawn: Sequence[tuple[int, int, int, int]]) -> list[Row]:
+    """Calls of a dataset. A call's customer and words follow from its number; the dataset knows the customer under either of two
+    names or not at all, and the recogniser ends the words in one of three ways. Some calls say what a call of the base says."""
+    rows = {}
+    for number, name, ending, twin in drawn:
+        customer = f"{NAMES[name]}{number // 2}" if NAMES[name] else ""
+        words = text(number % 60 if twin == 0 else 2000 + number % 70) + "呀啊吧"[:ending]
+        rows[number] = call(1000 + number, "ab"[number % 2], customer, words, (EARLY, LATE)[number % 3 > 0])
+    return list(rows.values())
+
+
+arrivals = st.lists(
+    st.tuples(st.integers(0, 99), st.integers(0, 2), st.integers(0, 2), st.integers(0, 5)), min_size=8, max_size=40
+)
+refreshes = st.one_of(st.none(), st.tuples(st.sampled_from([HOW, MORE_GOLD]), st.sampled_from([None, BETWEEN])))
+steps = st.lists(st.tuples(arrivals, st.booleans(), refreshes), min_size=2, max_size=5)
+
+
+class World:
+    """A family, and what its models were ever trained on."""
+
+    def __init__(self, store: FolderStore) -> None:
+        self.store = store
+        self.trained: list[pl.DataFrame] = []
+        self.sides: dict[str, Side] = {}
+
+    def train(self, dataset: Dataset) -> None:
+        """Split as a retrain does; no call it learns from belongs to any version of the gold set."""
+        _, sides = divide(self.store, dataset)
+        learned, calls = fitted(sides), catalog.calls_of(self.store, dataset)
+        self.trained.append(learned)
+        for one in gold.versions(self.store, "complaints"):
+            assert_strangers(learned, gold.rows(self.store, one), calls)
+        for side in ("train", "validation", "calibration"):
+            for group in sides[side]["group"]:
+                assert self.sides.setdefault(group, side) == side
+            others = pl.concat([frame for other, frame in sides.items() if other != side])
+            assert_strangers(sides[side], others, calls)
+
+    def refresh(self, dataset: Dataset, how: SplitSettings, since: str | None) -> None:
+        """No call that joins belongs to anything that was learned from before."""
+        before = gold.newest(self.store, "complaints")
+        assert before is not None
+        why = Why(reason="newer calls", by="tester", since=since)
+        try:
+            planned = refresh.plan(self.store, dataset, how, DataSettings(), why)
+        except ContractViolation as refused:
+            assert "that version" in str(refused)
+            return
+        refresh.refresh(self.store, planned)
+        came = planned.calls.join(gold.rows(self.store, before), on="conversation_id", how="anti")
+        assert came.height
+        for learned in self.trained:
+            assert_strangers(learned, came, catalog.calls_of(self.store, dataset))
+
+
+def assert_strangers(some: pl.DataFrame, others: pl.DataFrame, calls: pl.DataFrame) -> None:
+    """No conversation, customer or words in common; a customer goes also by the name that `calls` has for one of the conversations."""
+    today = dict(calls.select("conversation_id", "group").iter_rows())
+    assert not set(some["conversation_id"]) & set(others["conversation_id"])
+    assert not names(some, today) & names(others, today)
+    assert not {t[:LENGTH] for t in some["input_text"]} & {t[:LENGTH] for t in others["input_text"]}
+
+
+def names(frame: pl.DataFrame, today: dict[str, str]) -> set[str]:
+    return {*frame["group"], *(today[name] for name in frame["conversation_id"] if name in today)}
+
+
+@settings(max_examples=25, deadline=None, phases=(Phase.reuse, Phase.generate))  # to shrink a failure takes minutes
+@given(steps)
+def test_no_customer_conversation_or_text_is_ever_on_two_sides(
+    drawn: list[tuple[list[tuple[int, int, int, int]], bool, tuple[SplitSettings, str | None] | None]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(FolderStore(Path(folder)))
+        dataset = keep(world.store, BASE, "base")
+        world.train(dataset)
+        for at, (rows, is_merged, refreshed) in enumerate(drawn):
+            came = keep(world.store, [*BASE, *arrival(rows)], f"n{at}")
+            if is_merged and came != dataset:
+                came = unite.unite(world.store, [dataset, came], "all", newest_wins=True).dataset
+            dataset = came
+            if refreshed is not None:
+                world.refresh(dataset, *refreshed)
+            world.train(dataset)
+
+
+def test_a_customer_who_was_trained_on_without_a_name_does_not_join_gold_when_the_name_is_known(tmp_path: Path) -> None:
+    """In June nobody knows who made a call; it is trained on. In July it turns out to be the call of a customer of the gold side."""
+    world = World(FolderStore(tmp_path))
+    customers = [f"zhang{at}" for at in range(200) if split.side_of(f"zhang{at}", HOW) == "gold"][:30]
+    anonymous = [call(3000 + at) for at, _ in enumerate(customers)]
+    world.train(keep(world.store, [*BASE, *anonymous], "june"))
+    trained = set(world.trained[0]["group"])
+    known = [call(3000 + at, customer=who) for at, who in enumerate(customers)]
+    again = [call(4000 + at, customer=who) for at, who in enumerate(customers)]
+    july = keep(world.store, [*BASE, *known, *again], "july")
+    planned = refresh.plan(world.store, july, HOW, DataSettings(), Why(reason="newer calls", by="tester"))
+    joined = {row["conversation_id"] for row in planned.calls.iter_rows(named=True)}
+    read = [at for at, row in enumerate(anonymous) if own_group(str(row["conversation_id"])) in trained]
+
+    assert len(read) > 10 and planned.trained >= 2 * len(read)
+    assert not {f"c{4000 + at:05}" for at in read} & joined
+    assert joined & {f"c{4000 + at:05}" for at in range(len(customers)) if at not in read}
