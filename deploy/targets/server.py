@@ -15,8 +15,9 @@ from pathlib import Path
 from configs.settings import Settings
 from data_contracts.errors import ChampionUnavailable, EngineUnavailable, TingsuError
 from deploy.client import Client
-from deploy.operate import canary_window, verify
+from deploy.operate import canary_window, trial
 from deploy.operate.canary_window import Look
+from deploy.operate.trial import Where
 from deploy.targets import Change, Placed, Status
 from deploy.targets import server_front as front
 from deploy.targets import server_host as hosts
@@ -69,7 +70,12 @@ class Server:
         staged = self._on(self._holding(candidate))
         units.wait(self.host, self.settings, staged)
         for one in staged:
-            self._check(self.host.reach(one.port), candidate, one.unit)
+            where = Where(self.host.reach(one.port), installation.key(self.host))
+            limit_s = self.settings.rollout.verify_timeout_s
+            try:
+                trial.require(where, Path(candidate.folder), candidate.bundle_digest, limit_s)
+            except EngineUnavailable as error:
+                raise EngineUnavailable(f"{one.unit} on {self.host.name}: {error}") from error
 
     def weigh(self, candidate: Placed, share: float) -> str:
         side = self._holding(candidate)
@@ -98,7 +104,7 @@ class Server:
             self._give(side)
         else:
             self._roll(side)
-        self._check(self._front(), candidate, "nginx")
+        self._check(candidate)
         self._settle(side)
         return self._endpoint()
 
@@ -111,7 +117,7 @@ class Server:
         staged = self._link("staged").strip()
         side = self._back(live)
         self._withdraw(side, staged)
-        self._check(self._front(), live, "nginx")
+        self._check(live)
 
     def status(self) -> Status:
         shares = front.shares(self.host, self.settings)
@@ -203,7 +209,8 @@ class Server:
         """End what was staged, unless it is what is kept."""
         if staged and staged != self._on(kept)[0].release:
             units.stop(self.host, self.settings, [one for one in self._found() if one.release == staged])
-            self.host.run(["rm", "-rf", "--", staged], limit_s=600)
+            if staged not in (self._link("current").strip(), self._link("previous").strip()):
+                self.host.run(["rm", "-rf", "--", staged], limit_s=600)
         self.host.run(["rm", "-f", "--", f"{self.own.root}/staged"])
 
     def _roll(self, side: Side) -> None:
@@ -243,12 +250,10 @@ class Server:
         sides = [{names[url]: counted for url, counted in side.items()} for side in (found.champion, found.candidate)]
         return Look(at_s=at_s, champion=sides[0], candidate=sides[1])
 
-    def _check(self, url: str, placed: Placed, what: str) -> None:
-        limit_s, key = self.settings.rollout.verify_timeout_s, installation.key(self.host)
-        checks = verify.verify(url, limit_s, placed.bundle_digest, key)
-        failed = "; ".join(f"{check.name}: {check.detail}" for check in checks if check.outcome == "failed")
-        if failed:
-            raise EngineUnavailable(f"version {placed.version} fails its check at {what} of {self.host.name}: {failed}")
+    def _check(self, placed: Placed) -> None:
+        """Every endpoint, where callers ask."""
+        where = Where(self._front(), installation.key(self.host))
+        trial.endpoints(where, placed.bundle_digest, self.settings.rollout.verify_timeout_s)
 
     def _serving(self) -> str | None:
         try:

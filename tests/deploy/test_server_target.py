@@ -1,6 +1,10 @@
 """A real Linux server as a target, over a real ssh: booted systemd, nginx, several instances of the real service on a small model."""
 
 import contextlib
+import json
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -149,6 +153,7 @@ def test_a_version_goes_live_in_hardened_instances(
     assert {"User=tingsu", "ProtectSystem=strict", "NoNewPrivileges=yes"} <= set(shown.splitlines())
     pid = next(line.removeprefix("MainPID=") for line in shown.splitlines() if line.startswith("MainPID="))
     assert "CapBnd:\t0000000000000000" in machine.run("cat", f"/proc/{pid}/status")
+    assert "Seccomp:\t2" in machine.run("cat", f"/proc/{pid}/status")
     assert "engine ready" in machine.run("journalctl", "--namespace=tingsu", "-u", "tingsu@blue-1", "-o", "cat")
 
 
@@ -299,6 +304,48 @@ def test_without_room_for_two_sides_instances_are_replaced_one_by_one_and_no_req
     assert rolling.status().serving == versions(2).bundle_digest
 
 
+ON_ITSELF = """
+import sys
+from pathlib import Path
+from configs.sources import load
+from deploy.targets import Placed
+from deploy.targets.server import Server
+target = Server(Path(sys.argv[1]), load(sets=sys.argv[3:], env={}))
+placed = Placed.model_validate_json(sys.argv[2])
+target.switch(placed)
+print(target.host.name, target.changes(placed), target.status().serving)
+"""
+
+
+@pytest.mark.slow
+def test_on_the_machine_itself_it_does_what_it_does_over_ssh(
+    target: Server, machine: Machine, home: Path, settings: Settings, versions: Callable[[int], Placed]
+) -> None:
+    """Begun over ssh, ended there: nothing but the server itself is remembered."""
+    there, one = Path("/var/tmp/operator"), versions(1)
+    target.switch(one)
+    shutil.copytree(home, machine.root / there.relative_to("/"), dirs_exist_ok=True)
+    moved = one.model_copy(update={"folder": str(there / Path(one.folder).relative_to(home))})
+    own = settings.rollout.server
+    sets = [f"ports.service={settings.ports.service}", f"rollout.server.ports_from={own.ports_from}", "serve.threads=1"]
+    sets += [f"rollout.server.python={own.python}"]
+
+    said = machine.run(
+        "env",
+        f"PYTHONPATH={served.ROOT}",
+        sys.executable,
+        "-P",
+        "-c",
+        ON_ITSELF,
+        str(there),
+        moved.model_dump_json(),
+        *sets,
+    )
+
+    shutil.rmtree(machine.root / there.relative_to("/"))
+    assert said.endswith(f"this machine () {one.bundle_digest}"), said
+
+
 @pytest.fixture(params=["this machine", "ssh"])
 def any_host(request: pytest.FixtureRequest) -> Host:
     return Here() if request.param == "this machine" else request.getfixturevalue("host")
@@ -344,9 +391,32 @@ def test_a_server_that_cannot_be_reached_is_named(machine: Machine) -> None:
         stranger.run(["true"])
 
 
-def test_uninstalled_it_leaves_nothing(target: Server, machine: Machine, before: set[str]) -> None:
-    target.remove()
+def test_uninstalled_it_leaves_nothing(target: Server, machine: Machine, home: Path, before: set[str]) -> None:
+    asked = uninstall(machine, home, target.settings)
+    assert "would remove from root@127.0.0.1: /opt/tingsu" in asked and target.status().serving
 
+    done = uninstall(machine, home, target.settings, "--yes")
+
+    assert done.startswith("removed from root@127.0.0.1"), done
     assert there(machine) - before == set()
     assert target.status().detail == "nothing installed"
-    target.remove()
+    assert uninstall(machine, home, target.settings, "--yes") == done
+
+
+def uninstall(machine: Machine, home: Path, settings: Settings, *words: str) -> str:
+    sets = ["host=root@127.0.0.1", f"ssh_options={json.dumps(machine.ssh)}"]
+    options = [word for item in sets for word in ("--set", f"rollout.server.{item}")]
+    argv = [
+        sys.executable,
+        "-P",
+        "-m",
+        "flows",
+        "uninstall",
+        *words,
+        *options,
+        "--set",
+        f"ports.service={settings.ports.service}",
+    ]
+    env = {**served.environment(), "TINGSU_HOME": str(home)}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=300, check=False)
+    return done.stdout + done.stderr
