@@ -631,6 +631,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "请求头 X-Tingsu-Side 的值 {side!r} 无效，可选：{known}",
     ),
     "mirror_url": ("mirror_url: {reason}", "mirror_url 无效：{reason}"),
+    "console_refused": ("{reason}", "未完成：{reason}"),
     "stopping": ("the service is stopping; ask again when it is back", "服务正在停止，请待恢复后重试"),
     # service: OpenAI's dialect
     "invalid_chat": (

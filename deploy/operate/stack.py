@@ -1,4 +1,4 @@
-"""Prefect server and worker, MLflow and the champion's service on this machine, brought up and down together.
+"""Prefect server and worker, MLflow, the champion's service and the control plane on this machine, brought up and down together.
 
 `up` starts what does not run and leaves the rest alone, so it also repairs a stack of which half has died.
 """
@@ -16,10 +16,12 @@ from deploy import targets
 from deploy.operate import lock, orchestrator, prefect_database, processes
 from deploy.operate.orchestrator import SERVER, WORKER
 from deploy.operate.processes import Command
+from deploy.service import code
 from deploy.targets.local import SERVICE, Local
 
 TRACKING = "mlflow"
-ORDER = (SERVER, WORKER, TRACKING, SERVICE)
+CONSOLE = "console"
+ORDER = (SERVER, WORKER, TRACKING, SERVICE, CONSOLE)
 START_S = 180.0
 STOP_S = 15.0
 State = Literal["running", "not ready", "died", "stopped"]
@@ -45,11 +47,12 @@ def up(home: Path, settings: Settings) -> tuple[Part, ...]:
     """
     for folder in ("prefect", "mlflow/artifacts"):
         (home / folder).mkdir(parents=True, exist_ok=True)
-    with lock.held(home / "run/.stack.lock"), ThreadPoolExecutor(4) as pool:
+    with lock.held(home / "run/.stack.lock"), ThreadPoolExecutor(5) as pool:
         parts: list[Callable[[], object]] = [
             lambda: _orchestrator(home, settings),
             lambda: _ensure(home, _tracking(home, settings)),
             lambda: _champion(home, settings),
+            lambda: _ensure(home, _console(settings)),
         ]
         waiting = [pool.submit(part) for part in parts]
         troubles = [error for future in waiting if (error := future.exception()) is not None]
@@ -120,6 +123,24 @@ def _champion(home: Path, settings: Settings) -> None:
                 target.switch(live)
     except BlockingIOError:
         return
+
+
+def _console(settings: Settings) -> Command:
+    """The control plane; the layer above holds the module."""
+    port = settings.ports.console
+    words = (f"--profile={settings.profile}", *(f"--set={name}={value}" for name, value in _ports(settings)))
+    return Command(
+        name=CONSOLE,
+        argv=processes.python("flows.console", *words),
+        port=port,
+        url=f"http://127.0.0.1:{port}/health",
+        setting="ports.console",
+        env={"TINGSU_CODE": code()},
+    )
+
+
+def _ports(settings: Settings) -> list[tuple[str, int]]:
+    return [(f"ports.{name}", port) for name, port in settings.ports]
 
 
 def _tracking(home: Path, settings: Settings) -> Command:

@@ -50,10 +50,11 @@ class _Bucket:
 
 @dataclass
 class Access:
-    """The door of one service. `is_public`: others than this machine reach it, so it is never open."""
+    """The door of one service. `is_public`: others than this machine reach it, so it is never open. `needed`: path → scopes."""
 
     home: Path
     is_public: bool
+    needed: Mapping[str, tuple[Scope, ...]] = field(default_factory=lambda: SCOPES_OF)
     clock: Callable[[], float] = time.monotonic
     _seen: tuple[object, ...] = ()
     _kept: KeyFile | None = None
@@ -79,7 +80,7 @@ class Access:
             _require_loopback(headers.get(b"host", ""))
             return None
         key = self._known(_shown(headers))
-        needed = SCOPES_OF.get(path)
+        needed = self.needed.get(path)
         if needed is not None and not set(needed) & set(key.scopes):
             raise Refused(403, "scope_missing", path=path, scope=needed[0], scopes=", ".join(key.scopes))
         self._count(key)

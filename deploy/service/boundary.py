@@ -18,7 +18,7 @@ from deploy.service.problems import Refused, on_http, problem
 log = logging.getLogger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 INFERENCE = ("/api/v1/classify", "/v1/chat/completions", "/api/v1/inference", "/generate", "/thinking")
-ADMIN = "/admin/"
+ADMIN = ("/admin/", "/api/v1/local/")
 DOCS = "/docs"
 SECURITY = (
     (b"x-content-type-options", b"nosniff"),
@@ -61,7 +61,7 @@ class Boundary:
         try:
             key = self.access.admit(exchange.scope["path"], exchange.headers)
             exchange.key = key.name if key else ""
-            exchange.scope["state"]["scopes"] = None if key is None else key.scopes
+            exchange.scope["state"] |= {"scopes": None if key is None else key.scopes, "key": exchange.key}
             if exchange.announced_bytes > exchange.max_body_bytes:
                 raise exchange.too_large(exchange.announced_bytes)
             await self.app(exchange.scope, exchange.receive, exchange.send)

@@ -21,12 +21,20 @@ def add_to(app: typer.Typer) -> None:
     app.command(context_settings=passes_on, add_help_option=False)(bench)
 
 
-def up(profile: Profile = None, sets: Sets = None, as_json: Json = False) -> None:
-    """Start Prefect, a worker, MLflow and the champion's service on this machine."""
-    from deploy.operate import stack
+def up(
+    install: Annotated[bool, typer.Option("--install", help="install the system packages that are missing")] = False,
+    profile: Profile = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Start Prefect, a worker, MLflow, the champion's service and the control plane on this machine."""
+    from deploy.operate import needs, stack
     from flows.session import open_session
 
     session = open_session(profile, sets=sets or ())
+    if install:
+        needs.install(needs.missing(session.settings))
+    needs.require(session.settings)
     _show(stack.up(session.home, session.settings), as_json)
 
 

@@ -19,7 +19,7 @@ from deploy.operate.processes import Command
 
 @pytest.fixture
 def settings() -> Settings:
-    names = ("prefect", "mlflow", "service", "engines_from")
+    names = ("prefect", "mlflow", "service", "console", "engines_from")
     free: list[int] = []
     for _ in names:
         free.append(ports.spare(19000 + 100 * (os.getpid() % 50), free))
@@ -42,7 +42,7 @@ def wait_dead(process: processes.Process) -> None:
 
 
 def test_a_home_where_nothing_was_started_shows_every_part_stopped(home: Path) -> None:
-    assert states(home) == dict.fromkeys(("prefect", "prefect-worker", "mlflow", "service"), "stopped")
+    assert states(home) == dict.fromkeys(("prefect", "prefect-worker", "mlflow", "service", "console"), "stopped")
     assert stack.down(home) == ()
 
 
@@ -72,7 +72,7 @@ def test_a_held_port_is_named_with_its_setting(home: Path, settings: Settings) -
 def test_up_starts_everything_once_repairs_a_dead_part_and_down_leaves_nothing(home: Path, settings: Settings) -> None:
     stack.up(home, settings)
     before = {process.name: process.pid for process in processes.running(home)}
-    assert set(before) == {"prefect", "prefect-worker", "mlflow"}
+    assert set(before) == {"prefect", "prefect-worker", "mlflow", "console"}
 
     worker = processes.find(home, orchestrator.WORKER)
     assert worker is not None

@@ -1,0 +1,99 @@
+"""`python -m flows.console`: the control plane of this machine, over the product itself. `./tingsu up` starts it with its ports."""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.settings import Settings
+from data_contracts.errors import RolloutFailed, TingsuError
+from deploy import targets
+from deploy.console.backend import Cleaned, Job, LocalStatus, Wish
+from deploy.operate import lock, needs, processes, stack
+from deploy.operate.processes import Command, Process
+from deploy.targets.local import SERVICE, STAGED, Local
+
+JOB = "deploy-local"
+RUNS = "a rollout to local is under way; nothing was touched. GET /api/v1/local/status tells how it goes"
+
+
+@dataclass(frozen=True)
+class Here:
+    """This home on this machine. A rollout is a process of its own, so that it outlives the control plane."""
+
+    home: Path
+    settings: Settings
+    sets: tuple[str, ...] = ()
+
+    def deploy(self, wish: Wish, by: str) -> Job:
+        needs.require(self.settings)
+        words = ("deploy", "--target=local") if wish.version is None else ("promote", str(wish.version))
+        sets = (*self.sets, *(("rollout.target=local",) if wish.version is not None else ()))
+        argv = processes.python(
+            "flows", *words, f"--profile={self.settings.profile}", *(f"--set={one}" for one in sets)
+        )
+        if processes.find(self.home, JOB) is not None:
+            raise RolloutFailed(RUNS)
+        env = {"LOGNAME": by}  # whom the history names: getpass asks for it first
+        return _job(processes.start(self.home, Command(name=JOB, argv=argv, env=env)))
+
+    def status(self) -> LocalStatus:
+        target, record = Local(self.home, self.settings), targets.read(self.home, Local.name)
+        now = target.status()
+        job = next((each for each in processes.recorded(self.home) if each.name == JOB), None)
+        return LocalStatus(
+            mode=self.settings.serve.mode,
+            endpoint=now.endpoint,
+            serving=now.serving,
+            detail=now.detail,
+            live=record.live,
+            previous=record.previous,
+            candidate=record.candidate,
+            state=record.state,
+            steps=record.steps,
+            job=None if job is None else _job(job),
+            parts=stack.status(self.home),
+            missing=needs.missing(self.settings),
+        )
+
+    def cleanup(self) -> Cleaned:
+        try:
+            with lock.held(targets.lock_file(self.home, Local.name), wait=False):
+                ran = tuple(each.name for each in processes.recorded(self.home) if each.name in (SERVICE, STAGED))
+                Local(self.home, self.settings).undo(None)
+        except BlockingIOError as error:
+            raise RolloutFailed(RUNS) from error
+        if processes.find(self.home, JOB) is None:
+            processes.stop(self.home, JOB)  # forgets it
+        return Cleaned(stopped=ran)
+
+
+def _job(process: Process) -> Job:
+    alive = processes.alive(process)
+    last = processes.last_line(process).removeprefix(" (last line: ").removesuffix(")")
+    return Job(running=alive, pid=process.pid if alive else None, log=process.log, last_line=last)
+
+
+def main(argv: list[str]) -> int:
+    """Serve until SIGTERM; return the exit code of the error tree."""
+    from configs.sources import home
+    from deploy.console.server import serve
+    from flows.session import open_session
+
+    parser = argparse.ArgumentParser(
+        prog="flows.console", description="The control plane of this machine, on loopback."
+    )
+    parser.add_argument("--profile")
+    parser.add_argument("--set", action="append", default=[], metavar="ports.console=N")
+    options = parser.parse_args(argv)
+    try:
+        settings = open_session(options.profile, sets=options.set).settings
+        serve(Here(home(), settings, tuple(options.set)), home(), settings)
+    except TingsuError as error:
+        print(f"tingsu: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

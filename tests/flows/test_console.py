@@ -1,0 +1,128 @@
+"""The control plane of this machine, as a process of its own over a real home; services have a fake engine."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from configs.settings import ServeSettings, Settings
+from configs.sources import load
+from deploy import keys, service, targets
+from deploy.operate import lock, ports, processes, stack
+from deploy.store import FolderStore
+from deploy.targets import Placed, Record
+from deploy.targets.local import SERVICE, Local
+from tests.deploy import served
+
+DEPLOY, STATUS, CLEANUP = (f"/api/v1/local/{word}" for word in ("deploy", "status", "cleanup"))
+
+
+def command(bundle: Path, port: int, home: Path, serve: ServeSettings, **more: Any) -> list[str]:
+    real = service.command(bundle, port, home, serve, **more)
+    return [sys.executable, "-P", "-c", served.WITH_FAKE, *real[4:]]
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    free: list[int] = []
+    for _ in range(3):
+        free.append(ports.spare(21000 + 100 * (os.getpid() % 50), free))
+    return load(
+        sets=[f"ports.{n}={p}" for n, p in zip(("service", "console", "engines_from"), free, strict=True)], env={}
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Iterator[Path]:
+    """A home in which the control plane runs, and nothing else."""
+    home = tmp_path_factory.mktemp("home")
+    console = processes.start(home, stack._console(settings))
+    processes.wait(console, 60)
+    yield home
+    stack.down(home)
+
+
+@pytest.fixture
+def console(home: Path, settings: Settings) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{settings.ports.console}", timeout=60, trust_env=False) as client:
+        yield client
+
+
+def placed(home: Path, version: int) -> Placed:
+    store = FolderStore(home / "store")
+    ref = served.fake_bundle(store, load_s=version / 1000)
+    folder = served.promote(store, ref, home)
+    return Placed(version=version, bundle_digest=ref.digest, folder=str(folder), verdict_signature="s")
+
+
+def test_a_machine_where_nothing_serves_says_so(console: httpx.Client, home: Path) -> None:
+    told = console.get(STATUS).json()
+
+    assert (told["serving"], told["detail"], told["live"], told["job"]) == (None, "stopped", None, None)
+    assert told["mode"] == "development" and told["missing"] == []
+    assert {part["name"]: part["state"] for part in told["parts"]}["console"] == "running"
+
+
+def test_what_serves_is_told_and_stopped_by_the_cleanup_but_not_in_the_middle_of_a_rollout(
+    console: httpx.Client, home: Path, settings: Settings
+) -> None:
+    bundle = placed(home, 1)
+    Local(home, settings, command).switch(bundle)
+    targets.write(home, Record(target="local", live=bundle))
+    told = console.get(STATUS).json()
+    with lock.held(targets.lock_file(home, "local")):
+        refused = console.delete(CLEANUP)
+    served_on = console.get(STATUS).json()["serving"]
+    cleaned = console.delete(CLEANUP)
+
+    assert (told["serving"], told["live"]["version"]) == (bundle.bundle_digest, 1)
+    assert (refused.status_code, refused.json()["code"]) == (
+        409,
+        "console_refused",
+    ) and served_on == bundle.bundle_digest
+    assert cleaned.json() == {"stopped": [SERVICE]}
+    assert console.get(STATUS).json()["detail"] == "stopped" and Path(bundle.folder).is_dir()
+
+
+def test_a_wish_that_is_none_is_refused_and_the_page_of_a_browser_is_not_let_in(console: httpx.Client) -> None:
+    wrong = console.post(DEPLOY, json={"version": 0})
+    foreign = console.get(STATUS, headers={"Host": "evil.example"})
+
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_request")
+    assert (foreign.status_code, foreign.json()["code"]) == (403, "host_refused")
+
+
+@pytest.mark.slow
+def test_a_rollout_is_a_process_of_its_own_whose_end_is_told(console: httpx.Client, home: Path) -> None:
+    """There is no champion to roll out."""
+    begun = console.post(DEPLOY, json={})
+    again = console.post(DEPLOY, json={})
+    until = time.monotonic() + 120
+    while (job := console.get(STATUS).json()["job"])["running"]:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+    assert (begun.status_code, begun.json()["running"], again.status_code) == (202, True, 409)
+    assert "there is no champion to deploy" in job["last_line"]
+
+
+def test_keys_of_the_service_guard_it_and_only_those_of_the_administration(tmp_path: Path, settings: Settings) -> None:
+    crm, ops = keys.add(tmp_path, "crm", ["classify"]), keys.add(tmp_path, "ops", ["admin"])
+    free = ports.spare(settings.ports.console + 1, ())
+    ours = settings.model_copy(update={"ports": settings.ports.model_copy(update={"console": free})})
+    running = processes.start(tmp_path, stack._console(ours))
+    try:
+        processes.wait(running, 60)
+        url = f"http://127.0.0.1:{free}{STATUS}"
+        asked = [httpx.get(url, headers={"X-API-Key": key}).status_code for key in ("", crm, ops)]
+    finally:
+        stack.down(tmp_path)
+
+    told = [json.loads(line) for line in Path(running.log).read_text().splitlines() if STATUS in line]
+    assert asked == [401, 403, 200] and [line.get("key") for line in told] == [None, None, "ops"]
