@@ -350,6 +350,24 @@ class ServerSettings(Section):
     cpus: float | None = Field(default=None, gt=0)
 
 
+class KubernetesSettings(Section):
+    """For rollout.target kubernetes: where to, with which values of the chart deploy/helm/tingsu, and how traffic is split there.
+
+    `kubeconfig`: empty for kubectl's own, else for the pod this runs in. `values`: files, from the root or from TINGSU_HOME on; what
+    they say of sides and weights does not count. `split`: gateway (HTTPRoute), replicas (pods counted out) or switch (all or nothing,
+    so no canary steps). `url`: where callers reach it, for the record; empty: the entry Service's name in the cluster.
+    """
+
+    kubeconfig: str = ""
+    context: str = ""
+    namespace: str = Field(default="tingsu", pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    release: str = Field(default="tingsu", pattern=r"^[a-z]([-a-z0-9]{0,51}[a-z0-9])?$")
+    values: tuple[str, ...] = ()
+    split: Literal["gateway", "replicas", "switch"] = "switch"
+    start_timeout_s: float = Field(default=900.0, gt=0)
+    url: str = ""
+
+
 class RolloutSettings(Section):
     """Where a promoted version goes and how long a start may take.
 
@@ -364,6 +382,7 @@ class RolloutSettings(Section):
     approval: Literal["none", "required"] = "none"
     canary: CanarySettings = CanarySettings()
     server: ServerSettings = ServerSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
 
 
 class LogSettings(Section):

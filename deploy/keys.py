@@ -131,12 +131,30 @@ def machine(home: Path) -> str | None:
     Raises:
         ResourceInsufficient, StoreUnavailable: the disk is full or not writable.
     """
-    if not file(home).exists():
-        return None
+    return own(home) if file(home).exists() else None
+
+
+def own(home: Path) -> str:
+    """The machine key, whether or not the service here asks for one.
+
+    Raises:
+        ResourceInsufficient, StoreUnavailable: the disk is full or not writable.
+    """
     path = machine_file(home)
     if not path.exists():
         create_once(path, f"tsk_{secrets.token_urlsafe(32)}".encode())
     return path.read_text(encoding="ascii").strip()
+
+
+def shared(home: Path) -> str:
+    """`service.json` for services elsewhere: the keys of this home, and its machine key, so that its commands are let in there.
+
+    Raises:
+        ConfigurationError: the file is damaged or not readable.
+    """
+    kept = read(home) or KeyFile()
+    machine = ApiKey(name=MACHINE, digest=digest(own(home)), scopes=SCOPES, created_at="")
+    return KeyFile(keys=(*kept.keys, machine)).model_dump_json(indent=1)
 
 
 def chosen(home: Path, url: str, env: Mapping[str, str] = os.environ) -> str | None:

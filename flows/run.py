@@ -92,7 +92,7 @@ class Run:
         gate.check(s.gate, taxonomy)
         for sentence in audit(self.registry):
             log.warning(sentence)
-        rollout.find(s, self.home)
+        rollout.require_way(s, self.home)
 
     def withheld(self, verdict: Verdict, version: int) -> str:
         """Why this version is not released without a person, and what that person does; empty: it is released."""

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from configs.settings import Settings
 from data_contracts.artifacts import BundleRef, Release, Version
-from data_contracts.errors import BundleCorrupt, ConfigurationError
+from data_contracts.errors import BundleCorrupt
 from data_contracts.taxonomy import Taxonomy
 from deploy import bundle, targets
 from deploy.store import Store
 from deploy.targets import Placed, Record, Status, Target
+from deploy.targets.kubernetes import Kubernetes
 from deploy.targets.local import Local
 from deploy.targets.server import Server
 from tasks import plan
@@ -80,16 +81,23 @@ def record(settings: Settings, home: Path) -> Record:
 
 
 def find(settings: Settings, home: Path) -> Target:
-    """The target of the settings.
-
-    Raises:
-        ConfigurationError: this release has no such target.
-    """
+    """The target of the settings."""
     if settings.rollout.target == "server":
         return Server(home, settings)
-    if settings.rollout.target == "local":
-        return Local(home, settings)
-    raise ConfigurationError(f"rollout.target {settings.rollout.target!r} is not available yet; allowed: local, server")
+    if settings.rollout.target == "kubernetes":
+        return Kubernetes(home, settings)
+    return Local(home, settings)
+
+
+def require_way(settings: Settings, home: Path) -> None:
+    """Return if this machine has what a rollout to the target needs, as far as can be told without asking the target.
+
+    Raises:
+        ConfigurationError: no client or no kubeconfig for a cluster.
+    """
+    target = find(settings, home)
+    if isinstance(target, Kubernetes):
+        target.open()
 
 
 def admit(store: Store, version: int, ref: BundleRef, home: Path) -> Placed:

@@ -36,7 +36,9 @@ OWNERS = {
     "gguf": ["deploy/engines/weights.py", "tasks/gguf_file.py", "tasks/gguf_source.py"],
     "great_expectations": ["tasks/suites.py"],
     "httpx": ["deploy/client.py", "deploy/engines/http.py"],
+    "helm_python": ["deploy/targets/kubernetes_chart.py"],
     "jinja2": ["deploy/chat_template.py", "tasks/answer.py"],
+    "kubernetes": ["deploy/targets/kubernetes_api.py"],
     "lmdeploy": ["deploy/lmdeploy/awq.py", "deploy/lmdeploy/serve.py"],  # run by an interpreter of its own
     "locust": ["deploy/operate/load.py"],
     "matplotlib": ["tasks/figures.py"],
@@ -95,6 +97,8 @@ HEAVY = {
         "boto3",
         "datasets",
         "great_expectations",
+        "helm_python",
+        "kubernetes",
         "lmdeploy",
         "locust",
         "matplotlib",

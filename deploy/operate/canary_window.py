@@ -42,7 +42,17 @@ def look(champion: Sequence[Client], candidate: Sequence[Client], at_s: float) -
         ConfigurationError: one wants another key.
     """
     live = {url: counted(samples) for url, samples in _of_champion(champion).items()}
-    return Look(at_s=at_s, champion=live, candidate={c.url: counted(_samples(c)) for c in candidate})
+    return Look(at_s=at_s, champion=live, candidate={c.url: read(c) for c in candidate})
+
+
+def read(service: Client) -> Counted:
+    """A service that has one side.
+
+    Raises:
+        EngineUnavailable: it does not answer.
+        ConfigurationError: it wants another key.
+    """
+    return counted(_samples(service))
 
 
 def look_within(services: Sequence[Client], at_s: float) -> Look:

@@ -577,7 +577,13 @@ FAULTS = (
     ),
     Fault("MODEL_PATH alone", "serve", 2, "'/elsewhere' is not a folder", env={"MODEL_PATH": "/elsewhere"}),
     Fault("no champion", "serve", 3, "there is no champion to serve", slow=True),
-    Fault("target of the future", "deploy --target kubernetes", 2, "'kubernetes' is not available", home="released"),
+    Fault(
+        "no way to a cluster",
+        "deploy --target kubernetes --set rollout.kubernetes.kubeconfig=/nowhere",
+        2,
+        "there is no way to a cluster: Invalid kube-config file",
+        home="released",
+    ),
     # no fault at all
     Fault(
         "spaces and Chinese in the path", "datasets", 0, "no datasets yet", env={"TINGSU_HOME": "{folder}/听诉 的 家"}

@@ -31,7 +31,7 @@ GGUF = ("quantize.serve=gguf-q8_0", "serve.engine=llamacpp")
         ),
         (128, [*GGUF, "serve.llama_server=/nowhere/llama-server"], r"serve\.llama_server '/nowhere.*requirements\.txt"),
         (128, ["gate.bounds=[{metric: macro_f2, at_least: 0.5}]"], "macro_f2"),
-        (128, ["rollout.target=kubernetes"], "kubernetes"),
+        (128, ["rollout.target=kubernetes", "rollout.kubernetes.kubeconfig=/nowhere"], "no way to a cluster"),
     ],
 )
 def test_what_this_machine_cannot_do_is_refused_before_any_stage_has_run(

@@ -1,0 +1,151 @@
+"""Who gets the traffic of a release: the entry Service, the HTTPRoute, and how many pods each side has.
+
+Traffic is moved by changing what is there, without the chart: an undo works also when the values no longer do. What comes out is
+what the chart renders of the same sides.
+"""
+
+from math import ceil
+
+from data_contracts.errors import ConfigurationError, EngineUnavailable
+from deploy.targets import kubernetes_pods as pods
+from deploy.targets.kubernetes_api import Cluster, Object, until
+from deploy.targets.kubernetes_sides import Name, Sides
+
+GATEWAY = "gateway.networking.k8s.io/v1"
+SIDE = "tingsu.io/side"
+PARTS = (
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("apps/v1", "Deployment"),
+    ("v1", "Service"),
+)
+"""What there is once for each side."""
+ACCEPTED_S = 60.0
+
+
+def is_entry(made: Object) -> bool:
+    """Whether callers come in by it."""
+    component = made["metadata"].get("labels", {}).get("app.kubernetes.io/component")
+    return bool(made["kind"] == "HTTPRoute" or (made["kind"] == "Service" and component == "entry"))
+
+
+def names(sides: Sides) -> list[Name]:
+    """The sides that are there."""
+    return [side for side in ("blue", "green") if sides.of(side).bundle]
+
+
+def selected(sides: Sides, split: str) -> Name | None:
+    """The side that the entry Service points at; None: at both, and their pods are counted out."""
+    if split == "replicas" and 0 < sides.weight < 100:
+        return None
+    return sides.candidate if sides.weight == 100 else sides.champion
+
+
+def route(cluster: Cluster, name: str, sides: Sides, split: str, *, dry_run: bool = False) -> list[Object]:
+    """Give the sides the traffic that is theirs; returns what stands now (or would), nothing where there was no way in yet."""
+    change = {"spec": {"selector": {SIDE: selected(sides, split)}}}
+    found = [cluster.patch("v1", "Service", name, change, dry_run=dry_run, missing=True)]
+    way = cluster.get(GATEWAY, "HTTPRoute", name) if split == "gateway" else None
+    if way is not None:
+        rules = [{**rule, "backendRefs": _shared(name, sides, rule["backendRefs"])} for rule in way["spec"]["rules"]]
+        found.append(cluster.patch(GATEWAY, "HTTPRoute", name, {"spec": {"rules": rules}}, dry_run=dry_run))
+    return [one for one in found if one is not None]
+
+
+def wait_accepted(cluster: Cluster, name: str) -> None:
+    """Until a Gateway has taken the route as it is now.
+
+    Raises:
+        EngineUnavailable: it refuses it, and why; or none takes it.
+    """
+    said = "no Gateway says anything of it"
+
+    def is_accepted() -> bool:
+        nonlocal said
+        way = cluster.get(GATEWAY, "HTTPRoute", name) or {"metadata": {}}
+        parents = way.get("status", {}).get("parents", [])
+        current = way["metadata"].get("generation", 0)
+        found = [c for parent in parents for c in parent["conditions"] if c.get("observedGeneration", 0) >= current]
+        wrong = [c for c in found if c["type"] in ("Accepted", "ResolvedRefs") and c["status"] != "True"]
+        said = (
+            "; ".join(f"{c['type']} {c['status']}, {c.get('reason', '')}: {c.get('message', '')}" for c in wrong)
+            or said
+        )
+        return not wrong and any(c["type"] == "Accepted" for c in found)
+
+    if not until(is_accepted, ACCEPTED_S):
+        raise EngineUnavailable(
+            f"HTTPRoute {name} in {cluster.namespace} is not taken ({said}); mend gateway.parentRefs, or the Gateway they name"
+        )
+
+
+def sizes(given: Object, sides: Sides) -> dict[Name, int]:
+    """How many pods each side gets where nothing scales them, as the chart counts."""
+    total, weight = int(given["replicas"]), sides.weight
+    share = (total * weight + 50) // 100
+    if given["rollout"]["by"] == "replicas" and 0 < weight < 100:
+        return {sides.champion: total - share, sides.candidate: share}
+    return {side: int(given[side]["replicas"]) or total for side in names(sides)}
+
+
+def resize(cluster: Cluster, name: str, given: Object, sides: Sides, side: Name) -> None:
+    """As many pods as the side's share of the traffic needs. What scales by itself is only brought up, to its share of what serves now."""
+    deployment = f"{name}-{side}"
+    made = cluster.get("apps/v1", "Deployment", deployment)
+    if made is None:
+        return
+    now = int(made["spec"].get("replicas", 1))
+    if given["autoscaling"]["enabled"]:
+        share = (100 - sides.weight if side == sides.champion else sides.weight) / 100
+        other: Name = "green" if side == "blue" else "blue"
+        wanted = max(now, ceil(share * len(pods.ready(cluster, name, other))))
+    else:
+        wanted = sizes(given, sides)[side]
+    if wanted != now:
+        cluster.scale(deployment, wanted)
+
+
+def entitle(cluster: Cluster, name: str, sides: Sides) -> None:
+    """Write at each Deployment what it is now; nothing depends on it but who looks."""
+    for side in names(sides):
+        role = "champion" if side == sides.champion else "candidate"
+        change = {"metadata": {"labels": {"tingsu.io/role": role}}}
+        cluster.patch("apps/v1", "Deployment", f"{name}-{side}", change, missing=True)
+
+
+def remove(cluster: Cluster, name: str, side: Name) -> None:
+    """All that a side is made of."""
+    for api, kind in PARTS:
+        cluster.delete(api, kind, f"{name}-{side}")
+
+
+def close(cluster: Cluster, name: str, split: str) -> None:
+    """No way in any more."""
+    cluster.delete("v1", "Service", name)
+    if split == "gateway":
+        cluster.delete(GATEWAY, "HTTPRoute", name)
+
+
+def require_share(split: str, share: float) -> int:
+    """The share in percent.
+
+    Raises:
+        ConfigurationError: it cannot be had by this split.
+    """
+    weight = round(share * 100)
+    if split == "switch":
+        raise ConfigurationError(
+            f"rollout.kubernetes.split is switch, which is all or nothing, and rollout.canary.steps asks for {share:.0%}; "
+            "set rollout.canary.steps to [], or rollout.kubernetes.split to gateway or replicas"
+        )
+    if not 1 <= weight <= 99 or abs(weight - 100 * share) > 1e-6:
+        raise ConfigurationError(
+            f"rollout.canary.steps asks for a weight of {share:g}, and Kubernetes splits by whole percent from 0.01 to 0.99"
+        )
+    return weight
+
+
+def _shared(name: str, sides: Sides, before: list[Object]) -> list[Object]:
+    port = before[0]["port"]
+    given = {sides.champion: 100 - sides.weight, sides.candidate: sides.weight}
+    return [{"name": f"{name}-{side}", "port": port, "weight": given[side]} for side in names(sides)]

@@ -1,0 +1,255 @@
+"""What else there is in a cluster: Deployments that make pods, a kubelet that runs them as processes here, a Gateway, callers."""
+
+import base64
+import copy
+import hashlib
+import json
+import random
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests import s3_server
+from tests.deploy import charts, served
+from tests.deploy.kube_objects import Object
+from tests.deploy.kube_server import Server
+
+SIDE = "tingsu.io/side"
+CALL = {"text": "客户：上个月多扣了我三十块钱。"}
+Status = dict[str, Any]
+Fault = Callable[[Object], Status | None]
+"""What a pod's status is instead, if it does not start."""
+READY: Status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+
+
+def waiting(container: str, reason: str, message: str = "", kind: str = "containerStatuses", **more: Any) -> Status:
+    state = {"name": container, "state": {"waiting": {"reason": reason, "message": message}}, **more}
+    return {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}], kind: [state]}
+
+
+@dataclass
+class Nodes:
+    """Runs what the server holds. `start` makes a pod's service and returns its port; `fault` may stop one from starting."""
+
+    server: Server
+    start: Callable[[Object], int]
+    stop: Callable[[str], None] = lambda name: None
+    fault: Fault = lambda pod: None
+    ports: dict[str, int] = field(default_factory=dict)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        seen = -1
+        while not self.ended.wait(0.02):
+            if seen != self.server.turn:
+                seen = self.server.turn
+                self.turn()
+
+    def turn(self) -> None:
+        """One look of every controller at everything."""
+        server = self.server
+        for name, made in server.of("deployments").items():
+            self._scale(name, made)
+            self._deploy(name, made)
+        wanted = {made["metadata"]["uid"] for made in server.of("deployments").values()}
+        for name, pod in server.of("pods").items():
+            if pod["metadata"]["owner"] not in wanted:
+                self._end(name)
+        self._accept()
+
+    def _scale(self, name: str, made: Object) -> None:
+        scaler = self.server.of("horizontalpodautoscalers").get(name)
+        if scaler and made["spec"]["replicas"] < scaler["spec"]["minReplicas"]:
+            with self.server.lock:
+                live = self.server.objects.get(("apps/v1", "deployments", name))
+                if live:
+                    live["spec"]["replicas"] = scaler["spec"]["minReplicas"]
+                    live["metadata"]["generation"] += 1
+
+    def _deploy(self, name: str, made: Object) -> None:
+        template = made["spec"]["template"]
+        digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:8]
+        mine = {n: p for n, p in self.server.of("pods").items() if p["metadata"]["owner"] == made["metadata"]["uid"]}
+        new = {n: p for n, p in mine.items() if p["metadata"]["labels"]["pod-template-hash"] == digest}
+        count = made["spec"]["replicas"]
+        for number in range(count):
+            if f"{name}-{digest}-{number}" not in new:
+                self._begin(f"{name}-{digest}-{number}", made, template, digest)
+        ready = [n for n, p in new.items() if p["status"] == READY]
+        for extra in sorted(new)[count:]:
+            self._end(extra)
+        if len(ready) >= count:
+            for old in mine.keys() - new.keys():
+                self._end(old)
+        status = {
+            "observedGeneration": made["metadata"]["generation"],
+            "replicas": len(mine),
+            "updatedReplicas": min(len(new), count),
+            "availableReplicas": min(len(ready), count),
+        }
+        with self.server.lock:
+            live = self.server.objects.get(("apps/v1", "deployments", name))
+            if live:
+                live["status"] = status
+
+    def _begin(self, name: str, made: Object, template: Object, digest: str) -> None:
+        labels = {**template["metadata"]["labels"], "pod-template-hash": digest}
+        metadata = {"name": name, "labels": labels, "owner": made["metadata"]["uid"]}
+        pod: Object = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": copy.deepcopy(template["spec"])}
+        found = self.fault(pod)
+        if found is None:
+            self.ports[name] = self.start(pod)
+        self.server.put("pods", {**pod, "status": found or READY})
+
+    def _end(self, name: str) -> None:
+        self.server.drop("pods", name)
+        if self.ports.pop(name, None):
+            self.stop(name)
+
+    def _accept(self) -> None:
+        with self.server.lock:
+            services = {key[2] for key in self.server.objects if key[1] == "services"}
+            for key, way in self.server.objects.items():
+                if key[1] == "httproutes":
+                    refs = {ref["name"] for rule in way["spec"]["rules"] for ref in rule["backendRefs"]}
+                    seen = {"observedGeneration": way["metadata"]["generation"], "reason": "r", "message": "m"}
+                    resolved = "True" if refs <= services else "False"
+                    found = [
+                        {"type": "Accepted", "status": "True", **seen},
+                        {"type": "ResolvedRefs", "status": resolved, **seen},
+                    ]
+                    way["status"] = {"parents": [{"conditions": found}]}
+
+    def reach(self, pod: str, port: int) -> int | None:
+        return self.ports.get(pod)
+
+    def pick(self, chance: random.Random) -> int | None:
+        """The port of the pod that the next request goes to: by the route, else by the entry Service."""
+        services, ways = self.server.of("services"), self.server.of("httproutes")
+        name = "tingsu"
+        if ways:
+            (rule,) = ways["tingsu"]["spec"]["rules"]
+            name = chance.choices([r["name"] for r in rule["backendRefs"]], [r["weight"] for r in rule["backendRefs"]])[
+                0
+            ]
+        if name not in services:
+            return None
+        wanted = services[name]["spec"]["selector"].items()
+        found = [
+            n
+            for n, p in self.server.of("pods").items()
+            if wanted <= p["metadata"]["labels"].items() and p["status"] == READY
+        ]
+        return self.ports.get(chance.choice(sorted(found))) if found else None
+
+
+@contextmanager
+def running(server: Server, nodes: Nodes) -> Iterator[Nodes]:
+    """The controllers, for as long as the block runs."""
+    server.forward = nodes.reach
+    thread = threading.Thread(target=nodes.run, daemon=True)
+    thread.start()
+    try:
+        yield nodes
+    finally:
+        nodes.ended.set()
+        thread.join(30)
+        for name in list(nodes.ports):
+            nodes.stop(name)
+
+
+@dataclass
+class Kubelet:
+    """Runs a pod's containers as they are rendered: `deploy.fetch`, then `deploy.service`, with its volumes as folders here."""
+
+    server: Server
+    folder: Path
+    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+
+    def start(self, pod: Object) -> int:
+        name = pod["metadata"]["name"]
+        home, bundles, port = self.folder / name / "home", self.folder / name / "srv", served.free_port()
+        self._mount(pod, home)
+        fetching, serving = charts.containers(pod)
+        here = {"/etc/tingsu": str(home), "/srv/tingsu": str(bundles)}
+
+        def moved(arguments: list[str]) -> list[str]:
+            return [re.sub("|".join(here), lambda found: here[found.group()], one) for one in arguments]
+
+        env = {**served.environment(), **s3_server.CREDENTIALS}
+        subprocess.run(
+            [sys.executable, *fetching["command"][1:], *moved(fetching["args"])], env=env, check=True, timeout=120
+        )
+        arguments = [one for one in moved(serving["args"]) if not one.startswith(("--port", "--host"))]
+        command = [sys.executable, "-P", "-c", served.WITH_FAKE, *arguments, f"--port={port}"]
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self.processes[name] = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._wait(name, port)
+        return port
+
+    def stop(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.terminate()
+        process.wait(30)
+
+    def _mount(self, pod: Object, home: Path) -> None:
+        (home / "keys").mkdir(parents=True)
+        (volume,) = (one["projected"] for one in pod["spec"]["volumes"] if one["name"] == "home")
+        for source in volume["sources"]:
+            of, plural = ("configMap", "configmaps") if "configMap" in source else ("secret", "secrets")
+            held = self.server.of(plural)[source[of]["name"]]["data"]
+            for item in source[of]["items"]:
+                text = held[item["key"]].encode()
+                (home / item["path"]).write_bytes(base64.b64decode(text) if of == "secret" else text)
+
+    def _wait(self, name: str, port: int) -> None:
+        while self.processes[name].poll() is None:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
+                    return
+        raise AssertionError((self.folder / f"{name}.log").read_text()[-2000:])
+
+
+@dataclass
+class Callers:
+    """Who calls all the while, by way of the entry; counts what they get by model version."""
+
+    nodes: Nodes
+    key: str
+    answers: Counter[str] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+    paused_s: float = 0.01
+
+    def run(self) -> None:
+        chance = random.Random(1)
+        with httpx.Client(headers={"Authorization": f"Bearer {self.key}"}, timeout=30) as client:
+            while not self.ended.wait(self.paused_s):
+                port = self.nodes.pick(chance)
+                if port is None:
+                    self.failed.append("nobody there")
+                    continue
+                try:
+                    answer = client.post(f"http://127.0.0.1:{port}/api/v1/classify", json=CALL)
+                    self.answers[str(answer.json()["model_version"]).partition("+")[0]] += 1
+                except (httpx.TransportError, KeyError, ValueError) as error:
+                    self.failed.append(repr(error))
+
+    @contextmanager
+    def calling(self) -> Iterator["Callers"]:
+        thread = threading.Thread(target=self.run, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.ended.set()
+            thread.join(30)
