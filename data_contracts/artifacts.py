@@ -277,6 +277,24 @@ class GenerationVerdict(Frozen):
     signature: str = ""
 
 
+class Emergency(Frozen):
+    """An operator's own signed word that a bundle may serve until `expires_at` though the gate does not say PROMOTE of it.
+
+    `refusal`: what stood against it, in the words of the permit. Signed and read in `deploy/bundle.py`."""
+
+    kind: Literal["emergency"] = "emergency"
+    decision: Literal["EMERGENCY"] = "EMERGENCY"
+    bundle_digest: str
+    version: int
+    operator: str
+    reason: str
+    refusal: str
+    created_at: str
+    expires_at: str
+    public_key: str = ""
+    signature: str = ""
+
+
 class Version(Frozen):
     """A version of the registered model in MLflow."""
 

@@ -1,7 +1,7 @@
 """The bundle: the one folder that is deployed, named by the digest of its content. Its only reader and writer.
 
 bundles/<digest>/          model/  prompt.json  taxonomy.json  codes.json  calibration.json  golden.json  bundle.json
-bundles/<digest>.attest/   verdict.json and reports: they cite the digest, so they lie beside it
+bundles/<digest>.attest/   verdict.json, emergency.json and reports: they cite the digest, so they lie beside it
 
 Bundles of slot `generate` are in deploy/generation.py.
 """
@@ -17,15 +17,16 @@ from pydantic import Field, ValidationError
 from data_contracts.artifacts import (
     BundleRef,
     Calibration,
+    Emergency,
     Form,
     Model,
     Verdict,
 )
-from data_contracts.errors import BundleCorrupt
+from data_contracts.errors import BundleCorrupt, GateRefused
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
-from deploy import sealed
+from deploy import emergency, sealed
 from deploy.sealed import VERDICT
 from deploy.signing import keypair, public_key, sign, verdict_id, verify
 from deploy.store import LISTING, Store, write_atomically
@@ -35,6 +36,7 @@ __all__ = [
     "Golden",
     "Parity",
     "Parts",
+    "admit",
     "assemble",
     "attest",
     "keypair",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 __all__ += ["VERDICT", "sign", "verdict_id", "verify"]
 WEIGHTS = (".safetensors", ".gguf")
+EMERGENCY = "emergency.json"
 
 
 class Golden(Frozen):
@@ -170,12 +173,12 @@ def attest(store: Store, ref: BundleRef, name: str, data: bytes) -> None:
 
 
 def place(store: Store, ref: BundleRef) -> Path:
-    """The bundle's folder on this machine, with its verdict, if it has one, beside it: what a service is started on."""
+    """The bundle's folder on this machine, with the verdicts it has beside it: what a service is started on."""
     folder = store.local(ref.key)
-    verdict = store.read(f"{ref.key}.attest/{VERDICT}")
-    beside = sealed.beside(folder) / VERDICT
-    if verdict is not None and (not beside.exists() or beside.read_bytes() != verdict):
-        write_atomically(beside, verdict)
+    for name in (VERDICT, EMERGENCY):
+        verdict, beside = store.read(f"{ref.key}.attest/{name}"), sealed.beside(folder) / name
+        if verdict is not None and (not beside.exists() or beside.read_bytes() != verdict):
+            write_atomically(beside, verdict)
     return folder
 
 
@@ -186,6 +189,38 @@ def permit(bundle: Bundle, trusted_key: str) -> Verdict:
         GateRefused: there is none, or it does not hold.
     """
     return sealed.permitted(bundle.folder, bundle.digest, Verdict, trusted_key, "gate it first")
+
+
+def admit(bundle: Bundle, home: Path) -> Verdict | Emergency:
+    """What lets this bundle serve in this home now: the gate's PROMOTE, else an operator's emergency verdict.
+
+    Raises:
+        GateRefused: neither, or neither holds; says why of both.
+        ConfigurationError: this home has no public key of the gate.
+    """
+    try:
+        return permit(bundle, public_key(home))
+    except GateRefused as refused:
+        path = sealed.beside(bundle.folder) / EMERGENCY
+        if not path.is_file():
+            raise
+        return lifted(path.read_bytes(), bundle.digest, home, refused)
+
+
+def lifted(data: bytes, digest: str, home: Path, refused: GateRefused) -> Emergency:
+    """The emergency verdict by which a bundle of this digest serves although the gate refused it.
+
+    Raises:
+        GateRefused: it does not hold; says so after the refusal.
+    """
+    try:
+        said = Emergency.model_validate_json(data)
+        emergency.require(said, digest, home)
+    except ValidationError as error:
+        raise GateRefused(f"{refused}; and its {EMERGENCY} cannot be read") from error
+    except GateRefused as error:
+        raise GateRefused(f"{refused}; and {error}") from error
+    return said
 
 
 def _copy_model(source: Path, target: Path) -> None:

@@ -19,18 +19,17 @@ def main(argv: Sequence[str]) -> int:
     """Fetch and verify; return the exit code of the error tree. Prints the folders."""
     options = _options(argv)
     try:
-        trusted_key = bundle.public_key(options.home)
         store = open_store(options.store, options.endpoint_url, options.into)
         for digest in options.digest:
-            print(fetch(store, digest, trusted_key), flush=True)
+            print(fetch(store, digest, options.home), flush=True)
     except TingsuError as error:
         print(f"tingsu: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def fetch(store: Store, digest: str, trusted_key: str) -> Path:
-    """The folder of one bundle, of whichever slot.
+def fetch(store: Store, digest: str, home: Path) -> Path:
+    """The folder of one bundle, of whichever slot; `home` has the keys that are trusted.
 
     Raises:
         StoreUnavailable: the store does not answer, or has no such bundle.
@@ -40,7 +39,7 @@ def fetch(store: Store, digest: str, trusted_key: str) -> Path:
     ref = BundleRef(digest=digest, key=f"bundles/{digest}", synthetic=False)
     folder = bundle.place(store, ref)
     store.verify(ref.key)  # a copy that an earlier start of the pod left damaged is fetched again
-    found = _permitted(folder, trusted_key)
+    found = _permitted(folder, home)
     if found != digest:
         raise BundleCorrupt(
             f"bundle {digest} of the store holds {found}; it was renamed or replaced. Name the one you mean"
@@ -48,14 +47,14 @@ def fetch(store: Store, digest: str, trusted_key: str) -> Path:
     return folder
 
 
-def _permitted(folder: Path, trusted_key: str) -> str:
+def _permitted(folder: Path, home: Path) -> str:
     """The digest of a bundle that may serve."""
     if (folder / generation.FACTS).is_file():
         text = generation.open(folder)
-        generation.permit(text, trusted_key)
+        generation.permit(text, bundle.public_key(home))
         return text.digest
     found = bundle.open(folder)
-    bundle.permit(found, trusted_key)
+    bundle.admit(found, home)
     return found.digest
 
 

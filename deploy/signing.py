@@ -9,15 +9,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from data_contracts.artifacts import GenerationVerdict, Verdict
+from data_contracts.artifacts import Emergency, GenerationVerdict, Verdict
 from data_contracts.errors import ConfigurationError, GateRefused
 from deploy.store import create_once, write_atomically
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-AnyVerdict = Verdict | GenerationVerdict
-Signed = TypeVar("Signed", Verdict, GenerationVerdict)
+    PrivateKey = Ed25519PrivateKey
+
+AnyVerdict = Verdict | GenerationVerdict | Emergency
+Signed = TypeVar("Signed", Verdict, GenerationVerdict, Emergency)
 
 
 def keypair(home: Path) -> "Ed25519PrivateKey":
@@ -27,21 +29,30 @@ def keypair(home: Path) -> "Ed25519PrivateKey":
         ResourceInsufficient, StoreUnavailable: the disk is full, or the keys folder not writable.
         ConfigurationError: the key file is not an Ed25519 key.
     """
+    path = home / "keys/gate.pem"
+    if not path.exists():
+        create(path)
+    key = private_key(path)
+    if not path.with_suffix(".pub").exists():
+        write_atomically(path.with_suffix(".pub"), public_part(key).encode() + b"\n")
+    return key
+
+
+def private_key(path: Path) -> "Ed25519PrivateKey":
+    """The key in a file.
+
+    Raises:
+        ConfigurationError: it is not there, or not an Ed25519 key.
+    """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    path = home / "keys/gate.pem"
-    if not path.exists():
-        _create(path)
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigurationError(f"{path} cannot be read as a private key; restore it from your backup") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigurationError(f"{path} is a {type(key).__name__}, not an Ed25519 key; restore it from your backup")
-    public = path.with_suffix(".pub")
-    if not public.exists():
-        write_atomically(public, _public(key).encode() + b"\n")
     return key
 
 
@@ -63,8 +74,10 @@ def public_key(home: Path) -> str:
 
 def sign(verdict: Signed, key: "Ed25519PrivateKey") -> Signed:
     """The verdict with the public key and the signature over everything in it."""
-    full = type(verdict).model_validate_json(verdict.model_copy(update={"public_key": _public(key)}).model_dump_json())
-    return full.model_copy(update={"signature": base64.b64encode(key.sign(_payload(full))).decode()})
+    full = type(verdict).model_validate_json(
+        verdict.model_copy(update={"public_key": public_part(key)}).model_dump_json()
+    )
+    return full.model_copy(update={"signature": base64.b64encode(key.sign(payload(full))).decode()})
 
 
 def verify(verdict: AnyVerdict, bundle_digest: str, public_key: str) -> None:
@@ -93,7 +106,7 @@ def authenticate(verdict: AnyVerdict, bundle_digest: str, public_key: str) -> No
             f"{what} is not signed by the key this home trusts ({public_key[:12]}…); "
             "run the gate again here, or install its gate.pub"
         )
-    if not _is_signed(verdict, public_key):
+    if not is_signed(verdict, public_key):
         raise GateRefused(f"{what} was changed after it was signed; run the gate again: ./tingsu retrain")
     if verdict.bundle_digest != bundle_digest:
         raise GateRefused(f"{what} does not cover bundle {bundle_digest[:12]}; each bundle needs a verdict of its own")
@@ -104,29 +117,36 @@ def verdict_id(verdict: AnyVerdict) -> str:
     return hashlib.sha256(verdict.signature.encode()).hexdigest()[:16]
 
 
-def _is_signed(verdict: AnyVerdict, public_key: str) -> bool:
+def is_signed(verdict: AnyVerdict, public_key: str) -> bool:
+    """Whether the signature is this key's (base64) over everything else that it says."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
         key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key, validate=True))
-        key.verify(base64.b64decode(verdict.signature, validate=True), _payload(verdict))
+        key.verify(base64.b64decode(verdict.signature, validate=True), payload(verdict))
     except (InvalidSignature, ValueError):
         return False
     return True
 
 
-def _payload(verdict: AnyVerdict) -> bytes:
+def payload(verdict: AnyVerdict) -> bytes:
     """What is signed. Fields that a later release adds with a default are absent from older verdicts and from this."""
     fields = verdict.model_dump(mode="json", exclude={"signature"}, exclude_unset=True)
     return json.dumps(fields, sort_keys=True, ensure_ascii=False).encode()
 
 
-def _public(key: "Ed25519PrivateKey") -> str:
+def public_part(key: "Ed25519PrivateKey") -> str:
+    """Its public key, base64."""
     return base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
 
-def _create(path: Path) -> None:
+def create(path: Path) -> None:
+    """A new private key (0600), unless there is a file of this name.
+
+    Raises:
+        ResourceInsufficient, StoreUnavailable: the disk is full, or the folder not writable.
+    """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 

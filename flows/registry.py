@@ -44,8 +44,8 @@ def judge_again(at: Registry, version: int, settings: Settings) -> Verdict:
     if outdated:
         raise GateRefused(f"version {version} {outdated}")
     evidence = gate.reread(cited.read(at.store, found.bundle, before))
-    champion = versions.champion(at)
-    rival = champion.bundle.digest if champion else None
+    champion = versions.rival(at)
+    rival = champion[0].bundle.digest if champion else None
     if rival not in (evidence.champion_bundle, found.bundle.digest):
         raise GateRefused(
             f"version {version} was scored beside champion bundle {str(evidence.champion_bundle)[:12]}, today's is "

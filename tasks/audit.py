@@ -64,7 +64,7 @@ def _fallen(at: Registry, entry: Entry | None) -> tuple[str, ...]:
     digest = entry.event.bundle_digest
     ref = BundleRef(digest=digest, key=f"bundles/{digest}", synthetic=False)
     try:
-        versions.verdict_of(
+        versions.admitted(
             at, Version(name=at.name, version=entry.event.version, run_id="", bundle=ref, decision="PROMOTE")
         )
     except GateRefused as error:

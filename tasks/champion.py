@@ -43,9 +43,10 @@ def find(at: Registry, taxonomy: Taxonomy, serve: ServeSettings) -> Champion | N
         GateRefused: it answers another taxonomy, so nothing can be compared; says how to start a classifier of its own.
         ConfigurationError: what its engine needs, to answer the gold calls anew, is not installed here.
     """
-    version = versions.champion(at)
-    if version is None:
+    rival = versions.rival(at)
+    if rival is None:
         return None
+    version, verdict = rival
     content = bundle.open(bundle.place(at.store, version.bundle))
     if content.taxonomy.digest != taxonomy.digest:
         raise GateRefused(
@@ -57,7 +58,7 @@ def find(at: Registry, taxonomy: Taxonomy, serve: ServeSettings) -> Champion | N
     return Champion(
         version=version,
         bundle=version.bundle,
-        verdict=versions.verdict_of(at, version),
+        verdict=verdict,
         model=Model(
             key=f"{version.bundle.key}/model",
             form=content.facts.quantization,

@@ -21,7 +21,19 @@ from tasks import stages
 
 FILE = "history.jsonl"
 START = "0" * 64
-Kind = Literal["recorded", "promoted", "rolled_back", "released", "undone", "refused", "removed", "gold_refreshed"]
+Kind = Literal[
+    "recorded",
+    "promoted",
+    "rolled_back",
+    "released",
+    "undone",
+    "refused",
+    "removed",
+    "gold_refreshed",
+    "emergency",
+    "operator_trusted",
+    "operator_revoked",
+]
 
 
 class Event(Frozen):
@@ -120,11 +132,20 @@ def standing(entries: tuple[Entry, ...]) -> Entry | None:
 
 
 def accepted(entries: tuple[Entry, ...], version: int) -> Entry | None:
-    """The line with the verdict by which a version was promoted, the last time it was; later verdicts do not change that."""
-    promotions = [e.number for e in entries if e.event.kind == "promoted" and e.event.version == version]
+    """The line with the gate's verdict by which a version was promoted, the last time it was; later ones do not change that."""
+    made = [e for e in entries if e.event.kind == "promoted" and e.event.version == version]
+    promotions = [e.number for e in made if "emergency" not in e.event.detail]
     told = entries[: promotions[-1]] if promotions else ()
     own = [e for e in told if e.event.kind == "recorded" and e.event.version == version]
     return next((e for e in reversed(own) if e.event.detail.get("decision") == "PROMOTE"), None)
+
+
+def newest_standard(entries: tuple[Entry, ...]) -> Entry | None:
+    """The line with the verdict that the champion was promoted by; of one that serves on an emergency verdict, which is nobody's
+    standard, that of the newest champion before it."""
+    moves = [e.event.version for e in entries if e.event.kind in ("promoted", "rolled_back")]
+    found = (accepted(entries, version) for version in reversed(moves) if version is not None)
+    return next((line for line in found if line is not None), None)
 
 
 def locked(home: Path, name: str = "history") -> AbstractContextManager[None]:

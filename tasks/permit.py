@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from data_contracts.artifacts import Verdict
+from data_contracts.artifacts import Emergency, Verdict
 from data_contracts.errors import GateRefused
 from deploy import bundle as bundles
 from deploy.store import Store
@@ -13,16 +13,28 @@ STANDARD = {"profile": "profile", "thresholds_digest": "thresholds", "gold_diges
 CLOCKS_DIFFER = timedelta(minutes=10)  # between the machine of the gate and this one
 
 
-def permit(at: Registry, version: int) -> Verdict:
-    """The verdict that lets this version become the champion now: what `promote --dry-run` shows.
+def permit(at: Registry, version: int) -> Verdict | Emergency:
+    """The verdict that lets this version become the champion now, an operator's where the gate's does not: what
+    `promote --dry-run` shows.
 
     Raises:
         GateRefused: no valid signed PROMOTE for exactly this bundle, or one against another champion, under other
             thresholds (than today's, or than the champion's without a reason), of another time than today's, or on
-            gold calls that were refreshed since.
+            gold calls that were refreshed since; and no operator's emergency verdict that holds.
         BundleCorrupt: the bundle's files do not match its digest.
         ConfigurationError: no such version.
     """
+    try:
+        return by_gate(at, version)
+    except GateRefused as refused:
+        target = versions.get(at, version)
+        verdict = versions.lifted(at, target, refused)
+        bundles.open(bundles.place(at.store, target.bundle))
+        return verdict
+
+
+def by_gate(at: Registry, version: int) -> Verdict:
+    """As `permit`, without emergency verdicts."""
     target = versions.get(at, version)
     verdict = versions.verdict_of(at, target)
     bundles.open(bundles.place(at.store, target.bundle))
@@ -54,7 +66,7 @@ def other_standard(at: Registry, verdict: Verdict) -> str | None:
     entry = versions.standing(at)
     if entry is None or entry.event.version is None or entry.event.bundle_digest == verdict.bundle_digest:
         return None
-    line = history.accepted(history.read(at.home), entry.event.version)
+    line = history.newest_standard(history.read(at.home))
     if line is None:
         return None
     before = Verdict.model_validate(line.event.detail["verdict"])

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from data_contracts.artifacts import BundleRef, Dataset, Report, Speed, Verdict, Version
+from data_contracts.artifacts import BundleRef, Dataset, Emergency, Report, Speed, Verdict, Version
 from data_contracts.errors import GateRefused
 from data_contracts.schema import Frozen
 from deploy import bundle as bundles
+from deploy import emergency
 from tasks import history, logged, summary, versions
 from tasks.history import Entry, Event, Kind
 from tasks.permit import permit
@@ -21,12 +22,12 @@ from tasks.tracking import RunRef
 from tasks.versions import (
     HEAD,
     Registry,
+    admitted,
     get,
     previous,
     registered,
     returning,
     value,
-    verdict_of,
 )
 
 if TYPE_CHECKING:
@@ -106,16 +107,17 @@ def promote(at: Registry, version: int) -> Version:
     with history.locked(at.home, "registry"):
         target = get(at, version)
         try:
-            permit(at, version)
+            verdict = permit(at, version)
         except GateRefused as error:
-            _remember(at, "refused", target, {"reason": str(error)})
+            remember(at, "refused", target, {"reason": str(error)})
             raise
         sitting, before = versions.sitting(at), previous(at)
         if sitting and sitting.version == version and not at.new_standard:
             _mirror(at, version, before.version if before else None)
             return target
         left = sitting if sitting and sitting.version != version else before
-        _move(at, "promoted", target, left.version if left else None)
+        by_hand = {"emergency": emergency.told(verdict)} if isinstance(verdict, Emergency) else {}
+        _move(at, "promoted", target, left.version if left else None, by_hand)
         return target
 
 
@@ -130,7 +132,7 @@ def rollback(at: Registry, to: int | None = None) -> Version:
     """
     with history.locked(at.home, "registry"):
         target, sitting = returning(at, to), versions.sitting(at)
-        verdict_of(at, target)
+        admitted(at, target)
         bundles.open(bundles.place(at.store, target.bundle))
         if sitting and sitting.version == target.version:
             before = previous(at)
@@ -184,7 +186,7 @@ def _lay(
     version = version.model_copy(update={"decision": verdict.decision})
     if not _is_recorded(at, version, verdict):
         judged = {"verdict": verdict.model_dump(mode="json"), "decision": verdict.decision}
-        _remember(at, "recorded", version, {**detail, **judged})
+        remember(at, "recorded", version, {**detail, **judged})
     return version
 
 
@@ -201,10 +203,13 @@ def _predecessor(at: Registry, version: int) -> int | None:
     return before if isinstance(before, int) else None
 
 
-def _move(at: Registry, kind: Kind, target: Version, previous: int | None) -> None:
+def _move(
+    at: Registry, kind: Kind, target: Version, previous: int | None, more: Mapping[str, object] | None = None
+) -> None:
     left = versions.sitting(at)
     detail: dict[str, object] = {"previous_version": previous, "left_version": left.version if left else None}
-    _remember(at, kind, target, detail | ({"new_standard": at.new_standard} if at.new_standard else {}))
+    detail |= more or {}
+    remember(at, kind, target, detail | ({"new_standard": at.new_standard} if at.new_standard else {}))
     _mirror(at, target.version, previous)
 
 
@@ -222,7 +227,8 @@ def _alias(client: "MlflowClient", name: str, alias: str, version: int | None) -
         client.set_registered_model_alias(name, alias, str(version))
 
 
-def _remember(at: Registry, kind: Kind, version: Version, detail: dict[str, object]) -> Entry:
+def remember(at: Registry, kind: Kind, version: Version, detail: dict[str, object]) -> Entry:
+    """Add what happened to a version to the history, and let MLflow know its newest line."""
     event = Event(kind=kind, version=version.version, by=at.by, bundle_digest=version.bundle.digest, detail=detail)
     entry = history.append(at.home, event)
     witness(at)

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from configs.settings import Settings
-from data_contracts.artifacts import BundleRef, Release, Version
+from data_contracts.artifacts import BundleRef, Emergency, Release, Version
 from data_contracts.errors import BundleCorrupt
 from data_contracts.taxonomy import Taxonomy
-from deploy import bundle, targets
+from deploy import bundle, emergency, targets
 from deploy.store import Store
 from deploy.targets import Placed, Record, Status, Target
 from deploy.targets.kubernetes import Kubernetes
@@ -104,11 +104,17 @@ def admit(store: Store, version: int, ref: BundleRef, home: Path) -> Placed:
     """The version as a target can run it.
 
     Raises:
-        GateRefused, BundleCorrupt: no valid PROMOTE verdict, or changed content.
+        GateRefused, BundleCorrupt: no valid PROMOTE or emergency verdict, or changed content.
     """
     folder = bundle.place(store, ref)
-    verdict = bundle.permit(bundle.open(folder), bundle.public_key(home))
-    return Placed(version=version, bundle_digest=ref.digest, folder=str(folder), verdict_signature=verdict.signature)
+    verdict = bundle.admit(bundle.open(folder), home)
+    return Placed(
+        version=version,
+        bundle_digest=ref.digest,
+        folder=str(folder),
+        verdict_signature=verdict.signature,
+        emergency=emergency.told(verdict) if isinstance(verdict, Emergency) else "",
+    )
 
 
 def _controller(settings: Settings, home: Path, by: str) -> Controller:
@@ -126,4 +132,4 @@ def _categories(placed: Placed) -> tuple[str, ...]:
 
 
 def _still_permitted(placed: Placed, home: Path) -> None:
-    bundle.permit(bundle.open(Path(placed.folder)), bundle.public_key(home))
+    bundle.admit(bundle.open(Path(placed.folder)), home)

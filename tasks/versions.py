@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from data_contracts.artifacts import BundleRef, Decision, Verdict, Version
+from data_contracts.artifacts import BundleRef, Decision, Emergency, Verdict, Version
 from data_contracts.errors import BundleCorrupt, ConfigurationError, GateRefused
 from data_contracts.schema import Frozen
 from deploy import bundle as bundles
+from deploy import signing
 from deploy.store import Store
 from tasks import cited, history
 from tasks.history import Entry
@@ -77,7 +78,7 @@ def champion(at: Registry) -> Version | None:
     """The version that may serve, or None if none was promoted: the one the history says, wherever the alias points.
 
     Raises:
-        GateRefused: its verdict does not hold, or the alias was set and nothing was ever promoted.
+        GateRefused: no verdict of it holds, or the alias was set and nothing was ever promoted.
         BundleCorrupt: the history was changed.
     """
     entry, aliased = standing(at), by_alias(at, "champion")
@@ -89,8 +90,28 @@ def champion(at: Registry) -> Version | None:
             f"was moved by hand; `./tingsu promote {aliased.version}` asks for its verdict"
         )
     found = get(at, entry.event.version)
-    verdict_of(at, found)
+    admitted(at, found)
     return found
+
+
+def rival(at: Registry) -> tuple[Version, Verdict] | None:
+    """The champion as the one to beat, and what the gate said of it: also one that serves on an emergency verdict, even an expired one,
+    or nothing could ever be measured against it and take its place.
+
+    Raises:
+        GateRefused: no verdict of it holds, or the alias was set and nothing was ever promoted.
+        BundleCorrupt: the history was changed.
+    """
+    entry = standing(at)
+    if entry is None or entry.event.version is None:
+        found = champion(at)
+        return None if found is None else (found, verdict_of(at, found))
+    found = get(at, entry.event.version)
+    if not any(e.event.kind == "emergency" and e.event.version == found.version for e in history.read(at.home)):
+        return found, verdict_of(at, found)
+    verdict = stored_verdict(at, found)
+    signing.authenticate(verdict, found.bundle.digest, at.trusted_key)
+    return found, verdict
 
 
 def sitting(at: Registry) -> Version | None:
@@ -144,8 +165,33 @@ def standing(at: Registry) -> Entry | None:
     return history.standing(history.read(at.home))
 
 
+def admitted(at: Registry, version: Version) -> Verdict | Emergency:
+    """What lets a version serve now: the gate's PROMOTE, else an operator's emergency verdict.
+
+    Raises:
+        GateRefused: neither holds.
+    """
+    try:
+        return verdict_of(at, version)
+    except GateRefused as refused:
+        return lifted(at, version, refused)
+
+
+def lifted(at: Registry, version: Version, refused: GateRefused) -> Emergency:
+    """The emergency verdict that lets a version serve although this was refused.
+
+    Raises:
+        GateRefused: the refusal itself where there is none; else also why it does not hold.
+    """
+    _refuse_other_bundle(at, version)
+    data = at.store.read(f"{version.bundle.key}.attest/{bundles.EMERGENCY}")
+    if data is None:
+        raise refused
+    return bundles.lifted(data, version.bundle.digest, at.home, refused)
+
+
 def verdict_of(at: Registry, version: Version) -> Verdict:
-    """The verdict that lets a version be promoted or serve.
+    """The gate's verdict that lets a version be promoted or serve.
 
     Raises:
         GateRefused: there is none, it is not PROMOTE, its signature does not hold for this bundle, or its evidence changed.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from data_contracts.artifacts import Verdict
+from data_contracts.artifacts import Emergency, Verdict
 from data_contracts.errors import ConfigurationError
 from tasks.history import FILE, Entry, accepted, read, standing, verify
 
@@ -29,6 +29,7 @@ def answer(home: Path, version: int, language: Literal["en", "zh"] = "en") -> st
     shown = accepted(entries, version) or next(reversed(judged), None)
     lines = [_standing_line(say, version, own[-1], champion)]
     lines += _evidence(say, shown, language) if shown else [say["no_verdict"]]
+    lines += [_emergency_line(say, e) for e in own if e.event.kind == "emergency"]
     lines += [_later_line(say, e) for e in judged if shown and e.number > shown.number]
     lines += ["", say["record"], *(_event_line(e) for e in own)]
     lines += ["", _undo_line(say, version, champion)]
@@ -58,6 +59,13 @@ def _evidence(say: Mapping[str, str], entry: Entry, language: str) -> list[str]:
         f"  {verdict.sentence_en if language == 'en' else verdict.sentence_zh}",
     ]
     return lines + [f"  {b.decision:<7} {b.sentence_en if language == 'en' else b.sentence_zh}" for b in verdict.bounds]
+
+
+def _emergency_line(say: Mapping[str, str], entry: Entry) -> str:
+    said = Emergency.model_validate(entry.event.detail["emergency"])
+    return say["emergency"].format(
+        operator=said.operator, at=said.created_at, until=said.expires_at, reason=said.reason, refusal=said.refusal
+    )
 
 
 def _later_line(say: Mapping[str, str], entry: Entry) -> str:
@@ -92,6 +100,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "against": "Compared with the champion of that time, bundle {champion}, on the same gold rows.",
         "no_champion": "There was no champion to compare with.",
         "verdict": "Verdict: {decision}, judged at {at}, on these bounds:",
+        "emergency": "EMERGENCY VERDICT of operator {operator}, {at} to {until}: {reason}. Against it stood: {refusal}.",
         "later": "Judged again at {at} under profile {profile}: {decision}; it was promoted by the verdict above.",
         "record": "Record (history.jsonl: line, time, event, by):",
         "undo": "Undo: `./tingsu rollback` makes version {before} the champion again.",
@@ -111,6 +120,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "against": "与当时的现行版本（模型包 {champion}）在同一金标行上比较。",
         "no_champion": "当时没有可比较的现行版本。",
         "verdict": "裁定：{decision}，时间 {at}，逐条依据：",
+        "emergency": "紧急裁定：操作员 {operator}，{at} 至 {until}，理由：{reason}。当时的拒绝原因：{refusal}。",
         "later": "{at} 按配置 {profile} 重新评判：{decision}；上线依据仍是上面的裁定。",
         "record": "记录（history.jsonl：行号、时间、事件、操作人）：",
         "undo": "撤销：`./tingsu rollback` 恢复版本 {before}。",

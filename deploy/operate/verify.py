@@ -7,6 +7,7 @@ from typing import Any, Literal
 from data_contracts.errors import TingsuError
 from data_contracts.schema import Call, Frozen
 from deploy.client import Client
+from deploy.emergency import EXPIRED
 
 PROBE = Call(text="客户：上个月的账单多扣了三十块钱，我要投诉。\n客服：我马上为您核实。")
 ASK = "用一句话回答：宽带断了应该先做什么？"
@@ -88,10 +89,13 @@ def check(name: str, ask: Callable[[], str]) -> Check:
 
 
 def _health(body: dict[str, Any]) -> str:
-    if body["status"] != "healthy" or body["model_loaded"] is not True:
+    if body["status"] not in ("healthy", EXPIRED) or body["model_loaded"] is not True:
         raise Wrong(f"status {body['status']!r}, model_loaded {body['model_loaded']}")
     memory = body["memory_usage"]
-    return f"up {body['uptime_seconds']:.0f} s, memory {memory['percent']:.0f} %, GPU {memory['gpu_used_gb']:.1f} GB"
+    late = "its emergency verdict has expired; " if body["status"] == EXPIRED else ""
+    return (
+        f"{late}up {body['uptime_seconds']:.0f} s, memory {memory['percent']:.0f} %, GPU {memory['gpu_used_gb']:.1f} GB"
+    )
 
 
 def _ready(is_ready: bool) -> str:

@@ -1,7 +1,7 @@
 """What is asked and answered over HTTP: `{text}`, `{turns}` or `{calls: […]}` in, one answer a call out, in order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,12 +18,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, PydanticSerializationError
 
-from data_contracts.artifacts import Calibration, Verdict
+from data_contracts.artifacts import Calibration, Emergency, Verdict
 from data_contracts.messages import say
 from data_contracts.prompt import Encoded
 from data_contracts.schema import Call, Frozen
 from deploy import calibration
 from deploy.bundle import Bundle, verdict_id
+from deploy.emergency import Moment, is_over
 from deploy.engines import Scores
 
 RAW_FIELDS = {"logprobs": True, "label_mass": True}
@@ -141,15 +142,27 @@ class Answers(Frozen):
 
 @dataclass(frozen=True)
 class Served:
-    """What answers: a bundle, the verdict that lets it (None: evaluation), and its registered version if it has one."""
+    """What answers: a bundle, the verdict that lets it (None: evaluation), and its registered version if it has one.
+
+    `admitted`: when the verdict was checked; an emergency verdict counts its hours from then, whatever the clock is set to."""
 
     bundle: Bundle
-    verdict: Verdict | None
+    verdict: Verdict | Emergency | None
     version: int | None = None
+    admitted: Moment = field(default_factory=Moment.now, compare=False)
 
     @property
     def is_evaluation(self) -> bool:
         return self.verdict is None
+
+    @property
+    def emergency(self) -> Emergency | None:
+        return self.verdict if isinstance(self.verdict, Emergency) else None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the emergency verdict by which it was admitted has expired: it serves on, and nothing admits it again."""
+        return self.emergency is not None and is_over(self.emergency, self.admitted)
 
     @property
     def model_version(self) -> str:

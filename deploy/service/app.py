@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from configs.settings import ServeSettings
 from data_contracts.errors import EngineUnavailable, TingsuError
 from data_contracts.schema import Call
-from deploy.service import document, logs, problems, route, state
+from deploy.service import document, logs, overdue, problems, route, state
 from deploy.service.access import Access
 from deploy.service.admin import Desk, add_admin
 from deploy.service.answers import RAW_FIELDS, Answer, Answers, Asked, Calls
@@ -77,7 +77,7 @@ def _with_page(has_docs: bool) -> Callable[..., FastAPI]:
 def _lifespan(slots: Slots, live: Live, on_fatal: Callable[[TingsuError], None]) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = [asyncio.create_task(work) for work in (_run(slots, on_fatal), live.watch())]
+        running = [asyncio.create_task(work) for work in (_run(slots, on_fatal), live.watch(), overdue.watch(slots))]
         yield
         for task in running:
             task.cancel()

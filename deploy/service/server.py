@@ -107,7 +107,7 @@ def _opener(options: Namespace, serve: ServeSettings) -> Opener:
                 f"bundle {found.digest[:12]} learned from generated calls, and serve.mode is production; "
                 "train on real calls, or set serve.mode to development"
             )
-        verdict = None if options.evaluation else bundle.permit(found, bundle.public_key(options.home))
+        verdict = None if options.evaluation else bundle.admit(found, options.home)
         return Served(found, verdict, version)
 
     return opened

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from configs.settings import ServeSettings
+from data_contracts.artifacts import Emergency
 from deploy.service.answers import Served
 from deploy.service.classifier import Classifier
 from deploy.service.generator import Generator, ServedText
@@ -46,6 +47,12 @@ class Slots:
     def is_evaluation(self) -> bool:
         """Whether it serves without verdicts."""
         return any(each.verdict is None for each in self._served)
+
+    @property
+    def overdue(self) -> Emergency | None:
+        """The emergency verdict that the classifier serves on although it has expired."""
+        served = None if self.classify is None else self.classify.current.served
+        return served.emergency if served is not None and served.is_overdue else None
 
     @property
     def classifier_slot(self) -> Slot:

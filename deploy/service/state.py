@@ -3,10 +3,12 @@
 import time
 from typing import Literal
 
+from data_contracts.artifacts import Emergency
 from data_contracts.schema import Frozen
 from deploy.bundle import verdict_id
+from deploy.emergency import EXPIRED
 from deploy.service import route
-from deploy.service.answers import CategoryName
+from deploy.service.answers import CategoryName, Served
 from deploy.service.generator import Generator
 from deploy.service.live import SettingsInfo
 from deploy.service.slot import Slot
@@ -48,12 +50,22 @@ class Stats(Frozen):
 
 
 class VerdictInfo(Frozen):
-    """The verdict that lets the bundle serve."""
+    """The verdict that lets the bundle serve; decision EMERGENCY is an operator's own, and then has no profile."""
 
     id: str
     decision: str
     created_at: str
-    profile: str
+    profile: str | None
+
+
+class EmergencyInfo(Frozen):
+    """Who let the bundle serve against the gate's answer, why, and until when it may be started. `emergency_expired`: that is over;
+    what runs serves on, and nothing starts, reloads or rolls out this bundle again."""
+
+    operator: str
+    reason: str
+    expires_at: str
+    emergency_expired: bool
 
 
 class GenerationInfo(Frozen):
@@ -115,6 +127,7 @@ class ModelInfo(Frozen):
     threshold: float
     review_categories: tuple[str, ...]
     verdict: VerdictInfo | None
+    emergency: EmergencyInfo | None
     golden_calls: int
     load_time_s: float
     memory_mb: float
@@ -136,11 +149,16 @@ def health(slots: Slots, started: float) -> Health:
     gpus = [worker.usage.gpu.memory for worker in slots.workers if worker.usage.gpu is not None]
     gpu_gb = max(((gpu.limit_mb - gpu.free_mb) / 1024 for gpu in gpus), default=0.0)
     return Health(
-        status="healthy" if slots.is_ready else f"engine {wrong[0] if wrong else 'closing'}",
+        status=_said(slots) if slots.is_ready else f"engine {wrong[0] if wrong else 'closing'}",
         model_loaded=not wrong,
         uptime_seconds=round(time.monotonic() - started, 3),
         memory_usage=MemoryUsage(percent=psutil.virtual_memory().percent, gpu_used_gb=round(gpu_gb, 3)),
     )
+
+
+def _said(slots: Slots) -> str:
+    """Of a service that answers."""
+    return EXPIRED if slots.overdue is not None else "healthy"
 
 
 def stats(slots: Slots, started: float) -> Stats:
@@ -182,6 +200,7 @@ def model_info(slots: Slots, settings: SettingsInfo, side: route.Named | None) -
         threshold=classifier.rules.calibration.threshold,
         review_categories=tuple(sorted(classifier.rules.categories)),
         verdict=None if verdict is None else _verdict(verdict),
+        emergency=_emergency(classifier.served),
         golden_calls=len(bundle.golden),
         load_time_s=round(worker.load_s, 3),
         memory_mb=round(worker.usage.memory_mb, 1),
@@ -230,8 +249,18 @@ def _generation(generator: Generator) -> GenerationInfo:
 
 
 def _verdict(verdict: AnyVerdict) -> VerdictInfo:
+    profile = None if isinstance(verdict, Emergency) else verdict.profile
     return VerdictInfo(
-        id=verdict_id(verdict), decision=verdict.decision, created_at=verdict.created_at, profile=verdict.profile
+        id=verdict_id(verdict), decision=verdict.decision, created_at=verdict.created_at, profile=profile
+    )
+
+
+def _emergency(served: Served) -> EmergencyInfo | None:
+    said = served.emergency
+    if said is None:
+        return None
+    return EmergencyInfo(
+        operator=said.operator, reason=said.reason, expires_at=said.expires_at, emergency_expired=served.is_overdue
     )
 
 

@@ -16,12 +16,15 @@ State = Literal["planned", "staged", "verified", "awaiting", "canary", "switchin
 
 
 class Placed(Frozen):
-    """A version where a target can run it: `folder` holds the bundle on this machine, its verdict beside it."""
+    """A version where a target can run it: `folder` holds the bundle on this machine, its verdict beside it.
+
+    `emergency`: who let it serve against the gate's answer, until when and why; empty under the gate's PROMOTE."""
 
     version: int
     bundle_digest: str
     folder: str
     verdict_signature: str
+    emergency: str = ""
 
 
 class Step(Frozen):

@@ -1,5 +1,7 @@
-"""`keys add`, `keys list`, `keys revoke`."""
+"""`keys add`, `keys list`, `keys revoke`, `keys operator`."""
 
+from getpass import getuser
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,10 +13,11 @@ Name = Annotated[str, typer.Argument(help="who holds the key, such as crm")]
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    group = typer.Typer(no_args_is_help=True, help="API keys of the service.")
+    group = typer.Typer(no_args_is_help=True, help="API keys of the service, and operators' keys.")
     group.command("add")(add)
     group.command("list")(listing)
     group.command("revoke")(revoke)
+    group.command("operator")(operator)
     app.add_typer(group, name="keys")
 
 
@@ -61,6 +64,34 @@ def revoke(name: Name, as_json: Json = False) -> None:
     left = keys.revoke(open_session().home, name)
     text = f"{name} revoked; {left} left" if left else f"{name} revoked. {_ALL_REVOKED}"
     show({"revoked": name, "left": left}, text, as_json)
+
+
+def operator(
+    name: Annotated[str, typer.Argument(help="the person, such as li.wei")],
+    file: Annotated[
+        Path | None, typer.Option("--file", help="the private key; default: ~/.config/tingsu/operators/NAME.pem")
+    ] = None,
+    revoked: Annotated[bool, typer.Option("--revoke", help="trust the operator no more")] = False,
+    as_json: Json = False,
+) -> None:
+    """Trust an operator's own key, made in the operator's file if there is none, to sign emergency verdicts."""
+    from flows.session import open_session
+    from tasks import emergency
+
+    home = open_session().home
+    if revoked:
+        emergency.revoke(home, name, getuser())
+        show({"operator": name, "trusted": False}, f"operator {name} is not trusted any more", as_json)
+        return
+    own = (file or operator_file(name)).expanduser().absolute()
+    public = emergency.trust(home, name, own, getuser())
+    text = f"operator {name} is trusted here: public key {public}. The private key is {own}; keep it to yourself"
+    show({"operator": name, "trusted": True, "public_key": public, "file": str(own)}, text, as_json)
+
+
+def operator_file(name: str) -> Path:
+    """Where an operator's private key lies unless another file is named: not in the home, which others may read."""
+    return Path.home() / ".config/tingsu/operators" / f"{name}.pem"
 
 
 _ALL_REVOKED = (

@@ -56,7 +56,7 @@ def status(as_json: Json = False) -> None:
     parts = stack.status(session.home)
     _show(parts, as_json)
     troubles = _troubles(session)
-    for sentence in troubles:
+    for sentence in (*_emergency(session), *troubles):
         typer.echo(f"tingsu: {sentence}", err=True)
     raise typer.Exit(4 if troubles or any(p.state in ("died", "not ready") for p in parts) else 0)
 
@@ -75,6 +75,14 @@ def _troubles(session: Any) -> tuple[str, ...]:
         return audit.glance(registry_of(session.settings, session.home, session.store), live.version)
     except (BundleCorrupt, StoreUnavailable) as error:
         return (str(error),)
+
+
+def _emergency(session: Any) -> tuple[str, ...]:
+    """That what is live is not there by the gate's word."""
+    from deploy import targets
+
+    live = targets.read(session.home, session.settings.rollout.target).live
+    return (f"version {live.version} serves on an {live.emergency}",) if live and live.emergency else ()
 
 
 def _show(parts: Any, as_json: bool) -> None:

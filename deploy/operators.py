@@ -1,0 +1,76 @@
+"""Operators: people whose own Ed25519 key this home trusts to sign an emergency verdict, `<home>/keys/operators/<name>.pub`.
+
+The private key is the operator's file and stays with the operator; nothing of Tingsu reads it but the command that signs.
+"""
+
+import re
+import stat
+from pathlib import Path
+
+from data_contracts.errors import ConfigurationError
+from deploy import signing
+from deploy.keys import NAME
+from deploy.store import write_atomically
+
+
+def folder(home: Path) -> Path:
+    """Where the public keys are."""
+    return home / "keys/operators"
+
+
+def trust(home: Path, name: str, file: Path) -> str:
+    """Trust the key in the operator's own file, made there if there is none; returns the public key (base64).
+
+    Raises:
+        ConfigurationError: the name is not a name or has another key here, or the file is no private key of its owner alone.
+        ResourceInsufficient, StoreUnavailable: the disk is full, or a folder not writable.
+    """
+    known = trusted(home).get(_named(name))
+    if not file.exists():
+        signing.create(file)
+    public = signing.public_part(private(file))
+    if known not in (None, public):
+        raise ConfigurationError(
+            f"operator {name!r} has another key here; ./tingsu keys operator {name} --revoke, then make the new one"
+        )
+    write_atomically(folder(home) / f"{name}.pub", public.encode() + b"\n")
+    return public
+
+
+def trusted(home: Path) -> dict[str, str]:
+    """Every operator's public key (base64), by name."""
+    found = sorted(path for path in folder(home).glob("*.pub") if path.is_file())
+    return {path.stem: path.read_text(encoding="ascii", errors="replace").strip() for path in found}
+
+
+def revoke(home: Path, name: str) -> str:
+    """Trust an operator no more: emergency verdicts of theirs admit nothing from now on; returns the key they had.
+
+    Raises:
+        ConfigurationError: there is no such operator.
+    """
+    known = trusted(home)
+    if name not in known:
+        raise ConfigurationError(f"there is no operator {name!r}; there are: {', '.join(known) or 'none'}")
+    (folder(home) / f"{name}.pub").unlink(missing_ok=True)
+    return known[name]
+
+
+def private(file: Path) -> "signing.PrivateKey":
+    """An operator's private key.
+
+    Raises:
+        ConfigurationError: it is not there, no Ed25519 key, or others than its owner can read it.
+    """
+    if file.is_file() and file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigurationError(f"{file} can be read by others than its owner; chmod 600 {file}")
+    return signing.private_key(file)
+
+
+def _named(name: str) -> str:
+    if not re.fullmatch(NAME, name):
+        raise ConfigurationError(
+            f"operator {name!r} is not a name; it has up to 64 letters, digits, '.', '_' and '-', and begins with a "
+            "letter or digit"
+        )
+    return name
