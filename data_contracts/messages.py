@@ -729,6 +729,21 @@ TABLE: dict[str, tuple[str, str]] = {
         "About {calls} gold calls in all (there are {rows}) would decide if the measured values are the true ones.",
         "暂缓：{of} 项要求中 {held} 项达标，{undecided} 证据不足。若实测值就是真实值，黄金集共需约 {calls} 通通话（现有 {rows} 通）。",
     ),
+    "live_then": (
+        "At {at} version {version} was live on {target}, at {endpoint}, since {since}, by {by}.\n"
+        "Bundle {bundle_digest}.\nVerdict: {grounds}.\nHistory line {line}.",
+        "{at}，{target} 上服务的是版本 {version}（{endpoint}），自 {since} 起，由 {by} 上线。\n"
+        "模型包 {bundle_digest}。\n依据：{grounds}。\n历史记录第 {line} 行。",
+    ),
+    "live_nothing": (
+        "At {at} nothing was live on {target}: no rollout to it had ended as live.",
+        "{at}，{target} 上没有版本在服务：此前没有成功的上线。",
+    ),
+    "live_beside": ("Being rolled out then: {beside}.", "当时正在上线：{beside}。"),
+    "live_other_champion": (
+        "The registry's champion then was version {champion}.",
+        "当时登记的现行版本是版本 {champion}。",
+    ),
 }
 
 

@@ -79,6 +79,7 @@ class Book:
         evidence = {
             "approval": approval.model_dump(mode="json") if approval else None,
             "canary": canary.judgement.model_dump(mode="json") if canary and canary.judgement else None,
+            "emergency": record.subject.emergency,
         }
         told = {"target": self.name, "steps": [s.model_dump() for s in record.steps], **detail}
         event = Event(

@@ -165,6 +165,7 @@ class Controller:
             if not canary.skipped(record, self.target, self.settings.canary):
                 trial = Trial(self.target, self.home, self.clock, self._heed, self.settings.verify_timeout_s)
                 record = trial.bake(record, self.settings.canary, self._categories(record))
+                self.permit(record.subject)  # that took hours, and an emergency verdict ends
         self._heed(record)
         return self.book.reach(record, "switching")
 

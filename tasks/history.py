@@ -75,7 +75,7 @@ def append(home: Path, event: Event) -> Entry:
             os.chmod(path, 0o600)
             last = _last(f.fileno(), path)
             entry = _seal(last.number + 1 if last else 1, event, last.digest if last else START)
-            f.write(json.dumps(entry.model_dump(mode="json"), ensure_ascii=False, sort_keys=True).encode() + b"\n")
+            f.write(_line(entry) + b"\n")
             f.flush()
             os.fsync(f.fileno())
             return entry
@@ -105,6 +105,7 @@ def verify(home: Path, head: str = "") -> str | None:
             entry.number != i
             or entry.previous != previous
             or entry.digest != _seal(i, entry.event, previous, entry.at).digest
+            or line != _line(entry)  # also a byte that means nothing, such as a space
         ):
             return f"{home / FILE} line {i} was changed, inserted, or follows a removed line; restore a backup"
         entries.append(entry)
@@ -163,6 +164,10 @@ def _seal(number: int, event: Event, previous: str, at: str = "") -> Entry:
     }
     text = json.dumps(body, ensure_ascii=False, sort_keys=True)
     return Entry.model_validate({**body, "digest": hashlib.sha256(text.encode()).hexdigest()})
+
+
+def _line(entry: Entry) -> bytes:
+    return json.dumps(entry.model_dump(mode="json"), ensure_ascii=False, sort_keys=True).encode()
 
 
 def _lines(home: Path) -> list[bytes]:
