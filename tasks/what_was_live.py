@@ -94,9 +94,7 @@ def _grounds(told: tuple[Entry, ...], line: Entry) -> str:
     if said and (recorded is None or recorded.number < said[-1].number):
         words = said[-1].event.detail["emergency"]
         assert isinstance(words, dict)
-        return (
-            f"EMERGENCY, line {said[-1].number}: {words['operator']} until {words['expires_at']}, for: {words['reason']}"
-        )
+        return f"EMERGENCY, line {said[-1].number}: {words['operator']} until {words['expires_at']}, for: {words['reason']}"
     if recorded is None:
         return "no verdict recorded"
     verdict = Verdict.model_validate(recorded.event.detail["verdict"])

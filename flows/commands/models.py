@@ -1,7 +1,7 @@
-"""`demo`, `retrain`, `models`, `compare`, `gate`, `history`, `why`."""
+"""`demo`, `retrain`, `models`, `compare`, `gate`."""
 
 import sys
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,7 @@ from flows.commands.options import Json, Overlay, Profile, Sets, show
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (demo, retrain, models, compare, gate, history, why):
+    for command in (demo, retrain, models, compare, gate):
         app.command()(command)
 
 
@@ -115,35 +115,3 @@ def gate(
     today = {"looks_now": now.model_dump(), "refreshed_since": outdated}
     show({**verdict, **today}, "\n".join(lines), as_json)
     raise typer.Exit(0 if verdict["decision"] == "PROMOTE" else 3)
-
-
-def history(as_json: Json = False) -> None:
-    """Who promoted, released, undid or was refused what, and when."""
-    from data_contracts.errors import BundleCorrupt
-    from flows.session import open_session
-    from tasks import history as recorder
-
-    home = open_session().home
-    entries = recorder.read(home)
-    lines = [
-        f"{e.at}  {e.event.kind:<12} version {e.event.version or '-':<4} by {e.event.by}  {e.event.bundle_digest[:12]}"
-        for e in entries
-    ]
-    show([e.model_dump(mode="json") for e in entries], "\n".join(lines) or "nothing yet", as_json)
-    broken = recorder.verify(home)
-    if broken:
-        raise BundleCorrupt(broken)
-
-
-def why(
-    version: int,
-    language: Annotated[str, typer.Option("--language", help="en or zh")] = "en",
-    as_json: Json = False,
-) -> None:
-    """Why a version is live or not: evidence, who, when, and how to undo it."""
-    from flows.session import open_session
-    from tasks import why as answers
-
-    chosen: Literal["en", "zh"] = "zh" if language == "zh" else "en"
-    text = answers.answer(open_session().home, version, chosen)
-    show({"version": version, "answer": text}, text, as_json)

@@ -1,7 +1,7 @@
-"""`emergency`: what stands in the record that is nobody's verdict but a person's word."""
+"""The record: `emergency`, `history`, `why`, `what-was-live`, `audit export`. What is read from the history is verified first."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,8 +10,12 @@ from flows.commands.options import Json, Profile, Sets, show
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (emergency,):
+    for command in (emergency, history, why, what_was_live):
         app.command()(command)
+    group = typer.Typer(no_args_is_help=True, help="For auditors.")
+    group.command("export")(audit_export)
+    group.callback()(lambda: None)
+    app.add_typer(group, name="audit")
 
 
 def emergency(
@@ -34,3 +38,90 @@ def emergency(
     said = declare(open_registry(profile, sets), version, operator, file, reason)
     text = f"version {version} may serve until {said.expires_at} on the word of {operator}; now: ./tingsu promote {version}"
     show(said.model_dump(mode="json"), text, as_json)
+
+
+def history(
+    version: Annotated[int | None, typer.Option("--version", help="only lines about this version")] = None,
+    target: Annotated[str | None, typer.Option("--target", help="only rollouts to this target")] = None,
+    as_json: Json = False,
+) -> None:
+    """Who promoted, released, undid or was refused what, and when. Lines are shown also if one was tampered with, and that is said."""
+    from data_contracts.errors import BundleCorrupt
+    from flows.session import open_session
+    from tasks import history as recorder
+
+    home = open_session().home
+    entries = [
+        e
+        for e in recorder.read(home)
+        if version in (None, e.event.version) and target in (None, e.event.detail.get("target"))
+    ]
+    lines = [
+        f"{e.at}  {e.event.kind:<12} version {e.event.version or '-':<4} by {e.event.by}  {e.event.bundle_digest[:12]}"
+        for e in entries
+    ]
+    show([e.model_dump(mode="json") for e in entries], "\n".join(lines) or "nothing yet", as_json)
+    broken = recorder.verify(home)
+    if broken:
+        raise BundleCorrupt(broken)
+
+
+def why(
+    version: int,
+    language: Annotated[str, typer.Option("--language", help="en or zh")] = "en",
+    profile: Profile = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Why a version is live or not: evidence, who, when, and how to undo it."""
+    from flows.registry import open_registry
+    from tasks import proven
+    from tasks import why as answers
+
+    at = open_registry(profile, sets)
+    known = proven.read(at)
+    text = f"{answers.answer(at.home, version, _language(language))}\n\n{known.said}"
+    show({"version": version, "answer": text, "verified": known.said}, text, as_json)
+
+
+def what_was_live(
+    at: Annotated[str, typer.Option("--at", metavar="TIME", help="2026-11-22T17:30, or with Z or +08:00 at its end")],
+    target: Annotated[str | None, typer.Option("--target", help="default: setting rollout.target")] = None,
+    language: Annotated[str, typer.Option("--language", help="en or zh")] = "en",
+    profile: Profile = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """What a target served at a moment, since when, on which verdict and by whose hand."""
+    from flows.registry import open_registry
+    from flows.session import open_session
+    from tasks import proven
+    from tasks import what_was_live as answers
+
+    then = answers.moment(at)
+    known = proven.read(open_registry(profile, sets))
+    place = target or open_session(profile, sets=sets or ()).settings.rollout.target
+    live = answers.find(known.entries, place, then)
+    text = f"{answers.text(live, _language(language))}\n{known.said}"
+    show({**live.model_dump(mode="json"), "verified": known.said}, text, as_json)
+
+
+def audit_export(
+    out: Annotated[Path, typer.Option("--out", help="a folder that is not there yet, or empty")],
+    version: Annotated[int | None, typer.Option("--version", help="default: all")] = None,
+    profile: Profile = None,
+    sets: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Write all that an auditor needs into a folder, which anybody can check without Tingsu."""
+    from flows.registry import open_registry
+    from tasks.audit_export import export
+
+    made = export(open_registry(profile, sets), out, version)
+    absent = "".join(f"\nMISSING in the store: {name}" for name in made.missing)
+    text = f"{made.folder}: {made.files} files, {made.lines} history lines; check it there: python3 check.py{absent}"
+    show(made.model_dump(mode="json"), text, as_json)
+
+
+def _language(said: str) -> Literal["en", "zh"]:
+    return "zh" if said == "zh" else "en"
