@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from data_contracts.artifacts import Adapter, Calibration, Form, Hop, Model, Report, Side, Speed, Verdict
+from data_contracts.artifacts import Adapter, Calibration, Form, Hop, Model, Release, Report, Side, Speed, Verdict
 from data_contracts.taxonomy import Taxonomy
+from flows.approval import released
+from flows.release import Awaited
 from flows.run import Ending, Run, Trial
 from flows.steps import (
     benchmark,
@@ -15,7 +17,6 @@ from flows.steps import (
     quantize,
     quantize_awq,
     record,
-    release,
     score,
     split,
     train,
@@ -50,7 +51,7 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
         verdict = decide(trial, evidence, reigning)
         version = record(run.registry, run.candidate(bundle, verdict, reports, driven.speed))
     withheld = run.withheld(verdict, version.version)
-    live = None if withheld else release(run.registry, version.version, s)
+    live = None if withheld else released(run.registry, version.version, s)
     return Ending(
         dataset_id=run.dataset.id,
         bundle=bundle,
@@ -58,8 +59,8 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
         version=version,
         reports=reports,
         speed=driven.speed,
-        release=live,
-        withheld=withheld,
+        release=live if isinstance(live, Release) else None,
+        withheld=live.sentence if isinstance(live, Awaited) else withheld,
     )
 
 

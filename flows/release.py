@@ -5,11 +5,26 @@ from contextlib import contextmanager, suppress
 
 from configs.settings import Settings
 from data_contracts.artifacts import Release, Version
-from data_contracts.errors import RolloutFailed, StoreUnavailable, TingsuError
+from data_contracts.errors import ApprovalAwaited, RolloutFailed, StoreUnavailable, TingsuError
+from data_contracts.schema import Frozen
 from deploy.targets import Record
 from tasks import history, registry, rollout, versions
 from tasks.permit import permit
 from tasks.versions import Registry
+
+
+class Awaited(Frozen):
+    """A version that is staged and verified, and on whom it waits."""
+
+    sentence: str
+
+
+def attempt(at: Registry, version: int, settings: Settings) -> Release | Awaited:
+    """`promote`, where to wait for a person is an answer."""
+    try:
+        return promote(at, version, settings)
+    except ApprovalAwaited as awaited:
+        return Awaited(sentence=str(awaited))
 
 
 def promote(at: Registry, version: int, settings: Settings) -> Release:

@@ -30,4 +30,4 @@ pack = stage(tasks.pack.pack, BundleRef)
 benchmark = stage(tasks.benchmark.benchmark, Benchmarked)
 judge = stage(tasks.judge.judge, Verdict)
 record = once(tasks.registry.record, "record", retries=3, retry_delay_seconds=[2, 10, 30])  # MLflow may be restarting
-release = once(flows.release.promote, "release")
+release = once(flows.release.attempt, "release")

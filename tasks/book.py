@@ -43,13 +43,13 @@ class Book:
         self._remember("undone", record, {})
         return targets.write(self.home, record)
 
-    def released(self, record: Record, endpoint: str, note: str) -> Release:
+    def released(self, record: Record, endpoint: str) -> Release:
         """The end of one that did; in the same order. What was live already is not told again."""
         live = record.subject
         is_new = record.live != live
         previous = record.live if is_new else record.previous
         moved = record.model_copy(update={"endpoint": endpoint, "live": live, "previous": previous})
-        record = moved.at("live", stages.now(), note)
+        record = moved.at("live", stages.now())
         release = Release(
             target=self.name,
             endpoint=endpoint,

@@ -144,14 +144,19 @@ class Trial:
 
 
 def skipped(record: Record, target: Target, settings: CanarySettings) -> str:
-    """Why this rollout has no canary; empty: it has one."""
+    """Why this rollout, staged and verified, has no canary; empty: it has one."""
     if record.canary is not None:
         return ""
+    return needless(record, settings) or (
+        "" if target.can_split else f"target {target.name} cannot split its traffic now"
+    )
+
+
+def needless(record: Record, settings: CanarySettings) -> str:
+    """Why there is nothing to try a candidate beside, or no wish to; empty: there is."""
     if record.live is None:
         return "nothing served before"
-    if not settings.steps:
-        return "rollout.canary.steps is empty"
-    return "" if target.can_split else f"target {target.name} cannot split its traffic"
+    return "" if settings.steps else "rollout.canary.steps is empty"
 
 
 def told_step(settings: CanarySettings, step: int) -> str:

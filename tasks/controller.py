@@ -148,26 +148,25 @@ class Controller:
         except TingsuError as error:
             record, _ = self._undone(self.book.read(), str(error))
             raise RolloutFailed(record.steps[-1].note) from error
-        skipped = (
-            ""
-            if record.is_return or record.live == record.candidate
-            else canary.skipped(record, self.target, self.settings.canary)
-        )
-        return self.book.released(record, endpoint, f"no canary: {skipped}" if skipped else "")
+        return self.book.released(record, endpoint)
 
     def _tried(self, record: Record) -> Record:
         """Staged, verified, approved and tried on a part of the traffic, as far as it is not yet; about to be switched to."""
         self._heed(record)
         if record.state == "switching":
             return record
+        note = ""
         if not record.is_return and record.live != record.candidate:
             record = self._approved(self._verified(record))
-            if not canary.skipped(record, self.target, self.settings.canary):
+            skipped = canary.skipped(record, self.target, self.settings.canary)
+            if skipped:
+                note = f"no canary: {skipped}"
+            else:
                 trial = Trial(self.target, self.home, self.clock, self._heed, self.settings.verify_timeout_s)
                 record = trial.bake(record, self.settings.canary, self._categories(record))
                 self.permit(record.subject)  # that took hours, and an emergency verdict ends
         self._heed(record)
-        return self.book.reach(record, "switching")
+        return self.book.reach(record, "switching", note)
 
     def _verified(self, record: Record) -> Record:
         """Staged and verified; also what was, since it may have died while nobody watched."""

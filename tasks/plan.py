@@ -37,8 +37,9 @@ def _then(target: Target, record: Record, candidate: Placed, settings: RolloutSe
     if record.live == candidate:
         return ("live: it serves already, and is checked again",)
     beside = f"beside version {record.live.version}, without traffic" if record.live else "nothing serves yet"
-    why = canary.skipped(record.model_copy(update={"canary": None}), target, settings.canary)
-    baked = [f"canary, {canary.told_step(settings.canary, i)}" for i in range(len(settings.canary.steps))]
+    why = canary.needless(record, settings.canary)
+    unless = "" if target.can_split else ", if the target can split its traffic once it is staged"
+    baked = [f"canary, {canary.told_step(settings.canary, i)}{unless}" for i in range(len(settings.canary.steps))]
     previous = f", version {record.live.version} stays loaded" if record.live and settings.keep_previous else ""
     return (
         f"staged: {beside}",

@@ -8,10 +8,11 @@ from data_contracts.errors import BundleCorrupt
 from data_contracts.taxonomy import Taxonomy
 from deploy import bundle, emergency, targets
 from deploy.store import Store
-from deploy.targets import Placed, Record, Status, Target
+from deploy.targets import Placed, Record, Status, Target, words
 from deploy.targets.kubernetes import Kubernetes
 from deploy.targets.local import Local
 from deploy.targets.server import Server
+from deploy.targets.words import Kind, Word
 from tasks import plan
 from tasks.controller import Controller
 from tasks.plan import Plan
@@ -56,6 +57,14 @@ def approve(version: int, why: str, settings: Settings, home: Path, by: str = "t
         RolloutFailed: no rollout of this version waits for it.
     """
     return _controller(settings, home, by).approve(version, why)
+
+
+def answer(settings: Settings, home: Path) -> Word | None:
+    """What a person said about the rollout that is under way: the approval, or that it is taken back."""
+    its = record(settings, home)
+    kinds: tuple[Kind, ...] = ("withdraw", "approve")
+    said = (words.find(home, its.target, kind, its.id) for kind in kinds)
+    return None if its.is_finished else next(filter(None, said), None)
 
 
 def planned(store: Store, version: Version, settings: Settings, home: Path) -> Plan:

@@ -35,7 +35,7 @@ OWNERS = {
     "gevent": ["deploy/operate/load.py"],
     "gguf": ["deploy/engines/weights.py", "tasks/gguf_file.py", "tasks/gguf_source.py"],
     "great_expectations": ["tasks/suites.py"],
-    "httpx": ["deploy/client.py", "deploy/engines/http.py"],
+    "httpx": ["deploy/client.py", "deploy/engines/http.py", "flows/approval.py"],
     "helm_python": ["deploy/targets/kubernetes_chart.py"],
     "jinja2": ["deploy/chat_template.py", "tasks/answer.py"],
     "kubernetes": ["deploy/targets/kubernetes_api.py"],

@@ -21,13 +21,13 @@ PLAIN = RolloutSettings(canary=CanarySettings(steps=()))
 class FolderTarget:
     """What serves, what is staged, its share and both sides' counters are files. A look is preceded by `requests` to each side.
 
-    breaks: (method, version) → what it raises; slow: whether a version answers every second request with an error.
+    breaks: (method, version) → what it raises. A file `faulty-V`: version V answers every second request with an error.
     """
 
     place: Path
     name: str = "local"
     can_split: bool = True
-    requests: int = 60
+    requests: int = 120
     calls: list[tuple[str, int]] = field(default_factory=list)
     breaks: dict[tuple[str, int], BaseException] = field(default_factory=dict)
 

@@ -52,7 +52,7 @@ def test_a_healthy_candidate_goes_through_every_step_to_live(controller: Control
 
 def test_a_first_version_has_no_canary_and_the_record_says_why(tmp_path: Path, target: FolderTarget) -> None:
     assert states(tmp_path) == ["planned", "staged", "verified", "switching", "live"]
-    assert record(tmp_path).steps[-1].note == "no canary: nothing served before"
+    assert record(tmp_path).steps[-2].note == "no canary: nothing served before"
 
 
 def test_a_target_that_cannot_split_has_no_canary_and_the_record_says_why(
@@ -63,7 +63,7 @@ def test_a_target_that_cannot_split_has_no_canary_and_the_record_says_why(
     controller.rollout(placed(2))
 
     assert "canary" not in states(controller.home)
-    assert record(controller.home).steps[-1].note == "no canary: target local cannot split its traffic"
+    assert record(controller.home).steps[-2].note == "no canary: target local cannot split its traffic now"
 
 
 def faulty(target: FolderTarget, version: int) -> None:
