@@ -67,9 +67,9 @@ def read(
     kind = submitted.kind_of(path)
     before = submitted.state(path)
     file = _parquet(path, mapping) if kind == "parquet" else _tables(raw(path, kind), mapping, path)
+    sources = _sources(path, kind, file.columns, mapping, needed) if file.columns else {}
     if not any(part.height for part in file.parts):
         raise ContractViolation(f"{path} has a header and no rows; it needs a call a row, with a text and a category")
-    sources = _sources(path, kind, file.columns, mapping, needed)
     submitted.require_unchanged(path, before)
     parts = columns.under_contract((file.parts.popleft() for _ in range(len(file.parts))), sources, categories)
     return Calls(parts, columns.unread(file.columns, sources), suggest.suggest(file.columns, sources, ()))

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -137,6 +137,47 @@ def _many_rows(folder: Path) -> Path:
 def _turns_bomb(folder: Path) -> Path:
     turns = pl.Series("turns", [[None] * 60_000_000], dtype=pl.List(pl.Int8))
     pl.DataFrame([turns, pl.Series("complaint_category", ["x"])]).write_parquet(folder / "calls.parquet")
+    return folder / "calls.parquet"
+
+
+def _packed(folder: Path, texts: Any, **how: Any) -> Path:
+    """Parquet of these texts of refunds, packed so well that a few kilobytes hold them."""
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    made = pa.table({"input_text": texts, "complaint_category": pa.array(["refund_delay"] * len(texts))})
+    pq.write_table(made, folder / "calls.parquet", compression="zstd", **how)
+    return folder / "calls.parquet"
+
+
+def _long_value(folder: Path) -> Path:
+    """Among twenty calls one of 100 MB, in a page of 100 MB."""
+    return _packed(folder, [*(str(row[1]) for row in good()), "退款" * 17_000_000], use_dictionary=False)
+
+
+def _longer_value(folder: Path) -> Path:
+    """Among twenty calls one of 300 MB, less than a file may unpack to."""
+    import pyarrow as pa
+
+    texts = pa.array([*(str(row[1]) for row in good()), "a" * 300_000_000], pa.large_string())
+    return _packed(folder, texts, use_dictionary=False)
+
+
+def _long_entry(folder: Path) -> Path:
+    """A thousand calls of one and the same text of 60 MB, which stands in the file once."""
+    import pyarrow as pa
+
+    return _packed(
+        folder, pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array(["退" * 20_000_000]))
+    )
+
+
+def _long_elsewhere(folder: Path) -> Path:
+    """A file of foreign names with 300 MB in a column that nobody asks for."""
+    texts, big = [str(row[1]) for row in good()], ["x"] * 19 + ["b" * 300_000_000]
+    pl.DataFrame({"通话内容": texts, "投诉类别": ["refund_delay"] * 20, "录音": big}).write_parquet(
+        folder / "calls.parquet"
+    )
     return folder / "calls.parquet"
 
 
@@ -453,6 +494,22 @@ CASES = [
     Case("parquet cut short", _cut, ("starts like Parquet", "cut short")),
     Case("parquet named .csv", parquet(_frame(), "calls.csv"), accepted=20),
     Case("text named .parquet", file(PLAIN, "calls.parquet"), ("not Parquet", ".parquet")),
+    Case(
+        "parquet of one long value",
+        _long_value,
+        ("column 'input_text' has a cell of 102,000,000 bytes", "at most 10,000,000 characters"),
+    ),
+    Case(
+        "parquet of one value longer still",
+        _longer_value,
+        ("column 'input_text' has a page that unpacks to 300,", "at most 268,435,456", "the cell that is so long"),
+    ),
+    Case("parquet of one long value said often", _long_entry, ("has a cell of 60,000,000 bytes",)),
+    Case(
+        "parquet of one long value that nobody asks for",
+        _long_elsewhere,
+        ("--map input_text=通话内容,complaint_category=投诉类别",),
+    ),
     Case("parquet that unpacks to terabytes", _parquet_bomb, ("unpacks to", "at most 100 times")),
     Case("parquet of too many rows", _many_rows, ("5,000,001 rows", "datasets merge")),
     Case("parquet of endless turns", _turns_bomb, ("60,000,000 values",)),

@@ -94,7 +94,9 @@ except ContractViolation as error:
 """
 HUGE = [c.make for c in CASES if c.name in ("a line of a hundred megabytes", "zeros and nothing else")]
 BOMBS = [
-    c.make for c in CASES if c.name.startswith(("parquet that unpacks", "parquet of too many", "parquet of endless"))
+    c.make
+    for c in CASES
+    if c.name.startswith(("parquet that unpacks", "parquet of too many", "parquet of endless", "parquet of one"))
 ]
 
 
