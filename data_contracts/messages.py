@@ -468,8 +468,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "  第 {version} 版，{at}：{rows} 通，查看 {looks} 次（沿袭 {carried} 次），评判 {judged} 次（阈值：{gates}）",
     ),
     "gold_refreshed": (
-        "It was refreshed by {by}: {stayed} calls stayed, {retired} left, {added} came; {looks_carried} looks count on. Reason: {reason}",
-        "由 {by} 更新：保留 {stayed} 通，退出 {retired} 通，新增 {added} 通；此前的查看计入 {looks_carried} 次。原因：{reason}",
+        "It was refreshed by {by}: {stayed} calls stayed, {retired} left and are never trained on either, {added} came; {looks_carried} "
+        "looks count on. Reason: {reason}",
+        "由 {by} 更新：保留 {stayed} 通，退出 {retired} 通（同样不参与训练），新增 {added} 通；"
+        "此前的查看计入 {looks_carried} 次。原因：{reason}",
     ),
     "gold_seen": (
         "Gold set {digest}: {looks} looks by then, this one included: candidates that answered it, and every further judgement.",

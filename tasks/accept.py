@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from configs.settings import DataSettings
 from data_contracts.artifacts import Dataset, Parent
 from data_contracts.errors import ContractViolation
-from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
 from deploy import cores
 from deploy.store import Store
 from tasks import agreement, answer, catalog, clean, gold, ingest, near, stages, submitted, suggest, teach, validate
 from tasks.calls import COLUMNS, own_group
-from tasks.columns import tidy
 from tasks.teach import Use
 
 if TYPE_CHECKING:
@@ -101,8 +99,8 @@ def _examine(
     seen: submitted.Seen | None = None,
     is_kept: bool = True,
 ) -> Examined:
-    seen, name = seen or submitted.see(path), _tidy(name)
-    source = Parent(kind="file", digest=seen.digest, name=_tidy(path.name))
+    seen, name = seen or submitted.see(path), catalog.tidied(name)
+    source = Parent(kind="file", digest=seen.digest, name=catalog.tidied(path.name))
     parts = ingest.read(path, mapping, taxonomy.keys, suggest.NEEDED if is_kept else suggest.NEEDED[:1])
     prepared = clean.prepare_all(parts, settings.max_chars, cores.usable())
     submitted.require_unchanged(path, seen.state)
@@ -152,11 +150,6 @@ def group(accepted: "pl.DataFrame", threshold: float) -> "pl.DataFrame":
         .select(COLUMNS)
         .sort("conversation_id")
     )
-
-
-def _tidy(name: str) -> str:
-    """A name as it may be stored and printed."""
-    return mask_cell(tidy(name)).text or "unnamed"
 
 
 def _dataset(

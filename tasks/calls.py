@@ -2,22 +2,65 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     import polars as pl
 
 CALLS = "calls.parquet"
+ROWS = 32_768  # of a row group, which is what is held of a table that is read or written in parts: 10 to 30 MB of text
 ABOUT = ("input_text", "complaint_category", "confidence_score", "started_at", "channel", "region")
 COLUMNS = ("conversation_id", "group", *ABOUT)
 
 
+class Digest:
+    """SHA-256 over the rows of a calls table, in their order; the table may come in parts."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, calls: "pl.DataFrame") -> None:
+        """The next rows."""
+        for row in calls.select(COLUMNS).iter_rows():
+            self._digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+    def __str__(self) -> str:
+        return self._digest.hexdigest()
+
+
 def content_digest(calls: "pl.DataFrame") -> str:
     """SHA-256 over the rows of a calls table, in their order."""
-    digest = hashlib.sha256()
-    for row in calls.select(COLUMNS).iter_rows():
-        digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-    return digest.hexdigest()
+    digest = Digest()
+    digest.add(calls)
+    return str(digest)
+
+
+def read(path: Path, columns: "Sequence[str]" = COLUMNS) -> "Iterator[pl.DataFrame]":
+    """A calls table in parts of at most `ROWS` rows, in order. (The streaming engine of Polars reads 128 row groups ahead.)"""
+    import polars as pl
+
+    calls = pl.scan_parquet(path).select(columns)
+    for start in range(0, int(calls.select(pl.len()).collect().item()), ROWS):
+        yield calls.slice(start, ROWS).collect()
+
+
+def write(path: Path, parts: "Iterable[pl.DataFrame]") -> None:
+    """A calls table of several parts, in a file that is read in parts too; none is held once it is written."""
+    import polars as pl
+    from pyarrow.parquet import ParquetWriter
+
+    writer = None
+    try:
+        for part in parts:
+            table = part.to_arrow(compat_level=pl.CompatLevel.oldest())
+            writer = writer or ParquetWriter(path, table.schema, compression="zstd")
+            writer.write_table(table, row_group_size=ROWS)
+    finally:
+        if writer:
+            writer.close()
 
 
 def own_group(conversation_id: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.artifacts import Dataset
 from data_contracts.errors import BundleCorrupt, ConfigurationError
+from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
 from deploy.operate import lock
 from deploy.store import Store
-from tasks.calls import CALLS, COLUMNS, content_digest
+from tasks.calls import CALLS, COLUMNS, ROWS, content_digest, read
+from tasks.columns import tidy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import polars as pl
 
@@ -34,8 +37,13 @@ class Kind(NamedTuple):
 
 def identify(calls: "pl.DataFrame", kind: Kind) -> str:
     """The id of these calls as a dataset: SHA-256 of their rows, in their order, and of what they are."""
+    return identify_by(content_digest(calls), kind)
+
+
+def identify_by(content: str, kind: Kind) -> str:
+    """The id of calls whose `calls.content_digest` is known."""
     seed = {
-        "calls": content_digest(calls),
+        "calls": content,
         "taxonomy": kind.taxonomy.digest,
         "family": kind.family,
         "synthetic": kind.synthetic,
@@ -44,11 +52,12 @@ def identify(calls: "pl.DataFrame", kind: Kind) -> str:
 
 
 def keep(
-    store: Store, dataset: Dataset, calls: "pl.DataFrame", taxonomy: Taxonomy, add: Callable[[Path], object]
+    store: Store, dataset: Dataset, calls: "pl.DataFrame | Path", taxonomy: Taxonomy, add: Callable[[Path], object]
 ) -> Dataset:
     """The dataset in the store, whole or not at all; one that is there already counts, under the name it has.
 
     Args:
+        calls: a table, or a Parquet file of it on the store's disk, which is moved.
         add: writes what else belongs into the folder.
     """
     with lock.held(store.scratch("locks") / f"{PREFIX}-{dataset.id}.lock"):
@@ -56,12 +65,20 @@ def keep(
             folder = store.scratch(dataset.key)
             shutil.rmtree(folder)
             folder.mkdir(parents=True)
-            calls.write_parquet(folder / CALLS)
+            if isinstance(calls, Path):
+                os.replace(calls, folder / CALLS)
+            else:
+                calls.write_parquet(folder / CALLS, row_group_size=ROWS)
             (folder / TAXONOMY).write_text(taxonomy.model_dump_json(indent=1), encoding="utf-8")
             add(folder)
             (folder / MANIFEST).write_text(dataset.model_dump_json(indent=1), encoding="utf-8")
             store.commit(folder, dataset.key)
     return _manifest(store, dataset.key)
+
+
+def tidied(name: str) -> str:
+    """A name as it may be stored and printed, on one line."""
+    return " ".join(mask_cell(tidy(name)).text.split()) or "unnamed"
 
 
 def listed(store: Store) -> list[Dataset]:
@@ -95,6 +112,12 @@ def find(store: Store, wanted: str | None, family: str) -> Dataset:
     return found[0]
 
 
+def by_id(store: Store, dataset_id: str) -> Dataset | None:
+    """The dataset of this whole id, or None."""
+    key = f"{PREFIX}/{dataset_id}"
+    return _manifest(store, key) if store.has(key) else None
+
+
 def calls_of(store: Store, dataset: Dataset, columns: "Sequence[str] | None" = None) -> "pl.DataFrame":
     """The dataset's calls, or some of their columns (`calls.COLUMNS`), to the last byte as they were accepted.
 
@@ -107,17 +130,14 @@ def calls_of(store: Store, dataset: Dataset, columns: "Sequence[str] | None" = N
     return pl.read_parquet(store.local(dataset.key) / CALLS, columns=list(columns) if columns else None)
 
 
-def some_of(store: Store, dataset: Dataset, ids: "pl.Series") -> "pl.DataFrame":
-    """The calls of these conversations, in the dataset's order; the others are not held.
+def parts(store: Store, dataset: Dataset, columns: "Sequence[str]" = COLUMNS) -> "Iterator[pl.DataFrame]":
+    """The dataset's calls, or some of their columns, some thousands at a time and in order.
 
     Raises:
         BundleCorrupt: the dataset was changed.
     """
-    import polars as pl
-
     verify(store, dataset)
-    wanted = pl.col("conversation_id").is_in(ids.implode())
-    return pl.scan_parquet(store.local(dataset.key) / CALLS).select(COLUMNS).filter(wanted).collect(engine="streaming")
+    return read(store.local(dataset.key) / CALLS, columns)
 
 
 def verify(store: Store, dataset: Dataset) -> None:

@@ -92,8 +92,8 @@ def _read(store: Store, dataset: Dataset) -> "pl.DataFrame":
     """Its calls, with a number for the text: two datasets of a million calls would not fit beside each other."""
     import polars as pl
 
-    calls = catalog.calls_of(store, dataset, COLUMNS)
-    return calls.with_columns(pl.col("input_text").hash().alias("words")).drop("input_text")
+    words = pl.col("input_text").hash().alias("words")
+    return pl.concat([calls.with_columns(words).drop("input_text") for calls in catalog.parts(store, dataset, COLUMNS)])
 
 
 def _categories(

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from data_contracts.errors import ConfigurationError
 from deploy import disk
 from deploy.store import Store
 from tasks import catalog, spreadsheet
-from tasks.calls import ABOUT, own_group
+from tasks.calls import ABOUT, own_group, write
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,17 +37,16 @@ def export(store: Store, dataset: Dataset, out: Path, force: bool = False) -> in
         raise ConfigurationError(f"--out {out} is a folder; name a file")
     if out.exists() and not force:
         raise _there(out)
-    calls = contract_columns(store, dataset)
+    calls = catalog.parts(store, dataset)
     with disk.explained(out.parent):
-        _written(out, force, lambda path: _write(calls, kind, path))
-    return int(calls.height)
+        _written(out, force, lambda path: _write((contract_columns(part, dataset) for part in calls), kind, path))
+    return dataset.accepted
 
 
-def contract_columns(store: Store, dataset: Dataset) -> "pl.DataFrame":
-    """The calls as they would be submitted. `customer_id` is what stands for the customer here; empty where none is known."""
+def contract_columns(calls: "pl.DataFrame", dataset: Dataset) -> "pl.DataFrame":
+    """Calls as they would be submitted. `customer_id` is what stands for the customer here; empty where none is known."""
     import polars as pl
 
-    calls = catalog.calls_of(store, dataset)
     alone = pl.Series("alone", [own_group(name) for name in calls["conversation_id"]], pl.String)
     return calls.with_columns(alone).select(
         "conversation_id",
@@ -57,13 +56,17 @@ def contract_columns(store: Store, dataset: Dataset) -> "pl.DataFrame":
     )
 
 
-def _write(calls: "pl.DataFrame", kind: str, path: Path) -> None:
-    if kind == ".csv":
-        spreadsheet.inert(calls).write_csv(path, include_bom=True)
-    elif kind == ".parquet":
-        calls.write_parquet(path)
-    else:
-        calls.write_ndjson(path)
+def _write(parts: "Iterable[pl.DataFrame]", kind: str, path: Path) -> None:
+    """One part after the other: a million calls are never held together."""
+    if kind == ".parquet":
+        write(path, parts)
+        return
+    with path.open("wb") as file:
+        for at, calls in enumerate(parts):
+            if kind == ".csv":
+                spreadsheet.inert(calls).write_csv(file, include_bom=at == 0, include_header=at == 0)
+            else:
+                calls.write_ndjson(file)
 
 
 def _written(out: Path, force: bool, write: Callable[[Path], None]) -> None:

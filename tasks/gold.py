@@ -78,10 +78,10 @@ def versions(store: Store, family: str, up_to: int | None = None) -> list[Gold]:
     return [one for one in found if one is not None]
 
 
-def of_digest(store: Store, digest: str) -> Gold | None:
-    """The version whose rows have this digest, of whatever family, or None."""
+def of_digest(store: Store, digest: str, family: str | None) -> Gold | None:
+    """The version whose rows have this digest, of this family, or of any where it is not known; or None."""
     manifests = (Gold.model_validate_json(store.part(key, MANIFEST)) for key in store.keys(PREFIX))
-    return next((one for one in manifests if one.digest == digest), None)
+    return next((one for one in manifests if one.digest == digest and family in (None, one.family)), None)
 
 
 def rows(store: Store, gold: Gold) -> "pl.DataFrame":

@@ -6,7 +6,7 @@ from data_contracts.artifacts import Emergency, Verdict
 from data_contracts.errors import GateRefused
 from deploy import bundle as bundles
 from deploy.store import Store
-from tasks import gold, history, versions
+from tasks import catalog, gold, history, versions
 from tasks.versions import Registry
 
 STANDARD = {"profile": "profile", "thresholds_digest": "thresholds", "gold_digest": "gold set"}
@@ -86,7 +86,8 @@ def refreshed_since(store: Store, verdict: Verdict) -> str | None:
     Others are judged on the newer calls, and the champion answers them anew: on the old ones a candidate would be promoted that
     was never asked what counts now.
     """
-    then = gold.of_digest(store, verdict.gold_digest)
+    dataset = catalog.by_id(store, verdict.dataset_id)  # two families may have the same calls
+    then = gold.of_digest(store, verdict.gold_digest, dataset.family if dataset else None)
     today = gold.newest(store, then.family) if then else None
     if then is None or today is None or today.digest == then.digest:
         return None

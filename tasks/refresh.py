@@ -135,7 +135,8 @@ def _coming(
     calls = split.sided(catalog.calls_of(store, dataset, ("conversation_id", "group", "started_at")), how)
     known = gold.barred(store, before.family, before.version)
     ours = calls.filter(pl.col("side") == "gold").join(known, on="conversation_id", how="anti")
-    fresh = catalog.some_of(store, dataset, ours["conversation_id"])
+    wanted = pl.col("conversation_id").is_in(ours["conversation_id"].implode())
+    fresh = pl.concat([part.filter(wanted) for part in catalog.parts(store, dataset)])
     if why.since is not None:
         fresh = fresh.filter(split.since(fresh, why.since, "--since"))
     files = _fitted(store, before.family)

@@ -1,7 +1,8 @@
 """Several datasets as one: every conversation once, and none under two categories."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,11 @@ from data_contracts.artifacts import Dataset, Parent
 from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.messages import say
 from data_contracts.schema import Frozen
+from data_contracts.taxonomy import Taxonomy
+from deploy.operate import lock
 from deploy.store import Store
 from tasks import catalog, stages
-from tasks.calls import COLUMNS, own_group
+from tasks.calls import CALLS, COLUMNS, ROWS, Digest, own_group, write
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,13 +56,17 @@ def unite(store: Store, parts: Sequence[Dataset], name: str, newest_wins: bool =
     disputed = _disputed(every)
     if disputed.height and not newest_wins:
         raise ContractViolation(_refusal(disputed))
-    calls = _once(every)
-    merging = Merging(calls=every.height, repeated=every.height - calls.height, relabelled=disputed.height)
-    dataset = _dataset(store, calls, newest_first, name)
-    is_new = not store.has(dataset.key)
-    text = merging.model_dump_json(indent=1)
-    taxonomy = catalog.taxonomy_of(store, newest_first[0])
-    kept = catalog.keep(store, dataset, calls, taxonomy, lambda folder: _note(folder, text))
+    once = _once(every)
+    merging = Merging(calls=every.height, repeated=every.height - once.height, relabelled=disputed.height)
+    del every
+    text, taxonomy = merging.model_dump_json(indent=1), catalog.taxonomy_of(store, newest_first[0])
+    scratch = store.scratch(f"merge/{_digest(newest_first)}")
+    with lock.held(scratch / "lock"):
+        content = _write(store, newest_first, once, scratch / CALLS)
+        dataset = _dataset(content, once, newest_first, taxonomy, catalog.tidied(name))
+        is_new = not store.has(dataset.key)
+        kept = catalog.keep(store, dataset, scratch / CALLS, taxonomy, lambda folder: _note(folder, text))
+        (scratch / CALLS).unlink(missing_ok=True)  # the store had it
     return Merged(dataset=kept, parts=len(newest_first), merging=merging, is_new=is_new)
 
 
@@ -85,10 +92,13 @@ def _require_alike(parts: Sequence[Dataset]) -> None:
 
 
 def _together(store: Store, newest_first: Sequence[Dataset]) -> "pl.DataFrame":
-    """All calls of all parts, those of the newest first, each under one customer."""
+    """All calls of all parts, those of the newest first, each under one customer, without their words: conversation_id, group,
+    complaint_category, part (index into the parts), row (of the part)."""
     import polars as pl
 
-    every = pl.concat([catalog.calls_of(store, d).select(COLUMNS) for d in newest_first])
+    columns = ("conversation_id", "group", "complaint_category")
+    parts = [catalog.calls_of(store, d, columns).with_row_index("row") for d in newest_first]
+    every = pl.concat([calls.with_columns(pl.lit(at).alias("part")) for at, calls in enumerate(parts)])
     groups = _one_customer(every)
     return every.with_columns(pl.col("group").replace(groups)) if groups else every
 
@@ -98,7 +108,8 @@ def _one_customer(every: "pl.DataFrame") -> dict[str, str]:
     import polars as pl
 
     links = (
-        every.group_by("conversation_id")
+        every.filter(pl.col("conversation_id").is_duplicated())
+        .group_by("conversation_id")
         .agg(pl.col("group").unique().sort())
         .filter(pl.col("group").list.len() > 1)
         .sort("conversation_id")
@@ -106,22 +117,29 @@ def _one_customer(every: "pl.DataFrame") -> dict[str, str]:
     head: dict[str, str] = {}
 
     def found(group: str) -> str:
-        while head.get(group, group) != group:
-            group = head[group]
-        return group
+        root = group
+        while head.get(root, root) != root:
+            root = head[root]
+        while group != root:  # or a customer of a thousand ids would be walked through a thousand times
+            head[group], group = root, head[group]
+        return root
 
     for conversation, groups in links.iter_rows():
         own = own_group(conversation)
         names = sorted({found(g) for g in groups}, key=lambda g: (g == own, g))  # a customer's name before a call's
         head.update(dict.fromkeys(names, names[0]))
-    return {group: found(group) for group in head if found(group) != group}
+    return {group: found(group) for group in list(head) if found(group) != group}
 
 
 def _disputed(every: "pl.DataFrame") -> "pl.DataFrame":
     """Conversations under several categories: conversation_id, categories (the newest dataset's first)."""
     import polars as pl
 
-    labels = every.group_by("conversation_id").agg(pl.col("complaint_category").unique(maintain_order=True))
+    labels = (
+        every.filter(pl.col("conversation_id").is_duplicated())
+        .group_by("conversation_id")
+        .agg(pl.col("complaint_category").unique(maintain_order=True))
+    )
     return labels.filter(pl.col("complaint_category").list.len() > 1).sort("conversation_id")
 
 
@@ -135,21 +153,56 @@ def _once(every: "pl.DataFrame") -> "pl.DataFrame":
     return every.unique("conversation_id", keep="first", maintain_order=True).sort("conversation_id")
 
 
-def _dataset(store: Store, calls: "pl.DataFrame", newest_first: Sequence[Dataset], name: str) -> Dataset:
+def _write(store: Store, parts: Sequence[Dataset], once: "pl.DataFrame", path: Path) -> str:
+    """Write the calls of `once`, in its order, as a table; its content's digest."""
+    digest, files = Digest(), [store.local(part.key) / CALLS for part in parts]
+
+    def told() -> "Iterator[pl.DataFrame]":
+        for start in range(0, once.height, ROWS):
+            calls = _calls(files, once.slice(start, ROWS))
+            digest.add(calls)
+            yield calls
+
+    write(path, told())
+    return str(digest)
+
+
+def _calls(files: Sequence[Path], wanted: "pl.DataFrame") -> "pl.DataFrame":
+    """The calls of some lines of `once`. A part is in the order of its conversations, as these are, so its rows lie together."""
+    import polars as pl
+
+    found = []
+    for at, file in enumerate(files):
+        rows = wanted.filter(pl.col("part") == at)["row"].cast(pl.Int64)
+        if rows.len():
+            first, last = rows.to_numpy().min(), rows.to_numpy().max()
+            calls = pl.scan_parquet(file).select(COLUMNS)
+            found.append(calls.slice(int(first), int(last - first) + 1).collect()[rows - int(first)])
+    named = wanted.select("conversation_id", pl.col("group").alias("named"))
+    calls = named.join(pl.concat(found), on="conversation_id", maintain_order="left")
+    return calls.with_columns(pl.col("named").alias("group")).select(COLUMNS)
+
+
+def _digest(parts: Sequence[Dataset]) -> str:
+    return hashlib.sha256(" ".join(d.id for d in parts).encode()).hexdigest()
+
+
+def _dataset(
+    content: str, once: "pl.DataFrame", newest_first: Sequence[Dataset], taxonomy: Taxonomy, name: str
+) -> Dataset:
     first = newest_first[0]
-    taxonomy = catalog.taxonomy_of(store, first)
-    counts = dict(calls["complaint_category"].value_counts().iter_rows())
-    dataset_id = catalog.identify(calls, catalog.Kind(first.family, first.synthetic, taxonomy))
+    counts = dict(once["complaint_category"].value_counts().iter_rows())
+    dataset_id = catalog.identify_by(content, catalog.Kind(first.family, first.synthetic, taxonomy))
     return Dataset(
         id=dataset_id,
         key=f"{catalog.PREFIX}/{dataset_id}",
         name=name,
         family=first.family,
-        rows=calls.height,
-        accepted=calls.height,
+        rows=once.height,
+        accepted=once.height,
         rejected=0,
         categories={key: int(counts.get(key, 0)) for key in taxonomy.keys},
-        groups=calls["group"].n_unique(),
+        groups=once["group"].n_unique(),
         synthetic=first.synthetic,
         taxonomy_digest=first.taxonomy_digest,
         created_at=stages.now(),

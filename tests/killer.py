@@ -92,7 +92,9 @@ def _request(arguments: tuple[Any, ...]) -> str:
 
 TOLD: dict[str, Callable[[tuple[Any, ...]], str]] = {
     "open": _open,
-    **dict.fromkeys(("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "sqlite3.connect"), _words),
+    **dict.fromkeys(
+        ("os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "sqlite3.connect"), _words
+    ),
     **dict.fromkeys(("shutil.rmtree", "shutil.copytree", "shutil.copyfile"), _words),
     "http.client.send": _request,
 }

@@ -48,7 +48,7 @@ OWNERS = {
     "phonenumbers": ["data_contracts/personal/numbers.py"],
     "polars": ["tasks/*.py"],
     "prefect": ["flows/*.py"],
-    "pyarrow": ["tasks/mend_packed.py", "tasks/unpacking.py"],
+    "pyarrow": ["tasks/calls.py", "tasks/mend_packed.py", "tasks/unpacking.py"],
     "rensa": ["tasks/near.py"],
     "safetensors": [
         "tasks/adopt.py",

@@ -23,7 +23,24 @@ from deploy import cores
 from deploy.store import FolderStore
 from deploy.tokenizer import Tokens
 from flows.commands.data import write_sample
-from tasks import accept, answer, base, batches, clean, ingest, near, prompting, score, split, turns, validate
+from tasks import (
+    accept,
+    answer,
+    base,
+    batches,
+    catalog,
+    clean,
+    diff,
+    export,
+    ingest,
+    near,
+    prompting,
+    score,
+    split,
+    turns,
+    unite,
+    validate,
+)
 from tasks.calls import content_digest
 from tasks.stages import Work
 
@@ -149,8 +166,44 @@ def submit(folder: Path, calls: int) -> tuple[Act, Keep]:
     place = FolderStore(folder / "store")
     return (
         lambda: accept.submit(folder / "calls.jsonl", WORDS, {}, "bench", SETTINGS, place, folder / "out"),
-        lambda made: (folder / "dataset.json").write_text(made.model_dump_json(), encoding="utf-8"),
+        lambda made: (
+            (folder / "dataset.json").write_text(made.model_dump_json(), encoding="utf-8"),
+            (folder / "other.json").write_text(later(place, made).model_dump_json(), encoding="utf-8"),
+        ),
     )
+
+
+def later(place: FolderStore, dataset: Dataset) -> Dataset:
+    """Another dataset of as many calls: half of them the same, half by other customers."""
+    calls = catalog.calls_of(place, dataset)
+    new = pl.int_range(pl.len()) % 2 == 1
+    ids = [pl.when(new).then(pl.lit("later-") + pl.col(c)).otherwise(c).alias(c) for c in ("conversation_id", "group")]
+    calls = calls.with_columns(ids).sort("conversation_id")
+    made = catalog.identify(calls, catalog.Kind(dataset.family, dataset.synthetic, WORDS))
+    about = {"id": made, "key": f"{catalog.PREFIX}/{made}", "name": "later"}
+    return catalog.keep(place, dataset.model_copy(update=about), calls, WORDS, lambda _: None)
+
+
+def kept(folder: Path) -> tuple[FolderStore, Dataset, Dataset]:
+    """The store with both datasets."""
+    names = (folder / f"{name}.json" for name in ("dataset", "other"))
+    one, other = (Dataset.model_validate_json(path.read_text(encoding="utf-8")) for path in names)
+    return FolderStore(folder / "store"), one, other
+
+
+def merge(folder: Path, calls: int) -> tuple[Act, Keep]:
+    place, *parts = kept(folder)
+    return lambda: unite.unite(place, parts, "both"), None
+
+
+def differ(folder: Path, calls: int) -> tuple[Act, Keep]:
+    place, one, other = kept(folder)
+    return lambda: diff.diff(place, one, other), None
+
+
+def write(folder: Path, calls: int) -> tuple[Act, Keep]:
+    place, one, _ = kept(folder)
+    return lambda: export.export(place, one, folder / "out.csv", force=True), None
 
 
 def divide(folder: Path, calls: int) -> tuple[Act, Keep]:
@@ -194,6 +247,9 @@ STEPS: dict[str, Step] = {
     "near-duplicates": duplicates,
     "near-duplicates, a tenth, one template": templates,
     "submit": submit,
+    "merge two, half of each the same": merge,
+    "diff of two": differ,
+    "export as CSV": write,
     "report": report,
     "digest and store": store,
     "split": divide,

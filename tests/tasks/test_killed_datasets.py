@@ -1,17 +1,18 @@
-"""A submission, a merge and a refresh of the gold set killed by SIGKILL at any write: nothing of it is seen, or all of it."""
+"""A submission, a merge, a refresh of the gold set and an export killed by SIGKILL at any write: nothing of it is seen, or all of it."""
 
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from configs.settings import DataSettings, SplitSettings
 from data_contracts import samples, taxonomy
 from deploy.s3 import S3Store
 from deploy.store import FolderStore, Store
-from tasks import accept, catalog, gold, refresh, unite
+from tasks import accept, catalog, export, gold, refresh, unite
 from tasks.refresh import Why
 from tests import killer, s3_server
 from tests.killer import Plan
@@ -19,6 +20,7 @@ from tests.tasks.kept import call, keep
 from tests.tasks.test_refresh import calls, divide
 
 WRITES = r"^(open w|os\.|shutil\.).*/store"
+EXPORTS = r"^(open w|os\.link|os\.rename|os\.remove) \S*/exported/"
 REQUESTS = r"^http\.client\.send (PUT|POST) "
 SETTINGS = DataSettings(min_rows=50, min_rows_per_category=5)
 HOW = SplitSettings(gold_share=0.25, validation_share=0.25, calibration_share=0.25)
@@ -59,6 +61,13 @@ def renew(root: Path, url: str) -> None:
     store = opened(root, url)
     why = Why(reason="newer calls", by="tester")
     refresh.refresh(store, refresh.plan(store, catalog.find(store, "second", "complaints"), HOW, DataSettings(), why))
+
+
+def export_june(root: Path, url: str) -> None:
+    """Unless an attempt before got so far that the file is there."""
+    out, store = root.parent / "exported" / "june.csv", opened(root, url)
+    if not out.exists():
+        export.export(store, catalog.find(store, "june", "complaints"), out)
 
 
 def submit(root: Path, url: str) -> None:
@@ -117,6 +126,21 @@ def test_a_refresh_killed_before_any_write_is_whole_or_not_there(place: tuple[Pa
         return newest.version == 2
 
     at_every(place, tmp_path, renew, seen, least=3)
+
+
+def test_an_export_killed_before_any_write_is_whole_or_not_there(place: tuple[Path, str, str], tmp_path: Path) -> None:
+    (tmp_path / "exported").mkdir()
+    keep(opened(*place[:2]), [call(at) for at in range(300)], "june")
+
+    def seen(_: Store) -> bool:
+        out = tmp_path / "exported" / "june.csv"
+        for left in out.parent.iterdir():  # what a killed one leaves is hidden, and nobody else's to read
+            assert left == out or (left.name.startswith(".tmp-") and left.stat().st_mode & 0o77 == 0)
+        if out.exists():
+            assert pl.read_csv(out)["conversation_id"].to_list() == [f"c{at:05}" for at in range(300)]
+        return out.exists()
+
+    at_every((*place[:2], EXPORTS), tmp_path, export_june, seen, least=2)
 
 
 SUBMITS = {  # what is written right before: folder, S3

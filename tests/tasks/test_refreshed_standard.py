@@ -9,7 +9,7 @@ from configs.sources import load
 from data_contracts.artifacts import Dataset
 from data_contracts.errors import GateRefused
 from flows.registry import judge_again
-from tasks import gold, history, permit, refresh, registry, versions
+from tasks import catalog, gold, history, permit, refresh, registry, versions
 from tests.tasks import released
 from tests.tasks.kept import keep
 from tests.tasks.released import Place, add, after
@@ -82,3 +82,19 @@ def test_a_refresh_in_another_family_changes_nothing(at: Place, both: Dataset) -
     )
 
     assert registry.promote(at.registry, 1).version == 1
+
+
+def test_two_families_of_the_same_calls_have_gold_sets_of_their_own(at: Place, both: Dataset) -> None:
+    twin = keep(at.store, calls(0, 200), "twin", family="foreign")
+    _, mine = divide(at.store, twin)
+    june = catalog.find(at.store, "june", "complaints")
+    add(at, "one", gold_digest=digest(at), dataset_id=june.id)
+    add(at, "two", gold_digest=digest(at), dataset_id=twin.id)
+    refresh.refresh(
+        at.store, plan(at.store, keep(at.store, [*calls(0, 200), *calls(1000, 200)], "more", family="foreign"))
+    )
+
+    assert mine["gold"].height
+    with pytest.raises(GateRefused, match="gold set of 'foreign'"):
+        permit.permit(at.registry, 2)
+    assert permit.permit(at.registry, 1).dataset_id == june.id

@@ -109,6 +109,13 @@ def test_a_dataset_changed_in_the_store_is_not_read(store: FolderStore) -> None:
         unite.unite(store, [one, other], "both")
 
 
+def test_a_name_is_kept_without_what_personal_data_somebody_wrote_into_it(store: FolderStore) -> None:
+    made = unite.unite(store, [keep(store, [call(1)], "one"), keep(store, [call(2)], "other")], "六月\n13812345678 的")
+
+    assert "13812345678" not in made.dataset.name and "\n" not in made.dataset.name
+    assert made.dataset.name.startswith("六月")
+
+
 def test_one_dataset_twice_is_no_merge(store: FolderStore) -> None:
     one = keep(store, [call(1)], "one")
 
