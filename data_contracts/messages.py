@@ -481,6 +481,12 @@ TABLE: dict[str, tuple[str, str]] = {
         "By now {looks} looks, {judged} of them judgements.",
         "目前共查看 {looks} 次，其中评判 {judged} 次。",
     ),
+    "gold_overlap_small": (
+        "Only {stayed} calls stayed. The champion answers this version anew and stays comparable; any other version judged before "
+        "shares too few calls with those judged from now on ({least} are needed). An earlier --since keeps more.",
+        "只保留了 {stayed} 通。现役模型会在这一版上重新评测，仍可比较；其他在此之前评测的版本与之后的版本共有通话太少"
+        "（至少需要 {least} 通），无法比较。把 --since 提前可保留更多。",
+    ),
     "gold_trained": (
         "{calls} calls were left out: models were trained on their customers or their words.",
         "{calls} 通未纳入：其客户或文本已被模型训练过。",

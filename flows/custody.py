@@ -7,7 +7,7 @@ from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from flows.session import Session
 from tasks import catalog, refresh, unite
-from tasks.gold import Gold
+from tasks.gold import LEAST_SHARED, Gold
 from tasks.refresh import Why
 from tasks.unite import Merged
 
@@ -70,5 +70,7 @@ def told_refresh(done: Refreshed) -> list[str]:
     said = [] if done.is_new else [*say("gold_known", version=done.gold.version, at=done.gold.created_at)]
     if done.gold.refresh:
         said += say("gold_refreshed", **done.gold.refresh.model_dump())
+        if done.gold.refresh.stayed < LEAST_SHARED:
+            said += say("gold_overlap_small", stayed=done.gold.refresh.stayed, least=LEAST_SHARED)
     said += say("gold_trained", calls=done.trained) if done.trained else ()
     return [*said, *say("gold_next", dataset=done.dataset.id[:12])]

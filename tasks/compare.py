@@ -5,6 +5,7 @@ from typing import Literal
 from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from tasks import paired
+from tasks.gold import LEAST_SHARED
 from tasks.paired import Change, Pair
 from tasks.versions import Registry, Row, models, unknown
 
@@ -12,8 +13,6 @@ LOWER_IS_BETTER = (
     *("error", "cost", "nll", "brier", "review", "truncated"),
     *("speed/p", "speed/mean", "speed/memory", "speed/load", "speed/failures"),
 )
-# Where two versions answer a quarter of the calls differently, 1.96 · √(0.25 / 100) is ±10 points of accuracy.
-LEAST = 100
 MEASURED_ON = {"gold_digest": ("gold sets", "黄金集"), "taxonomy_digest": ("taxonomies", "分类表")}
 
 
@@ -57,7 +56,7 @@ def compare(at: Registry, a: int, b: int) -> Comparison:
     first, second = rows[a], rows[b]
     why = differs(first, second)
     found = paired.pair(at, first.version, second.version) if _are_of_one_taxonomy(first, second) else None
-    is_known = found is not None and (found.golds[0] == found.golds[1] or found.calls >= LEAST)
+    is_known = found is not None and (found.golds[0] == found.golds[1] or found.calls >= LEAST_SHARED)
     changes = paired.changes(found) if found and is_known else {}
     plain = (n for n in first.metrics.keys() | second.metrics.keys() if n.startswith("speed/") or _is_kept(n, why))
     differences = {n: _difference(n, first.metrics.get(n), second.metrics.get(n)) for n in plain}
@@ -98,8 +97,10 @@ def _said(first: Row, second: Row, found: Pair) -> tuple[str, str]:
     names = {"a": f"v{first.version.version}", "b": f"v{second.version.version}"}
     if found.golds[0] == found.golds[1]:
         return say("compared_same", calls=found.calls, customers=found.customers)
-    if found.calls < LEAST:
-        return say("overlap_small", **names, calls=found.calls, least=LEAST, dataset=second.tags["dataset_id"][:12])
+    if found.calls < LEAST_SHARED:
+        return say(
+            "overlap_small", **names, calls=found.calls, least=LEAST_SHARED, dataset=second.tags["dataset_id"][:12]
+        )
     rows = {"rows_a": found.of[0], "rows_b": found.of[1]}
     return say("compared_overlap", **names, **rows, calls=found.calls, customers=found.customers)
 

@@ -14,6 +14,9 @@ from tasks.calls import content_digest
 if TYPE_CHECKING:
     import polars as pl
 
+# Calls that two versions must share for those judged on either to be compared on them: where two answer a quarter of the calls
+# differently, 1.96 · √(0.25 / 100) is ±10 points of accuracy.
+LEAST_SHARED = 100
 PREFIX, GOLD, MANIFEST = "gold", "gold.parquet", "manifest.json"
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from data_contracts.artifacts import Predictions, Report, Version
 from tasks import cited, registry
-from tasks.compare import LEAST, Comparison, Difference, compare
+from tasks.compare import Comparison, Difference, compare
+from tasks.gold import LEAST_SHARED as LEAST
 from tests.tasks import released
 from tests.tasks.released import Place
 from tests.tasks.scored import TAXONOMY, Scored, evidence_of
