@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from configs.sources import load
-from data_contracts.artifacts import Dataset
+from data_contracts.artifacts import Base, Dataset
 from data_contracts.errors import GateRefused
 from flows.registry import judge_again
+from flows.run import Run
 from tasks import catalog, gold, history, permit, refresh, registry, versions
 from tests.tasks import released
 from tests.tasks.kept import keep
@@ -72,6 +73,17 @@ def test_a_first_candidate_needs_todays_gold_set_too_and_a_champion_keeps_its_pl
     assert registry.rollback(at.registry).version == 1
     with pytest.raises(GateRefused, match="counts now"):
         registry.promote(at.registry, 2)
+
+
+def test_a_run_during_which_the_gold_set_was_refreshed_ends_and_releases_nothing(at: Place, both: Dataset) -> None:
+    add(at, "one", gold_digest=digest(at), dataset_id=both.id)
+    verdict = versions.stored_verdict(at.registry, versions.get(at.registry, 1))
+    run = Run(load("tiny", (), ()), at.store, at.home, both, Base(path="", name="base", digest="0"))
+    before = run.withheld(verdict, 1)
+    refresh.refresh(at.store, plan(at.store, both))
+
+    assert before == ""
+    assert run.withheld(verdict, 1).startswith("it was judged on version 1 of the gold set of 'complaints'")
 
 
 def test_a_refresh_in_another_family_changes_nothing(at: Place, both: Dataset) -> None:
