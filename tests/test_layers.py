@@ -250,9 +250,9 @@ def pins() -> dict[str, str]:
 def needed() -> set[str]:
     """Every distribution the dependency groups bring on this machine, by way of what is installed."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    elsewhere = groups.pop("gpu") + groups.pop(
-        "kubernetes"
-    )  # installed where there is a GPU, or in an image of our own
+    elsewhere = [
+        name for group in ("gpu", "kubernetes", "platform") for name in groups.pop(group)
+    ]  # a GPU, or an image of ours
     assert {canonicalize_name(name) for name in elsewhere} <= set(pins())
     todo = [Requirement(line) for group in groups.values() for line in group if isinstance(line, str)]
     seen: set[tuple[str, str]] = set()

@@ -1,12 +1,12 @@
 # The whole project: a Prefect worker for Kubernetes, and the Jobs it starts (train, judge, release).
 #   docker build -f deploy/docker/pipeline.Dockerfile -t registry.example.com/tingsu/pipeline:0.1.0 .
-# For training on a GPU: --build-arg PIP_EXTRA_INDEX_URL= --build-arg ROLES="serve train orchestrate kubernetes gpu".
+# For training on a GPU: --build-arg PIP_EXTRA_INDEX_URL= --build-arg ROLES="serve train orchestrate kubernetes platform gpu".
 # The digest is that which public projects cite for this tag; Docker Hub was not asked.
 ARG PYTHON=python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 FROM ${PYTHON} AS build
 ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
-ARG ROLES="serve train orchestrate kubernetes"
+ARG ROLES="serve train orchestrate kubernetes platform"
 WORKDIR /build
 COPY pyproject.toml constraints.txt ./
 RUN python -m venv /opt/tingsu \

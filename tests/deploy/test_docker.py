@@ -92,7 +92,7 @@ def test_the_groups_installed_are_groups_of_ours_and_the_service_gets_no_trainin
 
     assert re.findall(r"--group ([a-z]+)", service) == ["serve"]
     (roles,) = re.findall(r'ARG ROLES="([a-z ]+)"', pipeline)
-    assert set(roles.split()) == {"serve", "train", "orchestrate", "kubernetes"} <= set(groups)
+    assert set(roles.split()) == {"serve", "train", "orchestrate", "kubernetes", "platform"} <= set(groups)
     assert not {name for kind, name in last_stage(ROOT / "deploy/docker/service.Dockerfile") if kind == "COPY"} & {
         "flows flows",
         "tasks tasks",
