@@ -373,13 +373,15 @@ class RolloutSettings(Section):
 
     `approval`: `required` lets no traffic to a candidate, staged and verified, before a person approves it with a reason.
     `keep_previous`: the version before stays loaded beside the live one, so that going back takes seconds; it takes its memory.
+    `ollama_model`: what a version is called in the Ollama at serve.ollama_url, for target ollama.
     """
 
-    target: Literal["local", "server", "kubernetes"] = "local"
+    target: Literal["local", "server", "kubernetes", "ollama"] = "local"
     verify_timeout_s: float = Field(default=120.0, gt=0)
     drain_s: float = Field(default=10.0, ge=0)
     keep_previous: bool = True
     approval: Literal["none", "required"] = "none"
+    ollama_model: str = Field(default="tingsu", pattern=r"^[a-z0-9][a-z0-9._-]*$")
     canary: CanarySettings = CanarySettings()
     server: ServerSettings = ServerSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()

@@ -11,6 +11,7 @@ from deploy.store import Store
 from deploy.targets import Placed, Record, Status, Target, words
 from deploy.targets.kubernetes import Kubernetes
 from deploy.targets.local import Local
+from deploy.targets.ollama import OllamaTarget
 from deploy.targets.server import Server
 from deploy.targets.words import Kind, Word
 from tasks import plan
@@ -95,6 +96,8 @@ def find(settings: Settings, home: Path) -> Target:
         return Server(home, settings)
     if settings.rollout.target == "kubernetes":
         return Kubernetes(home, settings)
+    if settings.rollout.target == "ollama":
+        return OllamaTarget(home, settings)
     return Local(home, settings)
 
 

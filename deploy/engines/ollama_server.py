@@ -100,8 +100,14 @@ class Ollama:
         """Whether there is a model of this name."""
         return self.http.reply("/api/show", {"model": name})[0] == 200
 
-    def create(self, name: str, gguf: Path) -> OllamaModel:
+    def create(
+        self, name: str, gguf: Path, template: str = "", parameters: Mapping[str, object] | None = None
+    ) -> OllamaModel:
         """A model of a GGUF file's weights. One of that name and these weights is left as it is; other weights are not replaced.
+
+        Args:
+            template: in Ollama's own language, around `{{ .Prompt }}`; empty: the file's.
+            parameters: as `num_ctx`, in force where a caller does not say otherwise.
 
         Raises:
             EngineUnavailable: it does not take them.
@@ -111,7 +117,8 @@ class Ollama:
         if not self.has(name):
             if not self.http.has(f"/api/blobs/sha256:{digest}"):
                 self.http.upload(f"/api/blobs/sha256:{digest}", gguf)
-            body = {"model": name, "files": {gguf.name: f"sha256:{digest}"}, "stream": False}
+            body: dict[str, object] = {"model": name, "files": {gguf.name: f"sha256:{digest}"}, "stream": False}
+            body |= ({"template": template} if template else {}) | ({"parameters": parameters} if parameters else {})
             made = self.http.ask("/api/create", body)
             if not isinstance(made, dict) or made.get("status") != "success":
                 raise EngineUnavailable(f"Ollama made no model {name}: {reason(made)}; {TRIED}")
@@ -124,12 +131,26 @@ class Ollama:
         Raises:
             ModelLoadError: it runs another.
         """
-        runs = str(self.http.ask("/api/show", {"model": name}).get("modelfile", ""))
+        runs = self.modelfile(name)
         if f"sha256-{digest}" not in runs and f"sha256:{digest}" not in runs:
             raise ModelLoadError(
                 f"Ollama's model {name} does not have the weights sha256 {digest[:12]}…; remove it (ollama rm {name}), or choose "
                 "another name"
             )
+
+    def modelfile(self, name: str) -> str:
+        """What a model is made of, in Ollama's words."""
+        return str(self.http.ask("/api/show", {"model": name}).get("modelfile", ""))
+
+    def copy(self, name: str, to: str) -> None:
+        """Have another name mean this model, too; whatever it meant before.
+
+        Raises:
+            EngineUnavailable: it does not.
+        """
+        status, answer = self.http.reply("/api/copy", {"source": name, "destination": to})
+        if status != 200:
+            raise EngineUnavailable(f"Ollama does not copy {name} to {to} ({status}: {reason(answer)}); {TRIED}")
 
     def remove(self, name: str) -> None:
         """Forget a model.
@@ -151,7 +172,14 @@ class Ollama:
             EngineUnavailable: it does not answer.
         """
         options = {"num_predict": max_tokens, "temperature": temperature}
-        body = {"model": name, "prompt": prompt, "stream": False, "think": False, "options": options}
+        return self._answered({"model": name, "prompt": prompt, "options": options})
+
+    def answer(self, name: str, prompt: str, *, is_raw: bool = False) -> OllamaAnswer:
+        """As a model answers by itself, with its own template and parameters, or without the template. Raises: as `ask`."""
+        return self._answered({"model": name, "prompt": prompt, "raw": is_raw})
+
+    def _answered(self, asked: Mapping[str, object]) -> OllamaAnswer:
+        body = {**asked, "stream": False, "think": False}
         status, answer = self.http.reply("/api/generate", body)
         if status in (400, 404):
             raise ConfigurationError(f"Ollama refuses ({reason(answer)}); ./tingsu ollama status lists its models")

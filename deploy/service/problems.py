@@ -200,8 +200,17 @@ async def on_http(request: Request, error: Exception) -> JSONResponse:
         status = 400 if error.status_code == 422 and is_openai(request) else error.status_code
         return problem(request, status, error.code, retry_after_s=error.retry_after_s, **error.values)
     status = error.status_code if isinstance(error, HTTPException) else 400
-    headers = error.headers if isinstance(error, HTTPException) else None
+    headers = {"Allow": _allowed(request)} if status == 405 else getattr(error, "headers", None)
     code = HTTP_CODES.get(status, "invalid_chat" if is_openai(request) else "invalid_request")
     return problem(
         request, status, code, headers=headers, fields="body", path=request.scope["path"], method=request.method
     )
+
+
+def _allowed(request: Request) -> str:
+    """Every method of the path; the framework names those of one of its routes."""
+    from starlette.routing import Match, Route
+
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    found = [route.methods or set() for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted(set().union(*found)))

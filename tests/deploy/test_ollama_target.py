@@ -1,0 +1,125 @@
+"""An Ollama as a target: real GGUF models, run by llama-server below a small Ollama."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from configs.settings import Settings
+from configs.sources import load
+from data_contracts.artifacts import Model
+from data_contracts.errors import ConfigurationError, ModelLoadError
+from deploy import bundle, targets
+from deploy.bundle import Golden
+from deploy.engines.ollama_server import Ollama
+from deploy.store import FolderStore
+from deploy.targets import Placed, Record
+from deploy.targets.ollama import OllamaTarget
+from tests.deploy import engines, fake_ollama, served
+from tests.deploy.engines import PROMPT
+from tests.deploy.fake_ollama import FakeOllama
+
+LATEST = "tingsu:latest"
+
+
+@pytest.fixture(scope="module")
+def ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeOllama]:
+    engines.require("ollama")
+    with fake_ollama.running(tmp_path_factory.mktemp("ollama")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def versions(home: Path) -> dict[int, Placed]:
+    """Two promoted versions of other weights, and what they answer is of no interest here."""
+    return {number: placed(home, number) for number in (1, 2)}
+
+
+@pytest.fixture
+def target(home: Path, ollama: FakeOllama) -> Iterator[OllamaTarget]:
+    yield OllamaTarget(home, settings(ollama.url))
+    ollama.unload()
+    for kept in (ollama.models, ollama.templates, ollama.parameters):
+        kept.clear()
+    (home / "rollouts/ollama.json").unlink(missing_ok=True)
+
+
+def settings(url: str) -> Settings:
+    return load(sets=["rollout.target=ollama", f"serve.ollama_url={url}"], env={})
+
+
+def placed(home: Path, version: int) -> Placed:
+    store = FolderStore(home / "store")
+    key = f"stages/gguf/{version}"
+    engines.write_forms(store.root / key, likely=tuple(range(70 + version, 85)))
+    model = Model(key=f"{key}/gguf-q8_0", form="gguf-q8_0", digest=f"{version}" * 64, size_mb=1.0)
+    expected = tuple(Golden(text=text, probabilities={}) for text in served.TEXTS)
+    ref = bundle.assemble(served.parts(model, expected, PROMPT), store)
+    folder = served.promote(store, ref, home)
+    return Placed(version=version, bundle_digest=ref.digest, folder=str(folder), verdict_signature="s")
+
+
+def test_a_version_becomes_a_model_with_the_bundles_prompt_and_the_live_name_moves_to_and_fro(
+    target: OllamaTarget, ollama: FakeOllama, versions: dict[int, Placed]
+) -> None:
+    serving = []
+    for number in (1, 2):
+        target.stage(versions[number])
+        target.verify(versions[number])
+        endpoint = target.switch(versions[number])
+        targets.write(target.home, Record(target="ollama", live=versions[number], previous=versions[1]))
+        serving.append(target.status().serving)
+    target.undo(versions[1])
+    back = target.status()
+
+    assert endpoint == f"{ollama.url} (model {LATEST})"
+    assert [*serving, back.serving] == [versions[n].bundle_digest for n in (1, 2, 1)]
+    assert set(ollama.models) == {LATEST, *(target._named(each) for each in versions.values())}
+    assert ollama.templates[LATEST].startswith("<|im_start|>system\n判断这通电话的投诉类别")
+    assert ollama.parameters[LATEST]["num_predict"] == 1 and ollama.parameters[LATEST]["temperature"] == 0
+    with Ollama(ollama.url) as client:
+        assert client.answer("tingsu", "客户：宽带断了。").tokens == 1
+
+
+def test_a_candidate_that_is_undone_is_removed_and_what_is_live_stays(
+    target: OllamaTarget, ollama: FakeOllama, versions: dict[int, Placed]
+) -> None:
+    target.switch(versions[1])
+    targets.write(target.home, Record(target="ollama", live=versions[1], candidate=versions[2]))
+    target.stage(versions[2])
+
+    target.undo(versions[1])
+
+    assert set(ollama.models) == {LATEST, target._named(versions[1])}
+    targets.write(target.home, Record(target="ollama", candidate=versions[1]))
+    target.undo(None)
+    assert not ollama.models and target.status().serving is None
+
+
+def test_a_template_that_is_not_the_bundles_is_found_out(
+    target: OllamaTarget, ollama: FakeOllama, versions: dict[int, Placed]
+) -> None:
+    target.stage(versions[1])
+    name = target._named(versions[1])
+    ollama.templates[name] = ollama.templates[name].replace("\n\n</think>", "</think>")
+
+    with pytest.raises(ModelLoadError, match=r"reads golden call 1 of 2 as \d+ tokens instead of \d+"):
+        target.verify(versions[1])
+
+
+def test_a_dry_run_shows_the_modelfile_and_makes_nothing(
+    target: OllamaTarget, ollama: FakeOllama, versions: dict[int, Placed]
+) -> None:
+    (change,) = target.changes(versions[1])
+
+    assert change.before == "" and not ollama.models and change.what == f"model {LATEST} of {ollama.url}"
+    assert "PARAMETER num_predict 1" in change.after and "{{ .Prompt }}<|im_end|>" in change.after
+
+
+def test_traffic_is_not_split_and_a_dead_ollama_is_told(target: OllamaTarget, versions: dict[int, Placed]) -> None:
+    with pytest.raises(ConfigurationError, match=r"rollout\.canary\.steps"):
+        target.weigh(versions[1], 0.1)
+    gone = OllamaTarget(target.home, settings(f"http://127.0.0.1:{served.free_port()}"))
+
+    told = gone.status()
+    assert told.serving is None and "nothing listens" in told.detail
