@@ -47,7 +47,6 @@ def compare(at: Registry, a: int, b: int) -> Comparison:
 
     Raises:
         ConfigurationError: there is no such version.
-        StoreUnavailable: the answers that the evidence cites are not in the store any more.
     """
     rows = {row.version.version: row for row in models(at)}
     missing = [v for v in (a, b) if v not in rows]

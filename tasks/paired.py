@@ -47,15 +47,14 @@ class Pair(NamedTuple):
 
 
 def pair(at: Registry, a: Version, b: Version) -> Pair | None:
-    """What two versions of one taxonomy answered alike; None where the evidence of one cannot be read, or their families differ.
-
-    Raises:
-        StoreUnavailable: their answers are not in the store any more.
-    """
+    """What two versions of one taxonomy answered alike; None where evidence or answers of one are not kept any more, or their
+    families differ."""
     first, second = _evidence(at, a), _evidence(at, b)
     if first is None or second is None or first.splits.family != second.splits.family:
         return None
     one, other = _reports(first, second, a.bundle.digest, b.bundle.digest)
+    if not all(at.store.has(report.predictions.key) for report in (one, other)):
+        return None
     return Pair(
         answers=_shared(_answers(one, first.taxonomy, at.store), _answers(other, first.taxonomy, at.store)),
         of=(one.rows, other.rows),

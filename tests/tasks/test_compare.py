@@ -130,6 +130,20 @@ def test_a_champion_that_answered_the_candidates_gold_calls_is_compared_on_all_o
     assert row(found, "gold/accuracy_share").better == ("a" if turned else "b")
 
 
+def test_without_kept_answers_versions_of_one_gold_set_are_compared_by_what_their_runs_say(
+    at: Place, scored: Scored
+) -> None:
+    gone, there = answered(scored, 0.8, 7, range(0, 500), OLD), answered(scored, 0.9, 7, range(0, 500), OLD)
+    other = answered(scored, 0.9, 7, range(0, 400), NEW)
+    a, b, c = (add(at, scored, name, r) for name, r in (("gone", gone), ("there", there), ("elsewhere", other)))
+    (at.store.root / gone.predictions.key).unlink()
+    alike, apart = (compare(at.registry, a.version, v.version) for v in (b, c))
+
+    assert alike.comparable and alike.calls is None
+    assert (row(alike, "gold/macro_f1").a, row(alike, "gold/macro_f1").low) == (0.83, None)
+    assert not apart.comparable and "different gold sets" in apart.reason_en
+
+
 def test_gold_sets_of_two_families_have_no_overlap_even_with_equal_ids(at: Place, scored: Scored) -> None:
     a = add(at, scored, "ours", answered(scored, 0.8, 1, range(0, 400), OLD))
     b = add(at, scored, "theirs", answered(scored, 0.9, 1, range(0, ROWS), NEW), family="foreign")
