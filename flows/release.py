@@ -83,11 +83,9 @@ def undo(at: Registry, settings: Settings, why: str, *, moves_champion: bool) ->
             ended = rollout.withdraw(why, settings, at.home, by=at.by)
             return ended.steps[-1].note, ended.model_dump(mode="json")
         to = _version_before(record)
-        sitting, before = versions.sitting(at), versions.previous(at)
-        if moves_champion and to in {v.version for v in (sitting, before) if v}:
-            _, live = rollback(at, settings, to, why)
-        else:
-            live = rollout.undo(to, settings, at.home, by=at.by, why=why)
+        live = rollout.undo(to, settings, at.home, by=at.by, why=why)  # the traffic first: MLflow takes seconds
+        if moves_champion and to in {v.version for v in (versions.sitting(at), versions.previous(at)) if v}:
+            registry.rollback(at, to)
     return f"version {live.version} serves again at {live.endpoint}", live.model_dump(mode="json")
 
 

@@ -37,8 +37,7 @@ class Book:
         return targets.write(self.home, record.at(state, stages.now(), note))
 
     def undone(self, record: Record, outcome: str) -> Record:
-        """The end of a rollout that did not go live: into the history first, then into the record. After a crash in between it
-        is told twice rather than never."""
+        """The end of a rollout that did not go live: into the history first, then into the record; told once, whenever it dies."""
         record = record.at("undone", stages.now(), outcome)
         self._remember("undone", record, {})
         return targets.write(self.home, record)
@@ -81,7 +80,9 @@ class Book:
             "canary": canary.judgement.model_dump(mode="json") if canary and canary.judgement else None,
             "emergency": record.subject.emergency,
         }
-        told = {"target": self.name, "steps": [s.model_dump() for s in record.steps], **detail}
+        if any(e.event.kind == kind and e.event.detail.get("rollout") == record.id for e in history.read(self.home)):
+            return  # killed before it was in the record
+        told = {"target": self.name, "rollout": record.id, "steps": [s.model_dump() for s in record.steps], **detail}
         event = Event(
             kind=kind,
             version=record.subject.version,

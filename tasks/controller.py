@@ -187,11 +187,7 @@ class Controller:
             record = self.book.reach(record, "awaiting")
         word = self.book.said("approve", record)
         if word is None:
-            v = record.subject.version
-            raise ApprovalAwaited(
-                f"version {v} is staged and verified on {self.target.name} and waits for a person: ./tingsu approve {v} "
-                f"--why REASON, after which the same command goes on; or ./tingsu reject {v} --why REASON"
-            )
+            raise ApprovalAwaited(targets.waits(record))
         return self.book.reach(record.model_copy(update={"approval": word}), "verified", f"approved {word.told}")
 
     def _categories(self, record: Record) -> tuple[str, ...]:

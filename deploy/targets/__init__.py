@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from data_contracts.errors import ConfigurationError
 from data_contracts.schema import Frozen
 from deploy.canary import judge
+from deploy.operate import lock
 from deploy.operate.canary_window import Look
 from deploy.store import write_atomically
 from deploy.targets.words import Word
@@ -177,6 +178,35 @@ def write(home: Path, record: Record) -> Record:
     """Keep the record, atomically; returns it."""
     write_atomically(_file(home, record.target), record.model_dump_json(indent=1).encode())
     return record
+
+
+def waits(record: Record) -> str:
+    """Whom a staged and verified version waits for, in a sentence."""
+    version = record.subject.version
+    how = f"{version} --target {record.target} --why REASON"
+    return (
+        f"version {version} is staged and verified on {record.target} and waits for a person: ./tingsu approve {how}, after "
+        f"which the same command goes on; or ./tingsu reject {how}"
+    )
+
+
+def left_behind(home: Path, target: str) -> str:
+    """What to do about a rollout that is not at its end and that no process carries out, in a sentence; empty: there is none.
+
+    A candidate may have a part of the traffic then, and nobody judges it.
+    """
+    record = read(home, target)
+    if record.is_finished:
+        return ""
+    if record.state == "awaiting":
+        return waits(record)
+    pid = lock.holder(lock_file(home, target))
+    if pid.isdecimal() and Path(f"/proc/{pid}").exists():
+        return ""
+    return (
+        f"the rollout of version {record.subject.version} to {target} was cut off when it was {record.state}, and nobody watches "
+        f"it: the same command goes on, ./tingsu undo --target {target} takes it back"
+    )
 
 
 def lock_file(home: Path, target: str) -> Path:

@@ -62,19 +62,21 @@ def status(as_json: Json = False) -> None:
 
 
 def _troubles(session: Any) -> tuple[str, ...]:
-    """Where registry, history and what is live disagree; asked only once something was released."""
+    """A rollout nobody watches; and where registry, history and what is live disagree, asked only once something was released."""
     from data_contracts.errors import BundleCorrupt, StoreUnavailable
     from deploy import targets
     from flows.run import registry_of
     from tasks import audit
 
+    names = sorted(path.stem for path in (session.home / "rollouts").glob("*.json") if "." not in path.stem)
+    behind = tuple(sentence for name in names if (sentence := targets.left_behind(session.home, name)))
     live = targets.read(session.home, session.settings.rollout.target).live
     if live is None:
-        return ()
+        return behind
     try:
-        return audit.glance(registry_of(session.settings, session.home, session.store), live.version)
+        return (*behind, *audit.glance(registry_of(session.settings, session.home, session.store), live.version))
     except (BundleCorrupt, StoreUnavailable) as error:
-        return (str(error),)
+        return (*behind, str(error))
 
 
 def _emergency(session: Any) -> tuple[str, ...]:

@@ -150,8 +150,10 @@ def undo(
 
 
 def _require(why: str) -> None:
+    from data_contracts.errors import ConfigurationError
+
     if not why.strip():
-        raise typer.BadParameter("say why; the history keeps it", param_hint="--why")
+        raise ConfigurationError("--why is empty; say why, the history keeps it")
 
 
 def _opened(profile: str | None, sets: list[str] | None, target: str | None = None) -> "tuple[Registry, Settings]":

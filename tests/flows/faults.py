@@ -584,6 +584,15 @@ FAULTS = (
         "there is no way to a cluster: Invalid kube-config file",
         home="released",
     ),
+    Fault(
+        "approve what does not wait",
+        "approve 1 --why reviewed",
+        1,
+        "version 1 does not wait for approval on local",
+        home="released",
+    ),
+    Fault("reject without a reason", "reject 1 --why=", 2, "say why, the history keeps it"),
+    Fault("undo where nothing was rolled out", "undo", 1, "no version served on local; nothing was touched"),
     # no fault at all
     Fault(
         "spaces and Chinese in the path", "datasets", 0, "no datasets yet", env={"TINGSU_HOME": "{folder}/听诉 的 家"}

@@ -24,6 +24,9 @@ IN_COMMIT = Plan(r"os\.rename .*/stages/quantize/\w+/out .*/store/stages/quantiz
 BEFORE_CHAMPION = Plan(r"send POST \S*/registered-models/alias", 2)  # recorded, live, and in the history
 
 
+SERVERS = ("logs", "mlflow", "prefect")
+
+
 @dataclass(frozen=True)
 class Job(Stack):
     """A running stack, what the commands answered, and every stage's record as each kill left them."""
@@ -91,6 +94,23 @@ def test_promote_makes_a_champion_that_serves(job: Job) -> None:
     assert answer["synthetic"] is True
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-3)
     assert job.run("verify", job.first["release"]["endpoint"]).returncode == 0
+
+
+def test_a_dry_run_of_a_promotion_shows_states_and_changes_and_touches_nothing(job: Job) -> None:
+    def files() -> dict[Path, bytes]:
+        """Of the home, but for what its running servers write by themselves."""
+        own = [path for path in job.home.rglob("*") if path.relative_to(job.home).parts[0] not in SERVERS]
+        return {path: path.read_bytes() for path in own if path.is_file()}
+
+    before, running = files(), job.json("status")
+    told = job.run("promote", "1", "--dry-run", "--set", "serve.max_turns=9").stdout
+    deployed = job.json("deploy", "--dry-run")
+
+    assert "+  --set=serve.max_turns=9" in told or "max_turns" in told
+    assert "version 1 may be promoted" in told and "Nothing was changed" in told
+    assert [change["what"].split(",")[0] for change in deployed["changes"]] == ["process service"]
+    assert [part["pid"] for part in job.json("status")] == [part["pid"] for part in running]
+    assert files() == before
 
 
 def test_mlflow_has_a_nested_run_a_stage_with_metrics_figures_and_the_dataset(job: Job) -> None:

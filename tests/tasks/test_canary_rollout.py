@@ -173,7 +173,7 @@ def test_no_traffic_goes_to_a_candidate_before_a_person_approves_it(
     asking = rolled.controller(controller.home, APPROVED, target)
 
     for _ in range(2):
-        with pytest.raises(ApprovalAwaited, match=r"\./tingsu approve 2 --why"):
+        with pytest.raises(ApprovalAwaited, match=r"\./tingsu approve 2 --target local --why"):
             asking.rollout(placed(2))
 
     assert ("weigh", 2) not in target.calls and target.serving == 1
