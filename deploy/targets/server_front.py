@@ -14,6 +14,8 @@ MARK = "# traffic: "
 AGAIN_S = 2
 TRIES = 3
 SPARE_S = 5.0
+AGAIN_SHARE = 0.9
+"""Of the time after which the service gives a request up: until then it may be asked of another instance."""
 RELOAD_S, LOOKS_S = 10.0, 0.05
 FAILS = "max_fails=5 fail_timeout=2s"
 """An instance that refuses five requests is left alone for two seconds."""
@@ -43,9 +45,11 @@ def text(settings: Settings, traffic: Traffic) -> str:
         "@SPLIT@": _split(traffic),
         "@LISTEN@": f"{_bracketed(serve.host)}:{settings.ports.service}",
         "@BODY@": f"{serve.max_body_mb + 1:.0f}m",  # a little more than the service takes, which says it better
-        "@CLIENT_S@": f"{serve.client_timeout_s:.0f}",
-        "@CLASSIFY_S@": f"{serve.deadline_s + SPARE_S:.0f}",
-        "@GENERATE_S@": f"{max(texts_s, serve.deadline_s) + SPARE_S:.0f}",
+        "@CLIENT_S@": _time(serve.client_timeout_s),
+        "@CLASSIFY_S@": _time(serve.deadline_s + SPARE_S),
+        "@GENERATE_S@": _time(max(texts_s, serve.deadline_s) + SPARE_S),
+        "@CLASSIFY_AGAIN_S@": _time(AGAIN_SHARE * serve.deadline_s),
+        "@GENERATE_AGAIN_S@": _time(AGAIN_SHARE * serve.generate.wait_s),
         "@TRIES@": str(TRIES),
         "@AGAIN_S@": str(AGAIN_S),
         "@NONE@": _problem(),
@@ -134,6 +138,11 @@ def _split(traffic: Traffic) -> str:
     if traffic.share >= 1:
         return f"    * tingsu_{traffic.to};"
     return f"    {traffic.share:.2%} tingsu_{traffic.to};\n    * tingsu_{other};"
+
+
+def _time(seconds: float) -> str:
+    """0 would be for ever."""
+    return f"{max(round(1000 * seconds), 1)}ms"
 
 
 def _bracketed(host: str) -> str:

@@ -35,10 +35,12 @@ def lacking() -> str | None:
 
 @dataclass(frozen=True)
 class Machine:
-    """`pid`: of its first process. `ssh`: options that reach root there."""
+    """`pid`: of its first process. `root`: its files, `own`: those of them that are not this machine's. `ssh`: options that reach
+    root there."""
 
     pid: int
     root: Path
+    own: Path
     ssh: tuple[str, ...]
 
     def run(self, *argv: str) -> str:
@@ -52,6 +54,18 @@ class Machine:
             check=False,
         )
         return done.stdout.strip()
+
+    def written(self) -> set[str]:
+        """Files that were made or changed there, and folders that were made."""
+        found = set()
+        for folder, folders, files in os.walk(self.own):
+            for path in (Path(folder, name) for name in (*folders, *files)):
+                there = "/" / path.relative_to(self.own)
+                is_deleted = path.is_char_device()
+                is_same = there.is_dir() if path.is_dir() else _text(path) == _text(there)
+                if not is_deleted and not is_same:
+                    found.add(str(there))
+        return found
 
     def host(self) -> Ssh:
         return Ssh("root@127.0.0.1", self.ssh)
@@ -74,13 +88,19 @@ def booted(folder: Path) -> Iterator[Machine]:
         with (folder / "boot.log").open("wb") as log:
             leader = subprocess.Popen([*starting, "--boot"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         undo.callback(_end, leader)
-        machine = Machine(_first(leader), root, options)
+        machine = Machine(_first(leader), root, layer / "up", options)
         _until(lambda: machine.run("systemctl", "is-system-running") in ("running", "degraded"), "booted")
         machine.run("ldconfig")
         machine.run("systemctl", "start", "ssh")
         with contextlib.closing(machine.host()) as host:
             host.run(["true"])
         yield machine
+
+
+def _text(path: Path) -> bytes | str | None:
+    if path.is_symlink():
+        return str(path.readlink())
+    return path.read_bytes() if path.is_file() else None
 
 
 def _mounted(undo: contextlib.ExitStack, at: Path, *how: str) -> None:

@@ -14,15 +14,17 @@ import pytest
 
 from configs.settings import Settings
 from configs.sources import load
+from data_contracts.artifacts import BundleRef, Model
 from data_contracts.errors import EngineUnavailable, RolloutFailed
 from data_contracts.schema import Call
-from deploy import keys
+from deploy import bundle, keys, targets
 from deploy.client import Client
 from deploy.operate.canary_window import Counted
 from deploy.store import FolderStore
 from deploy.targets import Placed, server_host, server_units
 from deploy.targets.server import Server
 from deploy.targets.server_host import Here, Host, Ssh
+from tasks import history
 from tests.deploy import booted, served
 from tests.deploy.booted import Machine
 from tests.deploy.swarm import Got, swarm
@@ -68,12 +70,22 @@ def versions(home: Path) -> Callable[[int], Placed]:
 
     def version(number: int) -> Placed:
         if number not in made:
-            ref = served.real_bundle(store, number)
+            ref = served.real_bundle(store, number) if number < LIKE_FIRST else like_first(store)
             folder = str(served.promote(store, ref, home))
             made[number] = Placed(version=number, bundle_digest=ref.digest, folder=folder, verdict_signature="s")
         return made[number]
 
     return version
+
+
+LIKE_FIRST = 6
+
+
+def like_first(store: FolderStore) -> BundleRef:
+    """Another bundle than version 1, which answers the same."""
+    folder = bundle.place(store, served.real_bundle(store, 1))
+    model = Model(key="stages/merge/real-1/model", form="merged", digest="1" * 64, size_mb=0.1)
+    return bundle.assemble(served.parts(model, bundle.golden(folder)[:1]), store)
 
 
 @pytest.fixture(scope="module")
@@ -99,24 +111,25 @@ def roll(target: Server, version: Placed) -> None:
 
 
 def there(machine: Machine) -> set[str]:
-    """Files, users and units of the server, except what systemd and nginx themselves keep of their own runs."""
-    files = machine.run(
-        "find", "/etc", "/opt", "/var", "/srv", "/usr/local", "-xdev", "-not", "-path", "*/site-packages/*"
+    """Files, users and units of the server, except what systemd, nginx and useradd keep of their own runs."""
+    theirs = (
+        "/var/lib/systemd/",
+        "/var/log/",
+        "/var/lib/nginx",
+        "/run/",
+        "/tmp/",
+        "/var/tmp/",
+        "/etc/systemd/system/multi-user.target.wants",
     )
-    own = ("/var/lib/systemd/", "/var/log/journal", "/var/log/nginx", "/var/lib/nginx", "/var/tmp/systemd-private")
+    backups = {f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")}
+    found = {path for path in machine.written() if not path.startswith(theirs)} - backups
+    journals = machine.run("find", "/var/log/journal", "/run/log/journal", "-name", "*.tingsu").splitlines()
     units = machine.run("systemctl", "list-units", "--all", "--plain", "--no-legend").splitlines()
-    nginx = ("/etc/systemd/system/multi-user.target.wants", "/etc/systemd/system/multi-user.target.wants/nginx.service")
-    found = {line for line in files.splitlines() if not line.startswith(own) and line not in nginx}
-    found |= {
-        line
-        for line in machine.run("find", "/var/log/journal", "-name", "*.tingsu").splitlines()
-        if "No such" not in line
+    found |= {line for line in journals if "No such" not in line} | {
+        line.split()[0] for line in units if "tingsu" in line
     }
-    return (
-        found
-        | {line.split()[0] for line in units if "tingsu" in line}
-        | set(machine.run("getent", "passwd").split("\n"))
-    )
+    wants = machine.run("find", "/etc/systemd/system", "-name", "tingsu*").splitlines()
+    return found | set(wants) | set(machine.run("getent", "passwd").splitlines())
 
 
 def answered(got: list[Got]) -> dict[str, int]:
@@ -302,6 +315,66 @@ def test_without_room_for_two_sides_instances_are_replaced_one_by_one_and_no_req
     assert set(got) == {"1", "2"}, got
     assert max(most) == 3 and len(rolling._found()) == 2
     assert rolling.status().serving == versions(2).bundle_digest
+
+
+CANARY = (
+    "rollout.canary.steps=[{weight: 0.5, calls: 60, seconds: 0}]",
+    "rollout.canary.look_every_s=1",
+    "rollout.canary.latency_ratio=20",  # of two processes on a busy core
+    "rollout.canary.alpha=0.01",
+)
+CARRY_OUT = """
+import sys
+from pathlib import Path
+from configs.sources import load
+from deploy.targets import Placed
+from tasks import rollout
+settings = load(sets=sys.argv[3:], env={})
+print(rollout._controller(settings, Path(sys.argv[1]), "operator").rollout(Placed.model_validate_json(sys.argv[2])).version)
+"""
+
+
+@pytest.mark.slow
+def test_a_controller_undoes_what_answers_differently_and_killed_in_any_state_brings_the_other_live(
+    target: Server, machine: Machine, home: Path, settings: Settings, versions: Callable[[int], Placed], tmp_path: Path
+) -> None:
+    """A real canary on real traffic: version 2 answers otherwise than version 1; version 6 is version 1 with other golden calls."""
+    one, other, same = versions(1), versions(2), versions(6)
+    own = settings.rollout.server
+    sets = [*CANARY, "rollout.target=server", "rollout.server.host=root@127.0.0.1", "serve.threads=1"]
+    sets += [f"rollout.server.ssh_options={json.dumps(machine.ssh)}", f"rollout.server.python={own.python}"]
+    sets += [f"ports.service={settings.ports.service}", f"rollout.server.ports_from={own.ports_from}"]
+    carry_out(home, one, sets).communicate(timeout=300)
+
+    with swarm(target.status().endpoint, tmp_path / "got", users=2) as callers:
+        refused = carry_out(home, other, sets)
+        said = refused.communicate(timeout=600)[1].decode()
+        undone, serving = targets.read(home, "server"), target.status().serving
+        killed = []
+        for state in ("planned", "staged", "canary", "switching"):
+            controller = carry_out(home, same, sets)
+            until(lambda state=state: targets.read(home, "server").state in (state, "live"), 300)  # type: ignore[misc]
+            killed.append(targets.read(home, "server").state)
+            controller.kill()
+            controller.communicate()
+        last = carry_out(home, same, sets)
+        told = last.communicate(timeout=600)[1].decode()
+        assert last.returncode == 0, told
+        live = targets.read(home, "server")
+        got = answered(callers.ended())
+
+    assert undone.state == "undone" and serving == one.bundle_digest and undone.canary is not None
+    assert undone.canary.judgement is not None and undone.canary.judgement.decision == "breach", said
+    assert live.state == "live" and live.live == same and live.previous == one
+    assert len(set(killed)) >= 3, killed
+    assert set(got) == {"1", "2", "6"}, got
+    kinds = [entry.event.kind for entry in history.read(home)]
+    assert kinds[-2:] == ["undone", "released"]
+
+
+def carry_out(home: Path, version: Placed, sets: list[str]) -> "subprocess.Popen[bytes]":
+    argv = [sys.executable, "-P", "-c", CARRY_OUT, str(home), version.model_dump_json(), *sets]
+    return subprocess.Popen(argv, env=served.environment(), stderr=subprocess.PIPE)
 
 
 ON_ITSELF = """

@@ -78,6 +78,13 @@ def test_a_candidates_requests_may_fall_to_what_is_live_and_never_the_other_way_
     assert "8102" not in blue and green.count("backup;") == 2 and "server 127.0.0.1:8101 " in green
 
 
+def test_what_an_instance_gave_up_on_for_want_of_time_is_not_asked_of_the_next() -> None:
+    lines = server_front.text(settings("serve.deadline_s=0.5", "serve.generate.wait_s=20"), traffic(1.0)).splitlines()
+    bounds = [line.split()[1] for line in lines if "proxy_next_upstream_timeout" in line]
+
+    assert bounds == ["450ms;", "18000ms;"]
+
+
 @pytest.mark.parametrize(("share", "silent"), [(0.0, "green"), (1.0, "blue")])
 def test_a_side_that_gets_nothing_is_not_there(share: float, silent: str) -> None:
     assert f"tingsu_{silent}" not in server_front.text(settings(), traffic(share))
