@@ -120,6 +120,19 @@ def test_a_canary_goes_on_where_its_controller_died(controller: Controller, targ
     assert target.serving == 2
 
 
+def test_a_candidate_is_not_verified_in_its_canary_where_the_calls_of_a_check_would_be_judged(
+    controller: Controller, target: FolderTarget
+) -> None:
+    target.breaks["look", 2] = Killed()
+    with pytest.raises(Killed):
+        controller.rollout(placed(2))
+    target.breaks.clear()
+
+    controller.rollout(placed(2))
+
+    assert (target.calls.count(("stage", 2)), target.calls.count(("verify", 2))) == (2, 1)
+
+
 def test_a_candidate_that_does_not_answer_is_undone(controller: Controller, target: FolderTarget) -> None:
     target.breaks["look", 2] = EngineUnavailable("no answer")
 
