@@ -393,11 +393,15 @@ TABLE: dict[str, tuple[str, str]] = {
         "{out} 含未脱敏的原文，只有您本人可读，其他地方不留存。逐行改动见 {listed}",
     ),
     "mended_nothing": (
-        "{rows:,} rows, nothing to mend; {out} is the same in UTF-8",
+        "{rows:,} rows, nothing to mend; {out} holds the same, in UTF-8",
         "{rows:,} 行，无需修改；{out} 为内容相同的 UTF-8 文件",
     ),
     "mended_encoding": ("saved as UTF-8", "已存为 UTF-8"),
     "mended_separator": ("columns separated by commas", "改用逗号分隔"),
+    "mended_header": (
+        "a column's name without what nobody sees; one without a name has its number",
+        "列名去掉看不见的字符；无名的列以序号命名",
+    ),
     "mended_duplicate": ("an equal row stands before it", "前面已有完全相同的行"),
     "mended_formula": ("Excel's text formula removed", "去掉 Excel 文本公式"),
     "mended_category": ("the category's key", "改为类别的 key"),

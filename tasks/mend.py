@@ -5,30 +5,18 @@ Both hold what the submitter wrote, so they are for her eyes: they lie where she
 
 import csv
 import hashlib
-import json
-import os
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
 from data_contracts.errors import ConfigurationError
 from data_contracts.messages import say
-from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
 from deploy import disk
-from tasks import columns, encoding, findings, mendings, records, spreadsheet, submitted
-from tasks.mendings import Known
+from tasks import encoding, mend_packed, mend_rows, own_files, records, spreadsheet, submitted
+from tasks.mend_rows import Change, Plan
 from tasks.records import Raw
-
-if TYPE_CHECKING:
-    import polars as pl
-
-SHOWN_CHARS = 64
-IDS = ("conversation_id", "customer_id", "annotator")
-Change = tuple[int | None, str, str, str, str]
-"""Row (None for the file), column, code, before, after; masked."""
 
 
 class Mended(NamedTuple):
@@ -42,33 +30,29 @@ class Mended(NamedTuple):
     by_code: dict[str, int]
 
 
-class Plan(NamedTuple):
-    """What a first reading tells. `columns`: column of the file to contract name."""
-
-    header: list[str]
-    columns: dict[str, str]
-    known: Known
-
-
 def mend(path: Path, taxonomy: Taxonomy, mapping: Mapping[str, str], out: Path) -> Mended:
     """Write the mended file to `out` and the changes beside it, both readable by their owner alone.
 
     Raises:
-        ConfigurationError: Parquet, or `out` has another suffix, is in no folder, or is there and holds something else.
+        ConfigurationError: `out` has another suffix, is in no folder, or is there and holds something else.
         ContractViolation: the file cannot be read at all.
     """
     kind = _kind(path, out)
     before = submitted.state(path)
-    plan = _plan(path, kind, mapping, taxonomy)
-    changes: list[Change] = _of_file(path, kind)
+    header, found = _opened(path, kind)
+    plan = mend_rows.plan(header, found, path, mapping, taxonomy)
+    changes = _of_file(path, kind, header)
     counts: Counter[str] = Counter()
     listed = out.with_name(f"{out.stem}.changes.csv")
-    with disk.explained(out.parent), _beside(out) as made, _beside(listed) as table:
-        with made.open("w", encoding="utf-8", errors="surrogateescape", newline="") as f:
-            _write(f, path, kind, plan, changes, counts)
+    with disk.explained(out.parent), own_files.beside(out) as made, own_files.beside(listed) as table:
+        if kind == "parquet":
+            mend_packed.write(made, path, plan, changes, counts)
+        else:
+            with made.open("w", encoding="utf-8", errors="surrogateescape", newline="") as f:
+                _write(f, path, kind, plan, changes, counts)
         submitted.require_unchanged(path, before)
-        spreadsheet.inert(_table(changes)).write_csv(table, include_bom=True)
-        _appear({made: out, table: listed})
+        spreadsheet.inert(mend_rows.table(changes)).write_csv(table, include_bom=True)
+        own_files.appear({made: out, table: listed})
     dropped = counts["in"] - counts["out"]
     return Mended(
         out, listed, counts["in"], counts["out"], dropped, dict(Counter(code for _, _, code, _, _ in changes))
@@ -85,11 +69,7 @@ def told(mended: Mended) -> tuple[str, str]:
 
 def _kind(path: Path, out: Path) -> str:
     kind = submitted.kind_of(path)
-    if kind == "parquet":
-        raise ConfigurationError(
-            f"--fix mends CSV and JSON lines; {path} is Parquet: export it as JSON lines, or mend it there"
-        )
-    allowed = (".csv",) if kind == "csv" else (".jsonl", ".ndjson")
+    allowed = {"csv": (".csv",), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}[kind]
     if out.suffix.lower() not in allowed:
         raise ConfigurationError(
             f"--fix {out} ends in {out.suffix or 'nothing'!r}; allowed for {path.name}: {', '.join(allowed)}"
@@ -101,32 +81,17 @@ def _kind(path: Path, out: Path) -> str:
     return kind
 
 
-def _plan(path: Path, kind: str, mapping: Mapping[str, str], taxonomy: Taxonomy) -> Plan:
-    header, found = records.of_csv(path, mending=True) if kind == "csv" else ([], records.of_jsonl(path, mending=True))
-    names: dict[str, None] = dict.fromkeys(header)
-    labels: set[str] = set()
-    some: dict[str, bool] = {}
-    for record in found:
-        names.update(dict.fromkeys(record.cells))
-        for column, value in record.cells.items():
-            name = next((n for n, c in mapping.items() if c == column), None) or columns.meant(column)
-            if isinstance(value, str) and value.strip():
-                value = mendings.bare(value)
-                if name == "complaint_category" and len(value) <= SHOWN_CHARS:
-                    labels.add(value)
-                if name in IDS:
-                    some[name] = some.get(name, True) and bool(mendings.WHOLE.fullmatch(value.strip()))
-    sources = columns.sources(list(names), mapping, path)
-    whole = {label: label.strip().partition(".")[0] for label in labels if mendings.WHOLE.fullmatch(label.strip())}
-    numbers = {label: key for label, key in whole.items() if key in taxonomy.index and label not in taxonomy.index}
-    known = Known(
-        {**findings.spellings(labels, taxonomy), **numbers}, frozenset(n for n, is_whole in some.items() if is_whole)
-    )
-    return Plan(header, {column: name for name, column in sources.items()}, known)
+def _opened(path: Path, kind: str) -> tuple[list[str], Iterable[Raw]]:
+    """The names of the columns, as they are to be, and the records; JSON lines have names in each."""
+    if kind == "parquet":
+        return mend_packed.header(path), mend_packed.records_of(path)
+    return records.of_csv(path, mending=True) if kind == "csv" else ([], records.of_jsonl(path, mending=True))
 
 
-def _of_file(path: Path, kind: str) -> list[Change]:
+def _of_file(path: Path, kind: str, header: Sequence[str]) -> list[Change]:
     """What the new file has otherwise as a whole."""
+    if kind == "parquet":
+        return mend_rows.renamed(mend_packed.written(path), header, None)
     found = encoding.detect(path)
     changes: list[Change] = []
     if not found.startswith("utf-8"):
@@ -134,7 +99,7 @@ def _of_file(path: Path, kind: str) -> list[Change]:
     separator = records.separator(path) if kind == "csv" else ","
     if separator != ",":
         changes.append((None, "file", "mended_separator", repr(separator), "','"))
-    return changes
+    return changes + (mend_rows.renamed(records.written_header(path), header, 1) if kind == "csv" else [])
 
 
 def _write(f: TextIO, path: Path, kind: str, plan: Plan, changes: list[Change], counts: Counter[str]) -> None:
@@ -143,7 +108,7 @@ def _write(f: TextIO, path: Path, kind: str, plan: Plan, changes: list[Change], 
     put, found = _csv(f, path, plan) if kind == "csv" else _jsonl(f, path)
     for record in found:
         counts["in"] += 1
-        made, own = (record.source, []) if record.problem else _mended(record, plan)
+        made, own = (record.source, []) if record.problem else mend_rows.mended(record, plan)
         made = made.rstrip("\r\n") + "\n" if isinstance(made, str) else made
         key = hashlib.sha256(repr(made).encode("utf-8", "surrogatepass")).digest()[:16]
         if not record.problem and key in seen:
@@ -164,92 +129,3 @@ def _csv(f: TextIO, path: Path, plan: Plan) -> tuple[Callable[..., object], Iter
     writer = csv.writer(f)
     writer.writerow(plan.header)
     return writer.writerow, records.of_csv(path, mending=True)[1]
-
-
-def _mended(record: Raw, plan: Plan) -> tuple[Sequence[str] | str, list[Change]]:
-    """What to write for a record, and the changes."""
-    cells, changes = dict(record.cells), []
-    for column, value in record.cells.items():
-        name = plan.columns.get(column)
-        if name == "turns":
-            after, own = _turns(record.row, column, value)
-        else:
-            after, own = _cell(record.row, column, name, value, plan.known) if name else (value, [])
-        if own:
-            cells[column] = after
-            changes += own
-    if isinstance(record.source, str):
-        return (_line(cells) if changes else record.source), changes
-    return [str(cells[column]) for column in record.cells], changes
-
-
-def _cell(row: int, column: str, name: str, value: object, known: Known) -> tuple[object, list[Change]]:
-    changes: list[Change] = []
-    if isinstance(value, str) and name != "input_text":
-        for code, after in mendings.cell(name, value, known):
-            changes.append((row, columns.shown(column)[1:-1], code, _shown(str(value)), _shown(after)))
-            value = after
-    return value, changes
-
-
-def _turns(row: int, column: str, value: object) -> tuple[object, list[Change]]:
-    """Empty turns leave; what was said is no part of the list of changes."""
-    found: tuple[object, int] | None = mendings.turns(value) if isinstance(value, str) else None
-    if isinstance(value, list) and (kept := mendings.spoken(value)):
-        found = kept, len(value) - len(kept)
-    if found is None:
-        return value, []
-    return found[0], [(row, columns.shown(column)[1:-1], "mended_turns", f"{found[1]} empty", "")]
-
-
-def _line(cells: Mapping[str, object]) -> str:
-    line = json.dumps(cells, ensure_ascii=False)
-    try:
-        line.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a pair, written as an escape
-        line = json.dumps(cells)
-    return line
-
-
-def _shown(value: str) -> str:
-    masked = mask_cell(value[:SHOWN_CHARS])
-    shown = masked.text if masked.counts else value[:SHOWN_CHARS]  # masking folds widths, which may be what was mended
-    return shown.encode("utf-8", "replace").decode()
-
-
-def _table(changes: Sequence[Change]) -> "pl.DataFrame":
-    import polars as pl
-
-    names = ("row", "column", "code", "before", "after")
-    said = {code: say(code) for code in {change[2] for change in changes}}
-    rows = [(*change, *said[change[2]]) for change in changes]
-    schema = {name: pl.Int64 if name == "row" else pl.String for name in (*names, "what_en", "what_zh")}
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-class _beside:
-    """A new file beside another, readable by its owner alone; it is gone afterwards."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
-
-    def __enter__(self) -> Path:
-        fd, name = tempfile.mkstemp(dir=self._out.parent, prefix=".tmp-", suffix=self._out.suffix)
-        os.close(fd)
-        self._made = Path(name)
-        return self._made
-
-    def __exit__(self, *error: object) -> None:
-        self._made.unlink(missing_ok=True)
-
-
-def _appear(files: Mapping[Path, Path]) -> None:
-    """Each file under its name; one that is there already must hold the same."""
-    for made, out in files.items():
-        if out.exists() and (not out.is_file() or out.read_bytes() != made.read_bytes()):
-            raise ConfigurationError(
-                f"--fix: {out} is there already and holds something else; name another file, or remove it"
-            )
-    for made, out in files.items():
-        if not out.exists():
-            os.link(made, out)

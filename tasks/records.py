@@ -41,6 +41,13 @@ def of_csv(path: Path, mending: bool = False) -> tuple[list[str], Iterator[Raw]]
     return header, _rows(rows, lines, header, path)
 
 
+def written_header(path: Path) -> list[str]:
+    """The names of a CSV's columns as they stand there."""
+    lines = encoding.lines(path, mending=True)
+    first = next(lines, "")
+    return next(csv.reader(lines if _is_hint(first) else chain([first], lines), delimiter=_separator(path, first)), [])
+
+
 def of_jsonl(path: Path, mending: bool = False) -> Iterator[Raw]:
     """A record a line that is not blank.
 

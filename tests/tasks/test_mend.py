@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from configs.settings import DataSettings
 from data_contracts import taxonomy
@@ -162,10 +164,13 @@ def test_a_mended_file_is_a_submission_and_the_broken_one_is_not(tmp_path: Path)
         accept.submit(path, taxonomy.load(), {}, "calls", limits, store, tmp_path / "out")
     done = mended(path)
     assert accept.submit(done.out, taxonomy.load(), {}, "calls", limits, store, tmp_path / "out").accepted == 20
-    kept = [p for p in (tmp_path / "store").rglob("*") if p.is_file() and p.suffix != ".parquet"]
-    assert not [
-        p for p in kept if SECRET in p.read_text(encoding="utf-8", errors="replace") and p.name == "manifest.json"
-    ]
+    kept = [p for p in (tmp_path / "store").rglob("*") if p.is_file()]
+    texts = {p: pl.read_parquet(p).write_csv() if p.suffix == ".parquet" else p.read_text("utf-8") for p in kept}
+    assert len(texts) > 10
+    assert [p.name for p, words in texts.items() if PHONE in words] == []
+    assert {p.name for p, words in texts.items() if SECRET in words} == {
+        "calls.parquet"
+    }  # what was said, and only there
 
 
 def test_a_name_that_is_taken_or_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -184,8 +189,86 @@ def test_a_name_that_is_taken_or_of_another_kind_is_refused(tmp_path: Path) -> N
             mended(path, out=out)
     assert (tmp_path / "other.csv").read_text() == "mine"
     pl.DataFrame({"text": ["x"]}).write_parquet(tmp_path / "calls.parquet")
-    with pytest.raises(ConfigurationError, match="is Parquet"):
+    with pytest.raises(ConfigurationError, match=r"allowed for calls.parquet: \.parquet"):
         mended(tmp_path / "calls.parquet")
+
+
+def test_names_of_columns_lose_what_nobody_sees_and_each_is_listed(tmp_path: Path) -> None:
+    header = "\ufeffconversation_id,\u3000input_text ,complaint_category,\u200bnote,"
+    done = mended(file("\ufeff" + header + f"\nc1,{text(1)},refund_delay,x,y\n")(tmp_path))
+
+    assert rows(done.out)[0] == ["conversation_id", "input_text", "complaint_category", "note", "column 5"]
+    assert changes(done) == [
+        ("1", "conversation_id", "mended_header", "\\ufeffconversation_id", "conversation_id"),
+        ("1", "input_text", "mended_header", "\u3000input_text ", "input_text"),
+        ("1", "note", "mended_header", "\\u200bnote", "note"),
+        ("1", "column 5", "mended_header", "", "column 5"),
+    ]
+    assert done.by_code == {"mended_header": 4} and done.rows_in == done.rows_out == 1
+
+
+TURNS = [{"speaker": "customer", "text": "退款"}, {"speaker": "agent", "text": " "}]
+
+
+def odd_table(repeats: int = 1) -> "pa.Table":
+    """Texts as strings, entries of a dictionary and lists; numbers, moments and bytes that are none of our business."""
+    labels = ["退款拖延", " Refund Delay", "refund_delay", "nothing of the kind", "nothing of the kind"] * repeats
+    count = len(labels)
+    made = {
+        "conversation_id": pa.array([f"{at}.0" for at in range(count - 1)] + [f"{count - 2}.0"]),
+        " turns": pa.array(
+            [TURNS] * count, pa.list_(pa.struct([("speaker", pa.string()), ("text", pa.large_string())]))
+        ),
+        "complaint_category": pa.array(labels, pa.dictionary(pa.int16(), pa.string())),
+        "confidence_score": pa.array([0.5] * count, pa.float32()),
+        "started_at": pa.array([1_769_823_000] * count, pa.timestamp("s", "UTC")),
+        "sound": pa.array([b"\xff\x00"] * count),
+    }
+    return pa.table(made).replace_schema_metadata({"made": "by a platform"})
+
+
+def test_parquet_is_mended_into_parquet_of_the_same_types(tmp_path: Path) -> None:
+    parquet.write_table(odd_table(), tmp_path / "calls.parquet", row_group_size=2)
+    before = parquet.read_table(tmp_path / "calls.parquet")
+    done = mended(tmp_path / "calls.parquet", out="mended.parquet")
+    after = parquet.read_table(done.out)
+
+    names = [name.strip() for name in before.schema.names]
+    assert (after.schema.names, after.schema.types) == (names, before.schema.types)
+    assert after.schema.metadata[b"made"] == b"by a platform"
+    assert after["conversation_id"].to_pylist() == ["0", "1", "2", "3"]
+    assert after["complaint_category"].to_pylist() == [*["refund_delay"] * 3, "nothing of the kind"]
+    assert after["turns"].to_pylist() == [TURNS[:1]] * 4
+    assert after.select(["confidence_score", "started_at", "sound"]) == before.select(
+        ["confidence_score", "started_at", "sound"]
+    ).slice(0, 4)
+    assert (done.rows_in, done.rows_out, done.dropped) == (5, 4, 1)
+    assert changes(done)[0] == ("", "turns", "mended_header", " turns", "turns")
+    assert ("2", "complaint_category", "mended_category", " Refund Delay", "refund_delay") in changes(done)
+    assert changes(done)[-1] == ("5", "row", "mended_duplicate", "equal to row 4", "")
+    assert {p.stat().st_mode & 0o777 for p in (done.out, done.listed)} == {0o600}
+    again = mended(done.out, out="again.parquet")
+    assert again.by_code == {} and parquet.read_table(again.out) == after
+
+
+def test_parquet_is_mended_some_rows_at_a_time(tmp_path: Path) -> None:
+    parquet.write_table(odd_table(5_000), tmp_path / "calls.parquet")
+    done = mended(tmp_path / "calls.parquet", out="mended.parquet")
+    written = parquet.ParquetFile(done.out).metadata
+
+    assert (done.rows_in, done.rows_out, done.by_code["mended_duplicate"]) == (25_000, 24_999, 1)
+    assert [written.row_group(at).num_rows for at in range(written.num_row_groups)] == [10_000, 10_000, 4_999]
+    assert changes(done)[-1] == ("25000", "row", "mended_duplicate", "equal to row 24999", "")
+
+
+def test_parquet_that_is_none_or_holds_too_much_is_not_mended(tmp_path: Path) -> None:
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1" + b"x" * 99)
+    pl.DataFrame({"input_text": ["退" * 20_000_000]}).write_parquet(tmp_path / "long.parquet")
+
+    for name, words in (("cut", "cannot be read"), ("long", "has a cell of 60,000,000 bytes")):
+        with pytest.raises(ContractViolation, match=words):
+            mended(tmp_path / f"{name}.parquet", out="mended.parquet")
+    assert {p.name for p in tmp_path.iterdir()} == {"cut.parquet", "long.parquet"}
 
 
 values = {

@@ -1,0 +1,136 @@
+"""Mend a record, whatever file it stands in: which of its cells change, and how the list of changes tells of them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from data_contracts.messages import say
+from data_contracts.personal import mask_cell
+from data_contracts.taxonomy import Taxonomy
+from tasks import columns, findings, mendings
+from tasks.mendings import Known
+from tasks.records import Raw
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SHOWN_CHARS = 64
+IDS = ("conversation_id", "customer_id", "annotator")
+Change = tuple[int | None, str, str, str, str]
+"""Row (None for the file), column, code, before, after; masked."""
+
+
+class Plan(NamedTuple):
+    """What a first reading tells. `columns`: column of the file to contract name."""
+
+    header: list[str]
+    columns: dict[str, str]
+    known: Known
+
+
+def plan(header: list[str], found: Iterable[Raw], path: Path, mapping: Mapping[str, str], taxonomy: Taxonomy) -> Plan:
+    """What a first reading of all records tells.
+
+    Raises:
+        ConfigurationError, ContractViolation: as `columns.sources`.
+    """
+    names: dict[str, None] = dict.fromkeys(header)
+    labels: set[str] = set()
+    some: dict[str, bool] = {}
+    for record in found:
+        names.update(dict.fromkeys(record.cells))
+        for column, value in record.cells.items():
+            name = next((n for n, c in mapping.items() if c == column), None) or columns.meant(column)
+            if isinstance(value, str) and value.strip():
+                value = mendings.bare(value)
+                if name == "complaint_category" and len(value) <= SHOWN_CHARS:
+                    labels.add(value)
+                if name in IDS:
+                    some[name] = some.get(name, True) and bool(mendings.WHOLE.fullmatch(value.strip()))
+    sources = columns.sources(list(names), mapping, path)
+    whole = {label: label.strip().partition(".")[0] for label in labels if mendings.WHOLE.fullmatch(label.strip())}
+    numbers = {label: key for label, key in whole.items() if key in taxonomy.index and label not in taxonomy.index}
+    known = Known(
+        {**findings.spellings(labels, taxonomy), **numbers}, frozenset(n for n, is_whole in some.items() if is_whole)
+    )
+    return Plan(header, {column: name for name, column in sources.items()}, known)
+
+
+def mended(record: Raw, plan: Plan) -> tuple[Sequence[str] | str, list[Change]]:
+    """What to write for a record, and the changes."""
+    cells, changes = cells_of(record, plan)
+    if isinstance(record.source, str):
+        return (_line(cells) if changes else record.source), changes
+    return [str(cells[column]) for column in record.cells], changes
+
+
+def cells_of(record: Raw, plan: Plan) -> tuple[dict[str, object], list[Change]]:
+    """A record's cells as they are to be, and the changes."""
+    cells, changes = dict(record.cells), []
+    for column, value in record.cells.items():
+        name = plan.columns.get(column)
+        if name == "turns":
+            after, own = _turns(record.row, column, value)
+        else:
+            after, own = _cell(record.row, column, name, value, plan.known) if name else (value, [])
+        if own:
+            cells[column] = after
+            changes += own
+    return cells, changes
+
+
+def _cell(row: int, column: str, name: str, value: object, known: Known) -> tuple[object, list[Change]]:
+    changes: list[Change] = []
+    if isinstance(value, str) and name != "input_text":
+        for code, after in mendings.cell(name, value, known):
+            changes.append((row, columns.shown(column)[1:-1], code, shown(str(value)), shown(after)))
+            value = after
+    return value, changes
+
+
+def _turns(row: int, column: str, value: object) -> tuple[object, list[Change]]:
+    """Empty turns leave; what was said is no part of the list of changes."""
+    found: tuple[object, int] | None = mendings.turns(value) if isinstance(value, str) else None
+    if isinstance(value, list) and (kept := mendings.spoken(value)):
+        found = kept, len(value) - len(kept)
+    if found is None:
+        return value, []
+    return found[0], [(row, columns.shown(column)[1:-1], "mended_turns", f"{found[1]} empty", "")]
+
+
+def _line(cells: Mapping[str, object]) -> str:
+    line = json.dumps(cells, ensure_ascii=False)
+    try:
+        line.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a pair, written as an escape
+        line = json.dumps(cells)
+    return line
+
+
+def renamed(before: Sequence[str], after: Sequence[str], row: int | None) -> list[Change]:
+    """The names of columns that are to be others; characters that nobody sees are written as escapes."""
+    pairs = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    return [(row, columns.shown(new)[1:-1], "mended_header", shown(_visible(old)), shown(new)) for old, new in pairs]
+
+
+def _visible(name: str) -> str:
+    return "".join(f"\\u{ord(c):04x}" if ord(c) in columns.UNSEEN else c for c in name)
+
+
+def shown(value: str) -> str:
+    """A value as it may stand in the list: short, and masked."""
+    masked = mask_cell(value[:SHOWN_CHARS])
+    shown = masked.text if masked.counts else value[:SHOWN_CHARS]  # masking folds widths, which may be what was mended
+    return shown.encode("utf-8", "replace").decode()
+
+
+def table(changes: Sequence[Change]) -> "pl.DataFrame":
+    """The list of changes, in the order they were found, each with what it is in both languages."""
+    import polars as pl
+
+    names = ("row", "column", "code", "before", "after")
+    said = {code: say(code) for code in {change[2] for change in changes}}
+    rows = [(*change, *said[change[2]]) for change in changes]
+    schema = {name: pl.Int64 if name == "row" else pl.String for name in (*names, "what_en", "what_zh")}
+    return pl.DataFrame(rows, schema=schema, orient="row")
