@@ -68,7 +68,8 @@ def write(out: Path, path: Path, plan: Plan, changes: list[Change], counts: Coun
                     changes += own
             counts["in"] += batch.num_rows
             counts["out"] += sum(keep)
-            writer.write_batch(made.filter(pa.array(keep)))
+            if any(keep):
+                writer.write_batch(made.filter(pa.array(keep)))
 
 
 def _batches(path: Path) -> "Iterator[tuple[int, pa.RecordBatch]]":

@@ -95,9 +95,11 @@ def chunks(path: Path, metadata: Any, wanted: Collection[str]) -> list[Chunk]:
 
 
 def _chunk(path: Path, file: BinaryIO, told: Any, group: int) -> Chunk:
-    start = min(told.dictionary_page_offset or told.data_page_offset, told.data_page_offset)
+    starts = [
+        at for at in (told.dictionary_page_offset, told.data_page_offset) if at
+    ]  # without rows there are no data, at 0
     try:
-        found = list(pages.of(file, start, told.total_compressed_size))
+        found = list(pages.of(file, min(starts, default=0), told.total_compressed_size if starts else 0))
     except ValueError as error:
         raise unreadable(path) from error
     largest = max(found, key=lambda page: page.unpacked, default=pages.Page(False, 0, 0))

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from pyarrow import parquet
 
-from tasks import pages
+from tasks import pages, unpacking
 
 TEXTS = [f"第{at}次话费多扣了三十元" * (at % 7 + 1) for at in range(30_000)]
 FRAME = pl.DataFrame({"text": TEXTS, "score": list(range(30_000)), "turns": [[text] * 2 for text in TEXTS]})
@@ -44,6 +44,18 @@ def test_pages_come_to_what_the_footer_says(tmp_path: Path, writer: str) -> None
             assert any(page.is_dictionary for page in found) == chunk.has_dictionary_page
             headers = chunk.total_uncompressed_size - sum(page.unpacked for page in found)
             assert 0 < headers < 400 * len(found)
+
+
+def test_a_row_group_without_rows_has_no_data(tmp_path: Path) -> None:
+    path, some = tmp_path / "calls.parquet", FRAME.head(5).to_arrow()
+    with parquet.ParquetWriter(path, some.schema) as writer:
+        for part in (some, some.slice(0, 0), some):
+            writer.write_table(part)
+    metadata = parquet.read_metadata(path)
+    found = unpacking.chunks(path, metadata, ["text"])
+
+    assert [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)] == [5, 0, 5]
+    assert [chunk.values for chunk in found] == [5, 0, 5]
 
 
 @pytest.mark.parametrize(
