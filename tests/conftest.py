@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import browser
+
 QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -43,7 +45,9 @@ def speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test marked `gpu` is left out, with the reason, where there is no GPU or what it needs for one is not installed."""
+    """A test marked `gpu` or `browser` is left out, with the reason, where there is no GPU or Chromium, or what it needs for one."""
+    if item.get_closest_marker("browser") and browser.program() is None:
+        pytest.skip("there is no Chromium (package chromium)")
     if item.get_closest_marker("gpu"):
         import torch
 
