@@ -22,6 +22,7 @@ from deploy.targets import Change, Placed, Status
 from deploy.targets import server_front as front
 from deploy.targets import server_host as hosts
 from deploy.targets import server_install as installation
+from deploy.targets import server_mirror as mirror
 from deploy.targets import server_release as releases
 from deploy.targets import server_units as units
 from deploy.targets.server_front import Traffic
@@ -82,7 +83,11 @@ class Server:
         if not self.settings.rollout.keep_previous:
             release = self._on(side)[0].release
             self._run(self._wanted(side, release)[: max(1, ceil(share * self.own.instances))])
-        self._route(self._found(), side, share)
+        found = self._found()
+        self._route(found, side, share)
+        live, tried = ([one for one in found if one.side == of] for of in (_other(side), side))
+        mirrored = self.settings.rollout.canary.mirror_share
+        mirror.begin(self.host, installation.key(self.host), live, tried, mirrored)
         return self._endpoint()
 
     def look(self, candidate: Placed, at_s: float) -> Look:
@@ -104,6 +109,7 @@ class Server:
             self._give(side)
         else:
             self._roll(side)
+        self._end_mirrors()
         self._check(candidate)
         self._settle(side)
         return self._endpoint()
@@ -116,6 +122,7 @@ class Server:
             return
         staged = self._link("staged").strip()
         side = self._back(live)
+        self._end_mirrors()
         self._withdraw(side, staged)
         self._check(live)
 
@@ -249,6 +256,9 @@ class Server:
         names = {url: one.name for one, url in urls.items()}
         sides = [{names[url]: counted for url, counted in side.items()} for side in (found.champion, found.candidate)]
         return Look(at_s=at_s, champion=sides[0], candidate=sides[1])
+
+    def _end_mirrors(self) -> None:
+        mirror.end(self.host, installation.key(self.host), self._found())
 
     def _check(self, placed: Placed) -> None:
         """Every endpoint, where callers ask."""

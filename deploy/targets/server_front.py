@@ -93,6 +93,7 @@ def _put(host: Host, path: str, text: str) -> None:
 
 # A worker of before listens until its title says that it is shutting down.
 _PUT = """
+umask 022
 back() {
     if [ -f "$1.before" ]; then mv -T -- "$1.before" "$1"; else rm -f -- "$1"; fi
     echo "$2" >&2

@@ -114,7 +114,7 @@ def find(settings: ServerSettings) -> Host:
 
 def shell(host: Host, script: str, *words: str, limit_s: float = LIMIT_S) -> str:
     """Run a script of the POSIX shell, which ends at its first failure; $1, $2, … are the words. Raises as `Host.run`."""
-    return host.run(["sh", "-euc", script, "sh", *words], limit_s=limit_s)
+    return host.run(["sh", "-euc", f"umask 022\n{script}", "sh", *words], limit_s=limit_s)
 
 
 def read(host: Host, path: str) -> str:
@@ -125,7 +125,7 @@ def read(host: Host, path: str) -> str:
 def write(host: Host, path: str, text: str, mode: str = "0644", group: str = "root") -> bool:
     """Write a file, at once and whole, if it holds something else; whether it did."""
     script = (
-        'mkdir -p -- "$(dirname -- "$1")"; cat >"$1.new"; chmod "$2" "$1.new"; chgrp "$3" "$1.new"; '
+        'umask 022; mkdir -p -- "$(dirname -- "$1")"; cat >"$1.new"; chmod "$2" "$1.new"; chgrp "$3" "$1.new"; '
         'if [ -f "$1" ] && cmp -s -- "$1" "$1.new"; then rm -- "$1.new"; else mv -T -- "$1.new" "$1"; echo changed; fi'
     )
     return bool(host.run(["sh", "-euc", script, "sh", path, mode, group], text.encode()))
@@ -141,7 +141,7 @@ def send(host: Host, folder: Path, to: str, *left_out: str) -> None:
     packed = ["tar", "-C", str(folder), *(f"--exclude={name}" for name in left_out), "-chf", "-", "."]
     with subprocess.Popen(packed, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as packing:
         assert packing.stdout is not None and packing.stderr is not None
-        script = 'mkdir -p -- "$1"; tar -C "$1" --no-same-owner -xf -'
+        script = 'umask 022; mkdir -p -- "$1"; tar -C "$1" --no-same-owner -xf -'
         host.run(["sh", "-euc", script, "sh", to], packing.stdout, limit_s=3600)
         if packing.wait():
             raise RolloutFailed(f"{folder} cannot be sent to {host.name}: {_last_line(packing.stderr.read())}")

@@ -1,13 +1,14 @@
 """What a server has besides releases: user, folders, unit, log limits, keys, Python environment. Made again and again; and taken away."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from configs.settings import Settings
 from configs.sources import OWN
 from data_contracts.errors import ConfigurationError, ResourceInsufficient
-from deploy import keys, service
+from deploy import keys, operators, service
 from deploy.targets import server_front, server_units
 from deploy.targets.server_host import Host, read, shell, write
 from deploy.targets.server_release import HOME
@@ -37,7 +38,8 @@ def parts(home: Path, settings: Settings) -> list[Part]:
     """
     _require_keys(home, settings)
     user = settings.rollout.server.user
-    shown = [home / "keys/gate.pub", keys.file(home), home / OWN]
+    trusted = [operators.folder(home) / f"{name}.pub" for name in operators.trusted(home)]
+    shown = [home / "keys/gate.pub", *trusted, keys.file(home), home / OWN]
     copied = [
         Part(f"{HOME}/{path.relative_to(home)}", path.read_text(encoding="utf-8"), "0640", user)
         for path in shown
@@ -63,6 +65,7 @@ def install(host: Host, home: Path, settings: Settings) -> str:
     folders = 'mkdir -p "$1/releases" "$1/instances" "$1/environments" "$3/keys"; chown "$2:$2" "$3"; chmod 750 "$3"; '
     shell(host, folders + 'chgrp "$2" "$3/keys"; chmod 750 "$3/keys"', own.root, own.user, HOME)
     changed = [write(host, *part) for part in files]
+    _forget_operators(host, [part.path for part in files])
     if any(changed[:2]):
         shell(host, "systemctl daemon-reload; systemctl try-restart systemd-journald@tingsu.service")
     if keys.file(home).is_file():
@@ -181,6 +184,15 @@ def _make_user(host: Host, user: str) -> None:
     shell(host, script, user, GECOS, HOME)
 
 
+def _forget_operators(host: Host, kept: Sequence[str]) -> None:
+    """Those whose key was revoked where the gate runs."""
+    folder = f"{HOME}/{operators.folder(Path())}"
+    there = shell(host, 'if [ -d "$1" ]; then find "$1" -name "*.pub"; fi', folder)
+    revoked = [path for path in there.splitlines() if path not in kept]
+    if revoked:
+        host.run(["rm", "-f", "--", *revoked])
+
+
 def _make_machine_key(host: Host, user: str) -> None:
     """As keys.machine makes it: it never leaves the machine but over the connection that made it."""
     script = (
@@ -192,8 +204,14 @@ def _make_machine_key(host: Host, user: str) -> None:
 
 def _require_keys(home: Path, settings: Settings) -> None:
     kept = keys.read(home)
-    if is_public(settings) and not (kept and kept.keys):
+    if kept and kept.keys:
+        return
+    if is_public(settings):
         raise ConfigurationError(
             f"others than the server could ask it on {settings.serve.host!r}, and {home} has no API key; make one: "
             "./tingsu keys add NAME --scope classify, or leave serve.host out"
+        )
+    if settings.serve.mode == "production":
+        raise ConfigurationError(
+            f"serve.mode is production, and {home} has no API key; make one: ./tingsu keys add NAME --scope classify"
         )

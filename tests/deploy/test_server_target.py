@@ -56,6 +56,7 @@ def settings(machine: Machine) -> Settings:
             f"ports.service={served.free_port()}",
             f"rollout.server.ports_from={first if first < 60000 else first - 20000}",
             f"rollout.server.python={booted.PYTHON}",
+            "rollout.canary.mirror_share=0.5",
             "serve.threads=1",
         ],
         env={},
@@ -209,6 +210,7 @@ def test_no_request_is_lost(
     assert set(got) == {"1", "2"} and sum(got.values()) >= 5 * least, got
     assert restarts == "NRestarts=1"
     new, old = gained(looked.candidate, later.candidate), gained(looked.champion, later.champion)
+    assert sum(counted.mirrored for counted in later.champion.values()) > 0
     assert set(looked.candidate) == {"green-1", "green-2"} and 0.1 < new / (new + old) < 0.5
     assert undone_s < BACK_S and back_s < BACK_S
 

@@ -9,7 +9,7 @@ import pytest
 from configs.settings import Settings
 from configs.sources import load
 from data_contracts.errors import ConfigurationError
-from deploy import keys, service
+from deploy import keys, operators, service
 from deploy.targets import Placed, server_front, server_install, server_release, server_units
 from deploy.targets.server_front import Traffic
 
@@ -132,9 +132,21 @@ def test_a_server_that_others_reach_needs_an_api_key(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match=r"'0\.0\.0\.0'.*no API key.*keys add"):
         server_install.parts(tmp_path, public)
+    with pytest.raises(ConfigurationError, match=r"production.*no API key.*keys add"):
+        server_install.parts(tmp_path, settings("serve.mode=production"))
     keys.add(tmp_path, "crm", ["classify"])
     assert "/var/lib/tingsu/keys/service.json" in [part.path for part in server_install.parts(tmp_path, public)]
     assert not [part.path for part in server_install.parts(tmp_path, public) if "gate.pem" in part.path]
+
+
+def test_operators_whose_word_counts_here_are_known_there(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/gate.pub").write_text("p")
+    operators.trust(tmp_path, "li", tmp_path / "li.pem")
+
+    paths = [part.path for part in server_install.parts(tmp_path, settings())]
+
+    assert "/var/lib/tingsu/keys/operators/li.pub" in paths and not [path for path in paths if path.endswith(".pem")]
 
 
 @pytest.mark.parametrize(
