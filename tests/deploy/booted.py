@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ from tests.deploy.served import free_port
 NEEDED = ("systemd-nspawn", "nginx", "ssh", "nsenter", "pgrep")
 PYTHON = "/opt/environment/bin/python"
 BOOT_S = 60.0
+PROBE = """
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/up" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root"
+"""
 
 
 def lacking() -> str | None:
@@ -30,7 +36,15 @@ def lacking() -> str | None:
         return (
             f"needs {', '.join(missing)}: apt-get install systemd-container nginx-light openssh-server openssh-client"
         )
-    return "needs root, for systemd-nspawn" if os.geteuid() else None
+    if os.geteuid():
+        return "needs root, for systemd-nspawn"
+    with tempfile.TemporaryDirectory() as folder:
+        tried = subprocess.run(
+            ["unshare", "--mount", "sh", "-ec", PROBE, "sh", folder], capture_output=True, check=False
+        )
+    return (
+        "needs to mount an overlay of /, which a container may only when it is privileged" if tried.returncode else None
+    )
 
 
 @dataclass(frozen=True)

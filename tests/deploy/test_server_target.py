@@ -212,6 +212,7 @@ def test_no_request_is_lost(
     new, old = gained(looked.candidate, later.candidate), gained(looked.champion, later.champion)
     assert sum(counted.mirrored for counted in later.champion.values()) > 0
     assert set(looked.candidate) == {"green-1", "green-2"} and 0.1 < new / (new + old) < 0.5
+    print(f"traffic was back {undone_s:.2f} s after an undo began, {back_s:.2f} s after a switch back")
     assert undone_s < BACK_S and back_s < BACK_S
 
 
