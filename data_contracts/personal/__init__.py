@@ -8,7 +8,7 @@ A company's own numbers (10086, 95588, 400-…) are nobody's personal data, and 
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from data_contracts.personal import addresses, emails, names, numbers, plates, spoken
@@ -24,8 +24,9 @@ MASKS = {
     "address": "〔地址〕",
     "name": "〔姓名〕",
 }
+Recogniser = Callable[[str, str], Iterable[Found]]  # of a folded text, and of the same with spoken digits read
 _NO_DIGIT = re.compile(r"[^0-9Xx]")
-_ROUNDS = 4  # what was found may uncover more (a number behind a name); each round finds less
+_ROUNDS = 4  # what was found may uncover more (a number behind a name); names are looked for again only where it did
 
 
 class Masked(NamedTuple):
@@ -66,23 +67,31 @@ def find(text: str) -> list[Found]:
 def _pieces(folded: str) -> list[Found]:
     text = _without_masks(folded)
     pieces: list[Found] = []
-    for _ in range(_ROUNDS):
-        found = list(_round(text))
-        if not found:
+    for at in range(_ROUNDS):
+        found = _round(text)
+        if at and not found:
             break
-        pieces += found
         text = blanked(text, found)
+        named = [
+            Found("name", (span,)) for span in names.find(text)
+        ]  # reads what is near its own finds again by itself
+        text = blanked(text, named)
+        pieces += found + named
+        if not pieces:
+            break
     return sorted(pieces, key=lambda piece: piece.spans)
 
 
-def _round(text: str) -> Iterator[Found]:
-    """Each recogniser reads what the ones before it left."""
+def _round(text: str) -> list[Found]:
+    """All but names. Each recogniser reads what the ones before it left."""
     digits = spoken.digits(text)
+    pieces: list[Found] = []
     for recognise in _RECOGNISERS:
         found = list(recognise(text, digits))
         if found:
-            yield from found
+            pieces += found
             text, digits = blanked(text, found), blanked(digits, found)
+    return pieces
 
 
 def _without_masks(text: str) -> str:
@@ -101,15 +110,10 @@ def _replaced(text: str, pieces: list[Found]) -> str:
     return "".join([*parts, text[at:]])
 
 
-def _names(text: str, digits: str) -> Iterator[Found]:
-    return (Found("name", (span,)) for span in names.find(text))
-
-
-_RECOGNISERS: tuple[Callable[[str, str], Iterable[Found]], ...] = (
+_RECOGNISERS: tuple[Recogniser, ...] = (
     lambda text, digits: emails.find(digits),
     lambda text, digits: numbers.find(digits),
     lambda text, digits: plates.find(digits),
     addresses.find,
     lambda text, digits: addresses.told(text),
-    _names,
 )

@@ -159,10 +159,12 @@ def _first_known(place: str) -> int:
 
 
 def is_in_region(text: str, start: int, end: int) -> bool:
-    """Whether this span overlaps the name of a province or prefecture (吉林四平, 乌鲁木齐)."""
+    """Whether this span is or cuts the name of a province or prefecture (吉林四平, 乌鲁木齐); longer, it may be 揭阳阳."""
     around = max(0, start - 6)
     found = _regions().finditer(text, around, end + 6)
-    return any(match.start() < end and start < match.end() for match in found)
+    return any(
+        match.start() < end and start < match.end() and (match.start() < start or end <= match.end()) for match in found
+    )
 
 
 @cache

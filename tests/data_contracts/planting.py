@@ -4,6 +4,7 @@ A planted piece is found if spans of its own type cover all of it. A found piece
 and goes beyond planted pieces by at most SLACK characters in all; it is wrong otherwise.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from tests.data_contracts import spoken
 from tests.data_contracts.values import CONTINUES, KINDS, LISTENS, MAKERS, TRAPS, Parts, Value
 
 FOLDER = Path(__file__).with_name("planted")
-SETS = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+SETS = tuple(sorted(path.stem for path in (*FOLDER.glob("*.yaml"), *FOLDER.glob("*.jsonl"))))
 SLACK = 3
 FILLERS = ("嗯，", "那个，", "呃", "就是说", "哎", "我跟你说，", "")
 _SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")  # {name}: made by values or spoken; {name:titles}: one of the pool titles
@@ -53,13 +54,25 @@ class Score:
 
 
 def texts(which: str, each: int, seed: int) -> Iterator[Text]:
-    """Every sentence of the file about `each` times per slot; traps as often as the sentences of one slot."""
+    """Every sentence of the file about `each` times per slot; traps as often as the sentences of one slot.
+
+    Of calls written out whole (.jsonl), each once.
+    """
+    if (FOLDER / f"{which}.jsonl").exists():
+        yield from _written(which)
+        return
     rng = Random(f"{which} {seed}")
     lines: dict[str, Any] = yaml.safe_load((FOLDER / f"{which}.yaml").read_text(encoding="utf-8"))
     parts = {name: pool.split() for name, pool in lines.pop("parts").items()}
     for group, sentences in lines.items():
         for at in range(each * (3 if group == "traps" else 1)):
             yield made(rng, sentences[at % len(sentences)], parts)
+
+
+def _written(which: str) -> Iterator[Text]:
+    for line in (FOLDER / f"{which}.jsonl").read_text(encoding="utf-8").splitlines():
+        call = json.loads(line)
+        yield Text(call["text"], tuple(Found(kind, ((start, end),)) for start, end, kind in call["spans"]))
 
 
 def made(rng: Random, sentence: str, pools: Parts) -> Text:
