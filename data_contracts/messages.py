@@ -338,13 +338,13 @@ TABLE: dict[str, tuple[str, str]] = {
         "请同时提交其他类别的通话；只有一个类别学不到东西",
     ),
     # what a file cannot teach, said and not refused
-    "rare_category": (
-        "'{category}' has {rows} accepted calls; below {least} a model learns little of it",
-        "“{category}”只有 {rows} 通被接受；少于 {least} 通时模型学不到多少",
+    "rare_categories": (
+        "below {least} accepted calls a model learns little of a category: {named}",
+        "以下类别被接受的通话少于 {least} 通，模型学不到多少：{named}",
     ),
-    "absent_category": (
-        "'{category}' has no call in this file; the model cannot answer it",
-        "这份文件里没有“{category}”，模型不会回答它",
+    "absent_categories": (
+        "this file has no call of {named}: a model trained on it alone cannot answer that",
+        "这份文件里没有 {named} 的通话，只用它训练的模型不会回答这些类别",
     ),
     "shortened_calls": (
         "{rows} calls were longer than {most} characters; head and tail were kept",

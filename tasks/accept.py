@@ -115,7 +115,7 @@ def _examine(
         max_call_tokens=use.max_call_tokens,
     )
     checked = validate.check(frame, taxonomy, settings, out, against)
-    calls = group(checked.accepted, settings.near_duplicate_jaccard)
+    calls = group(checked.accepted, settings.near_duplicate_jaccard, checked.sketched)
     as_what = catalog.Kind(settings.family, bool(prepared.frame["synthetic"].any()), taxonomy)
     dataset = _dataset(calls, as_what, name, source, checked)
     held = _categories(gold.rows(store, frozen)) if frozen else None
@@ -130,7 +130,7 @@ def _categories(calls: "pl.DataFrame") -> dict[str, int]:
     return dict(calls["complaint_category"].value_counts().iter_rows())
 
 
-def group(accepted: "pl.DataFrame", threshold: float) -> "pl.DataFrame":
+def group(accepted: "pl.DataFrame", threshold: float, sketched: near.Sketched | None = None) -> "pl.DataFrame":
     """The dataset's columns, with each call's group: its customer, else its conversation, else its near-duplicates.
 
     A cluster is named after the smallest text digest in it, so that its name does not depend on the order of rows.
@@ -138,7 +138,7 @@ def group(accepted: "pl.DataFrame", threshold: float) -> "pl.DataFrame":
     import polars as pl
 
     alone = accepted.filter(pl.col("customer").is_null() & ~pl.col("has_id")).sort("conversation_id")
-    heads = near.clusters(near.sketch(alone["input_text"]), threshold)
+    heads = near.clusters((sketched or near.Sketched()).of(alone), threshold)
     cluster = alone.select(
         "row", pl.Series("cluster", [clean.digest(alone["conversation_id"][at]) for at in heads], pl.String)
     )

@@ -30,7 +30,7 @@ FILES = {
     "warnings": (WARNINGS, WARNINGS_PARQUET),
 }
 KEPT = ("row", "conversation_id", *ABOUT)
-SHOWN_REJECTS = 200
+SHOWN_REJECTS = 50
 SHOWN_COLUMNS = 20
 VERDICTS = {  # passed, kept
     (True, True): "accepted 已接受",
@@ -124,9 +124,12 @@ def _first(rows: "pl.DataFrame") -> tuple[list[dict[str, Any]], int]:
 
 def warnings(summary: Mapping[str, Any], least: int, max_chars: int) -> list[dict[str, str]]:
     """What the file cannot teach, or what was done to it; said, never refused."""
-    said = [messages.say("absent_category", category=key) for key, rows in summary["categories"].items() if rows == 0]
-    rare = {key: rows for key, rows in summary["categories"].items() if 0 < rows < least}
-    said += [messages.say("rare_category", category=key, rows=rows, least=least) for key, rows in rare.items()]
+    said: list[tuple[str, str]] = []
+    absent = [f"'{key}'" for key, rows in summary["categories"].items() if rows == 0]
+    rare = [f"'{key}' ({rows})" for key, rows in summary["categories"].items() if 0 < rows < least]
+    for code, named in (("absent_categories", absent), ("rare_categories", rare)):
+        if named:
+            said.append(messages.say(code, named=", ".join(named), least=least))
     for code in ("shortened_calls", "same_text_calls", "personal_ids", "confidence_assumed"):
         if summary[code]:
             said.append(messages.say(code, rows=summary[code], most=max_chars))

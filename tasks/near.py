@@ -47,6 +47,26 @@ class Sketches(NamedTuple):
         return Sketches(self.texts.gather(at), self.words[at], self.bands[at], self.minima[at])
 
 
+class Sketched:
+    """Sketches of calls by their rows, so that a call that is looked at twice is sketched once."""
+
+    def __init__(self) -> None:
+        self._rows: Indices = np.empty(0, np.int64)
+        self._kept: Sketches | None = None
+
+    def keep(self, rows: "pl.Series", sketches: Sketches) -> None:
+        """Remember these, one a row, the rows in order."""
+        self._rows, self._kept = rows.to_numpy(), sketches
+
+    def of(self, calls: "pl.DataFrame") -> Sketches:
+        """The sketches of these calls' texts: those that were kept, if all of them were."""
+        wanted = calls["row"].to_numpy()
+        at = np.searchsorted(self._rows, wanted).clip(0, max(len(self._rows) - 1, 0))
+        if self._kept is None or not len(self._rows) or not np.array_equal(self._rows[at], wanted):
+            return sketch(calls["input_text"])
+        return self._kept.take(at)
+
+
 def sketch(texts: "pl.Series") -> Sketches:
     """Sketches of texts, `AT_ONCE` at a time."""
     starts = range(0, max(len(texts), 1), AT_ONCE)

@@ -15,7 +15,12 @@ FOUND = ("near_same_as", "near_conflict", "customer_conflict")
 ONE_MATTER_HOURS = 24  # calls of one customer within a day are most often about one matter
 
 
-def together(frame: "pl.DataFrame", threshold: float, barred: "pl.DataFrame | None" = None) -> "pl.DataFrame":
+def together(
+    frame: "pl.DataFrame",
+    threshold: float,
+    barred: "pl.DataFrame | None" = None,
+    sketched: near.Sketched | None = None,
+) -> "pl.DataFrame":
     """The columns of the suite `together`: for each row the row it repeats or contradicts, if any.
 
     Equal texts are repeats only where rows have no id of their own: two calls may well be the same words.
@@ -23,6 +28,7 @@ def together(frame: "pl.DataFrame", threshold: float, barred: "pl.DataFrame | No
     Args:
         threshold: Jaccard at which two texts are nearly the same.
         barred: every call of the family's gold sets (`gold.barred`).
+        sketched: keeps the sketches of calls of which nobody knows customer or id: they are grouped by them.
     """
     import polars as pl
 
@@ -33,7 +39,9 @@ def together(frame: "pl.DataFrame", threshold: float, barred: "pl.DataFrame | No
     )
     told = pl.concat([own, _same_texts(frame.filter(~is_own))], how="diagonal").sort("row")
     left = frame.sort("row").filter(told.select(~pl.any_horizontal(pl.exclude("row").is_not_null())).to_series())
-    return told.join(_among_calls(left, threshold, barred), on="row", how="left", maintain_order="left")
+    return told.join(
+        _among_calls(left, threshold, barred, sketched or near.Sketched()), on="row", how="left", maintain_order="left"
+    )
 
 
 def _same_texts(frame: "pl.DataFrame") -> "pl.DataFrame":
@@ -54,11 +62,15 @@ def _same_texts(frame: "pl.DataFrame") -> "pl.DataFrame":
     )
 
 
-def _among_calls(left: "pl.DataFrame", threshold: float, barred: "pl.DataFrame | None") -> "pl.DataFrame":
+def _among_calls(
+    left: "pl.DataFrame", threshold: float, barred: "pl.DataFrame | None", sketched: near.Sketched
+) -> "pl.DataFrame":
     """Of one row a call: row, near_same_as, near_conflict, customer_conflict, gold_customer, gold_text."""
     import polars as pl
 
     sketches = near.sketch(left["input_text"])
+    alone = left.select((pl.col("customer").is_null() & ~pl.col("has_id")).arg_true()).to_series()
+    sketched.keep(left["row"].gather(alone), sketches.take(alone.to_numpy().astype("int64")))
     heads = left["row"].gather(near.clusters(sketches, threshold)).alias("cluster")
     found = left.select("row", "customer", LABEL, "started_at", CALL).with_columns(heads)
     repeats = pl.when(pl.col("row") != pl.col("cluster")).then("cluster").alias("near_same_as")

@@ -1,14 +1,14 @@
 """Check calls against the contract: every row is accepted, or kept apart or rejected with its reasons; and so is the file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.settings import DataSettings
 from data_contracts.taxonomy import Taxonomy
-from tasks import contract, findings, repeats, suites
+from tasks import contract, findings, near, repeats, suites
 from tasks.answer import DOCS
 from tasks.suites import Outcome
 
@@ -45,6 +45,7 @@ class Checked:
     summary: dict[str, Any]
     passed: bool
     docs: Path
+    sketched: near.Sketched = field(default_factory=near.Sketched)
 
 
 def check(
@@ -64,14 +65,14 @@ def check(
     shape = findings.narrow(frame, taxonomy, against.now)
     first = _dependent_dropped(_failures(runner.run("rows", asked.rows, shape, bounds), shape))
     left = frame.filter(~_among(first, "reject", "quarantine"))
-    pairs = repeats.together(left, settings.near_duplicate_jaccard, against.barred)
+    sketched = near.Sketched()
+    pairs = repeats.together(left, settings.near_duplicate_jaccard, against.barred, sketched)
     failures = pl.concat([first, _failures(runner.run("together", asked.together, pairs, bounds), pairs)])
     missed = [o for o in runner.run("file", asked.file, _whole(frame, failures), bounds) if not o.passed]
     runner.write_docs()
     said = findings.Sayings(taxonomy, {c.message: c.filled(bounds) for c in asked.all})
-    return _answered(
-        frame, failures, {severity: _about(missed, severity, bounds) for severity in contract.OF_FILE}, said, out
-    )
+    of_file = {severity: _about(missed, severity, bounds) for severity in contract.OF_FILE}
+    return replace(_answered(frame, failures, of_file, said, out), sketched=sketched)
 
 
 def _answered(

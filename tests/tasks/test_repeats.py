@@ -9,7 +9,7 @@ from configs.settings import DataSettings, SplitSettings
 from data_contracts import samples, taxonomy
 from data_contracts.artifacts import Dataset
 from deploy.store import FolderStore
-from tasks import accept, clean, repeats, split
+from tasks import accept, clean, near, repeats, split
 from tasks.stages import Work
 from tests.tasks.test_accept import write
 
@@ -85,3 +85,28 @@ def test_what_split_keeps_out_of_training_because_of_gold_is_told_at_submission(
     (near,) = [f for f in said if f["code"] == "gold_text"]
 
     assert 0 < dropped["near_gold"] <= near["rows"] <= dropped["near_gold"] + dropped["reserved_for_gold"]
+
+
+def test_a_call_without_customer_and_id_is_sketched_once_and_grouped_as_if_it_were_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = list(samples.generate(90, seed=5))
+    for at, record in enumerate(records):
+        if at % 3:
+            del record["conversation_id"], record["customer_id"]
+    path = write(tmp_path / "calls.jsonl", records)
+    counted: list[int] = []
+    sketch, limits = near.sketch, DataSettings(min_rows=20, min_rows_per_category=2)
+
+    def counting(texts: pl.Series) -> near.Sketches:
+        counted.append(len(texts))
+        return sketch(texts)
+
+    monkeypatch.setattr(near, "sketch", counting)
+    once = accept.submit(path, taxonomy.load(), {}, "a", limits, FolderStore(tmp_path / "a"), tmp_path / "out")
+    sketched_once = sum(counted)
+    monkeypatch.setattr(near.Sketched, "keep", lambda *given: None)
+    anew = accept.submit(path, taxonomy.load(), {}, "a", limits, FolderStore(tmp_path / "b"), tmp_path / "out")
+
+    assert sketched_once == 90 and sum(counted) == 90 + 90 + 60
+    assert once.id == anew.id
