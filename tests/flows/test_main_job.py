@@ -106,7 +106,7 @@ def test_a_dry_run_of_a_promotion_shows_states_and_changes_and_touches_nothing(j
     told = job.run("promote", "1", "--dry-run", "--set", "serve.max_turns=9").stdout
     deployed = job.json("deploy", "--dry-run")
 
-    assert "+  --set=serve.max_turns=9" in told or "max_turns" in told
+    assert "+  --set=serve.max_turns=9" in told
     assert "version 1 may be promoted" in told and "Nothing was changed" in told
     assert [change["what"].split(",")[0] for change in deployed["changes"]] == ["process service"]
     assert [part["pid"] for part in job.json("status")] == [part["pid"] for part in running]

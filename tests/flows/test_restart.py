@@ -24,7 +24,7 @@ DELETED = r"send DELETE \S*/registered-models/alias"
 HEAD = r"send POST \S*/registered-models/set-tag"
 AFTER = r"open w .*/\.head\.lock"
 GOING_BACK = [
-    *(Plan(RECORD), Plan(HISTORY), Plan(RECORD), Plan(HISTORY, 2)),  # not yet in the history
+    *(Plan(RECORD), Plan(RECORD, 2), Plan(HISTORY), Plan(RECORD), Plan(HISTORY)),  # not yet in the history
     *(Plan(HEAD), Plan(DELETED), Plan(ALIAS), Plan(AFTER), Plan(HEAD)),  # in the history; both aliases moved at the end
 ]
 WRITES = {
@@ -38,9 +38,10 @@ WRITES = {
     "the rollout's plan": [Plan(RECORD)] * 2,
     "the rollout, staged": [Plan(RECORD, 2), Plan(RECORD)],
     "the rollout, verified": [Plan(RECORD, 2), Plan(RECORD)],
+    "the rollout, about to switch": [Plan(RECORD, 2), Plan(RECORD)],
     "the history: released": [Plan(HISTORY)] * 2,
     "the rollout, live": [Plan(RECORD)] * 2,
-    "the history: promoted": [Plan(HISTORY, 2), Plan(HISTORY)],
+    "the history: promoted": [Plan(HISTORY)] * 2,
     "the alias champion": [Plan(ALIAS, 2), Plan(ALIAS)],  # then the history has it: it is not recorded again
     "the end of the MLflow run": [Plan(r"send POST \S*/runs/update")] * 2,
 }
@@ -151,6 +152,19 @@ def test_a_rollback_killed_in_every_write_ends_at_the_version_before_and_goes_no
     assert (aliases(running), served(running)) == ({"candidate": "2", "champion": "1"}, "1")
     assert running.run("status").stderr == ""
     assert "not to 2" in running.run("rollback", "--to", "2", ok=(3,)).stderr
+
+
+def test_undo_goes_back_once_and_takes_the_champion_along(running: Restarted) -> None:
+    assert running.json("undo")["version"] == 1  # the rollback was one already
+    running.run("promote", "2", *running.sets)
+
+    for _ in range(2):
+        assert running.json("undo", "--why", "it misses refunds")["version"] == 1
+
+    assert (aliases(running), served(running)) == ({"candidate": "2", "champion": "1"}, "1")
+    assert running.run("status").stderr == ""
+    left = [entry["event"] for entry in running.json("history") if entry["event"]["kind"] == "released"][-1]
+    assert "it misses refunds" in str(left["detail"]["steps"])
 
 
 def aliases(running: Stack) -> dict[str, str]:
