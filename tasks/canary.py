@@ -52,6 +52,7 @@ class Trial:
             EngineUnavailable: the candidate does not answer, or the live side has not for `patience_s`.
         """
         if record.canary is None:
+            log.info("version %d: %s", record.subject.version, told_need(settings))
             began = Canary(began_s=self.clock.now(), judged=judge.begin(settings, categories))
             record = self._step(record, began)
         self._weigh(record)
@@ -162,8 +163,17 @@ def needless(record: Record, settings: CanarySettings) -> str:
 def told_step(settings: CanarySettings, step: int) -> str:
     """One step in words."""
     one: CanaryStep = settings.steps[step]
-    part = f"{one.weight:.0%} of the traffic until {one.calls} requests and {one.seconds:g} s"
+    part = f"{one.weight:.0%} of the traffic until {one.calls} requests of its own and {one.seconds:g} s"
     return f"step {step + 1} of {len(settings.steps)}: {part}"
+
+
+def told_need(settings: CanarySettings) -> str:
+    """What all steps need, and what to do where there is no such traffic."""
+    requests = sum(step.calls / step.weight for step in settings.steps)
+    return (
+        f"the canary needs about {requests:,.0f} requests to this target and {sum(step.seconds for step in settings.steps):g} s, and "
+        f"is undone after {settings.longest_s:g} s; where there is less traffic, set rollout.canary.steps ([] switches at once)"
+    )
 
 
 def told_breach(found: judge.Judgement) -> str:

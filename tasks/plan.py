@@ -45,6 +45,6 @@ def _then(target: Target, record: Record, candidate: Placed, settings: RolloutSe
         f"staged: {beside}",
         "verified: health, model info, parity, golden requests, a short load",
         *(("awaiting: a person approves or rejects it",) if settings.approval == "required" else ()),
-        *([f"no canary: {why}"] if why else baked),
+        *([f"no canary: {why}"] if why else [*baked, canary.told_need(settings.canary)]),
         f"live: all of the traffic{previous}",
     )

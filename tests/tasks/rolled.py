@@ -136,11 +136,22 @@ def placed(version: int) -> Placed:
 
 
 def controller(
-    home: Path, settings: RolloutSettings = CANARY, target: FolderTarget | None = None, by: str = "tester"
+    home: Path,
+    settings: RolloutSettings = CANARY,
+    target: FolderTarget | None = None,
+    by: str = "tester",
+    clock: Clock | None = None,
 ) -> Controller:
-    """Over a folder target of this home, in a time that does not pass."""
-    clock = FastClock()
+    """Over a folder target of this home, in a time that does not pass unless a clock is given."""
+    fast = FastClock()
     place = home / "target"
     place.mkdir(exist_ok=True)
     found = target or FolderTarget(place)
-    return Controller(found, home, by, lambda _: None, settings, lambda _: ("no", "yes"), Clock(clock.now, clock.sleep))
+    time = clock or Clock(fast.now, fast.sleep)
+    return Controller(found, home, by, lambda _: None, settings, lambda _: ("no", "yes"), time)
+
+
+def endless(home: Path) -> None:
+    """A canary that looks once in ten minutes."""
+    slow = RolloutSettings(canary=CANARY.canary.model_copy(update={"look_every_s": 600.0}))
+    controller(home, slow, clock=Clock()).rollout(placed(2))

@@ -1,6 +1,10 @@
 """A candidate on part of the traffic: through every step to live, or back at the first breach, with the evidence kept."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,10 +14,13 @@ from data_contracts.errors import ApprovalAwaited, ChampionUnavailable, EngineUn
 from deploy import targets
 from deploy.targets import Placed, Record
 from tasks import history, plan
+from tasks.canary import Clock
 from tasks.controller import Controller
 from tests.tasks import rolled
 from tests.tasks.rolled import CANARY, FolderTarget, placed
 
+ROOT = Path(__file__).parent.parent.parent
+ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 APPROVED = CANARY.model_copy(update={"approval": "required"})
 
 
@@ -275,6 +282,22 @@ def test_the_process_that_carries_a_rollout_out_undoes_it_when_told(
     assert [name for name, _ in told.calls][-2:] == [method, "undo"]
 
 
+def test_a_process_between_two_looks_heeds_an_undo_of_another_at_once(
+    controller: Controller, target: FolderTarget
+) -> None:
+    program = "import sys; from pathlib import Path; from tests.tasks import rolled; rolled.endless(Path(sys.argv[1]))"
+    argv = [sys.executable, "-P", "-c", program, str(controller.home)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENV) as process:
+        while target.share == 0.0:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        ended = rolled.controller(controller.home, CANARY, target, by="王审", clock=Clock()).withdraw("stop", 50)
+        told = process.communicate(timeout=60)[1]
+
+    assert process.returncode == 1 and "withdrawn by 王审" in told
+    assert (ended.state, target.serving, target.share) == ("undone", 1, 0.0)
+
+
 def test_nothing_under_way_cannot_be_withdrawn(controller: Controller, target: FolderTarget) -> None:
     with pytest.raises(RolloutFailed, match="no rollout to local is under way; nothing was touched"):
         controller.withdraw("stop", 5)
@@ -295,9 +318,10 @@ def test_a_plan_names_every_state_and_change_and_touches_nothing(controller: Con
 
     found = plan.of(target, record(controller.home), placed(2), APPROVED)
 
-    assert [state.partition(":")[0] for state in found.states] == [
+    assert [state.partition(":")[0] for state in found.states if ":" in state] == [
         *("staged", "verified", "awaiting", "canary, step 1 of 2", "canary, step 2 of 2", "live")
     ]
+    assert "about 1,440 requests" in str(found.states)
     assert found.changes[0].after == "version 2\n"
     assert {path: path.read_bytes() for path in controller.home.rglob("*") if path.is_file()} == before
     assert target.calls == []
