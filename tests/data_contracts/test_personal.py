@@ -54,3 +54,31 @@ def test_a_masked_call_has_the_turns_it_had_and_nothing_more_to_mask(which: str)
 def test_a_region_is_no_name(place: str) -> None:
     assert mask_cell(place).text == place
     assert mask(f"客户：我在{place}，宽带断了。").counts == {}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "我很高兴，马上就办，方便的话周末过来。",
+        "我办的是大王卡，喝的王老吉，穿的李宁。",
+        "对方师傅说任何时候都行，于是我明白了。",
+        "先生您好，女士您好，请问有什么可以帮您。",
+        "叫你们经理来，我找你们主管。",
+    ],
+)
+def test_words_brands_plans_and_titles_alone_are_no_names(said: str) -> None:
+    assert mask(f"客户：{said}").counts == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "masked"),
+    [
+        ("我叫欧阳雪梅，我找王师傅。", "我叫〔姓名〕，我找〔姓名〕师傅。"),
+        ("我是李建国，建国啊，你等一下。", "我是〔姓名〕，〔姓名〕啊，你等一下。"),
+        ("户主阿依古丽·买买提。", "户主〔姓名〕。"),
+        ("他叫毛军，高先生让我打的。", "他叫〔姓名〕，〔姓名〕先生让我打的。"),
+        ("小陈你好，老徐在吗。", "〔姓名〕你好，〔姓名〕在吗。"),
+    ],
+)
+def test_a_name_is_masked_in_every_form_and_again_where_it_is_repeated(said: str, masked: str) -> None:
+    assert mask(f"客户：{said}").text == f"客户：{masked}"
