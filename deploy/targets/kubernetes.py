@@ -61,8 +61,7 @@ class Kubernetes:
 
     def changes(self, candidate: Placed) -> tuple[Change, ...]:
         """Each object that staging and then switching would make or change, as the API server itself says in a dry run."""
-        before = self._sides()
-        staged = before.staging(candidate)
+        staged = self._sides().staging(candidate)
         made = [self.open().apply(one, dry_run=True) for one in self._staged(staged)]
         side = staged.holding(candidate) or staged.champion
         made += traffic.route(self.open(), self.release, staged.led_by(side), self.at.split, dry_run=True)
@@ -70,9 +69,7 @@ class Kubernetes:
 
     def stage(self, candidate: Placed) -> None:
         """Apply the candidate's side and wait for its pods; the weights of the canary are checked before anything is touched."""
-        sides = self._sides()
-        is_there = sides.holding(candidate) is not None
-        sides = sides.model_copy(update={"weight": 0}) if is_there else sides.staging(candidate)
+        sides = self._sides().staging(candidate)
         for step in self.settings.rollout.canary.steps if self.can_split and len(traffic.names(sides)) > 1 else ():
             self._rendered(self._weighed(sides, step.weight))
         objects = self._staged(sides)
@@ -98,8 +95,9 @@ class Kubernetes:
         return self._endpoint()
 
     def look(self, candidate: Placed, at_s: float) -> Look:
-        """The counters of every ready pod of both sides."""
+        """The counters of every ready pod of both sides. A container of the candidate that ended by itself is a fault of it."""
         side = self._side_of(candidate)
+        pods.require_no_crash(self.open(), self.release, side)
         try:
             champion = self._counted("green" if side == "blue" else "blue")
         except EngineUnavailable as error:
@@ -262,10 +260,16 @@ class Kubernetes:
                     raise EngineUnavailable(f"version {placed.version} in {name} fails its check: {error}") from error
 
     def _counted(self, side: Name) -> dict[str, canary_window.Counted]:
+        """By the names of the pods. One that was taken away between being found and being asked is left out."""
         found = {}
         for pod in pods.ready(self.open(), self.release, side):
-            with self._reach(pod) as url, Client(url, key=self._key()) as client:
-                found[str(pod["metadata"]["name"])] = canary_window.read(client)
+            name = str(pod["metadata"]["name"])
+            try:
+                with self._reach(pod) as url, Client(url, key=self._key()) as client:
+                    found[name] = canary_window.read(client)
+            except EngineUnavailable:
+                if any(one["metadata"]["name"] == name for one in pods.ready(self.open(), self.release, side)):
+                    raise
         return found
 
     def _info(self, pod: Object, field: str) -> str:

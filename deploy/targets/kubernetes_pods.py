@@ -47,6 +47,29 @@ def ready(cluster: Cluster, release: str, side: str) -> list[Object]:
     return [pod for pod in found if _is_ready(pod) and "deletionTimestamp" not in pod["metadata"]]
 
 
+def require_no_crash(cluster: Cluster, release: str, side: str) -> None:
+    """Return if no container of the side was started again after it had failed.
+
+    Raises:
+        EngineUnavailable: one was; why, and the end of its log.
+    """
+    found = [
+        Trouble(
+            pod["metadata"]["name"],
+            one["name"],
+            ended.get("reason", "Error"),
+            f"exit code {ended['exitCode']}",
+            True,
+            True,
+        )
+        for pod in cluster.find("v1", "Pod", labels(release, side))
+        for one in pod.get("status", {}).get("containerStatuses", [])
+        if (ended := one.get("lastState", {}).get("terminated")) and ended.get("exitCode")
+    ]
+    if found:
+        raise EngineUnavailable(explain(cluster, found, "ended by itself"))
+
+
 def wait(cluster: Cluster, release: str, deployment: str, side: str, limit_s: float) -> None:
     """Until every pod of the Deployment is of its newest template and ready.
 
@@ -70,18 +93,12 @@ def wait(cluster: Cluster, release: str, deployment: str, side: str, limit_s: fl
     if is_in_time and not final:
         return
     made = cluster.get("apps/v1", "Deployment", deployment) or {}
-    raise EngineUnavailable(
-        explain(cluster, deployment, final or list(_troubles(cluster, made, release, side)), limit_s)
-    )
+    troubles = final or list(_troubles(cluster, made, release, side))
+    raise EngineUnavailable(explain(cluster, troubles) if troubles else _nothing_said(cluster, deployment, limit_s))
 
 
-def explain(cluster: Cluster, deployment: str, troubles: list[Trouble], limit_s: float) -> str:
-    """One sentence or a few: what is wrong with the first pod, the end of its log, what to do."""
-    if not troubles:
-        return (
-            f"Deployment {deployment} in {cluster.namespace} was not ready within {limit_s:.0f} s and has no pod that says why; "
-            f"kubectl -n {cluster.namespace} describe deployment {deployment} names a quota or a policy that forbids its pods"
-        )
+def explain(cluster: Cluster, troubles: list[Trouble], what: str = "does not start") -> str:
+    """A few sentences: what is wrong with the first pod, the end of its log, what to do."""
     one = troubles[0]
     others = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
     lines = _safe(cluster.log(one.pod, one.container, previous=one.had_run)) if one.container else []
@@ -89,7 +106,14 @@ def explain(cluster: Cluster, deployment: str, troubles: list[Trouble], limit_s:
     advice = ADVICE.get(one.reason, FETCHED if one.container == "fetch" else LOADED)
     where = f"container {one.container} of pod {one.pod}" if one.container else f"pod {one.pod}"
     said = f": {one.said.rstrip('.')}" if one.said else ""
-    return f"{where}{others} in {cluster.namespace} does not start ({one.reason}{said}).{log} What to do: {advice}"
+    return f"{where}{others} in {cluster.namespace} {what} ({one.reason}{said}).{log} What to do: {advice}"
+
+
+def _nothing_said(cluster: Cluster, deployment: str, limit_s: float) -> str:
+    return (
+        f"Deployment {deployment} in {cluster.namespace} was not ready within {limit_s:.0f} s and has no pod that says why; "
+        f"kubectl -n {cluster.namespace} describe deployment {deployment} names a quota or a policy that forbids its pods"
+    )
 
 
 def _is_rolled_out(made: Object) -> bool:

@@ -50,7 +50,9 @@ class Sides(Frozen):
         return next((name for name in (self.champion, self.candidate) if self.of(name) == side), None)
 
     def staging(self, placed: Placed) -> "Sides":
-        """With this version beside what serves, or as the first one; none of the traffic."""
+        """With this version beside what serves, or as the first one; none of the traffic. It stays where it is already."""
+        if self.holding(placed) == self.champion:
+            return self.model_copy(update={"weight": 0})
         name = self.champion if self.is_empty else self.candidate
         side = Side(bundle=placed.bundle_digest, version=placed.version)
         return self.model_copy(update={"weight": 0, "is_staged": True, name: side})

@@ -229,6 +229,7 @@ class Callers:
     failed: list[str] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
     paused_s: float = 0.01
+    call: dict[str, str] = field(default_factory=lambda: dict(CALL))
 
     def run(self) -> None:
         chance = random.Random(1)
@@ -239,7 +240,7 @@ class Callers:
                     self.failed.append("nobody there")
                     continue
                 try:
-                    answer = client.post(f"http://127.0.0.1:{port}/api/v1/classify", json=CALL)
+                    answer = client.post(f"http://127.0.0.1:{port}/api/v1/classify", json=self.call)
                     self.answers[str(answer.json()["model_version"]).partition("+")[0]] += 1
                 except (httpx.TransportError, KeyError, ValueError) as error:
                     self.failed.append(repr(error))

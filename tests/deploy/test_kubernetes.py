@@ -14,13 +14,14 @@ import pytest
 import yaml
 
 from configs.settings import Settings
-from data_contracts.errors import ConfigurationError, EngineUnavailable, TingsuError
-from deploy import bundle, keys
+from data_contracts.errors import ChampionUnavailable, ConfigurationError, EngineUnavailable, RolloutFailed, TingsuError
+from deploy import bundle, keys, targets
 from deploy.operate import canary_window
 from deploy.s3 import S3Store
 from deploy.store import FolderStore
 from deploy.targets import Placed
 from deploy.targets.kubernetes import Kubernetes
+from tasks.controller import Controller
 from tests import s3_server
 from tests.deploy import charts, kube_server, served
 from tests.deploy.kube_nodes import READY, SIDE, Callers, Kubelet, Nodes, running, waiting
@@ -195,6 +196,37 @@ def test_what_traffic_was_moved_to_is_what_the_chart_renders(quick: Cluster, spl
     assert differs() in ([], ["ConfigMap/tingsu-sides"])
     assert quick.server.of("services")["tingsu"]["spec"]["selector"][SIDE] == "blue"
     assert sorted(quick.server.of("deployments")) == ["tingsu-blue"]
+
+
+def test_the_controller_undoes_a_candidate_that_answers_otherwise_and_keeps_the_evidence(
+    quick: Cluster, services: dict[str, int]
+) -> None:
+    one, two = quick.versions
+    key = keys.add(quick.home, "crm", ["classify"])
+    ports = [services[placed.bundle_digest] for placed in (one, two)]
+    text = next(
+        t for t in (f"客户：第{i}次来电投诉。" for i in range(99)) if len({category(p, key, t) for p in ports}) == 2
+    )
+    steps = {"steps": [{"weight": 0.5, "calls": 400}], "look_every_s": 0.2, "latency_ratio": 50}
+    target = quick.target(canary=steps)
+    settings = target.settings.rollout
+    controller = Controller(target, quick.home, "ops", lambda _: None, settings, lambda _: served.TAXONOMY.keys)
+    controller.rollout(one)
+
+    callers = Callers(quick.nodes, key, call={"text": text})
+    with callers.calling(), pytest.raises(RolloutFailed, match="category"):
+        controller.rollout(two)
+    record = targets.read(quick.home, "kubernetes")
+
+    assert [step.state for step in record.steps][:3] == ["planned", "staged", "verified"] and record.state == "undone"
+    assert record.live == one and record.canary is not None
+    assert quick.serving() == {"1": 100} and callers.failed == [] and set(callers.answers) == {"1", "2"}
+
+
+def category(port: int, key: str, text: str) -> str:
+    """What a service answers."""
+    url, headers = f"http://127.0.0.1:{port}/api/v1/classify", {"Authorization": f"Bearer {key}"}
+    return json.dumps(httpx.post(url, json={"text": text}, headers=headers).json()["category"])
 
 
 class Killed(BaseException):
@@ -518,6 +550,33 @@ def test_what_is_wrong_with_the_way_to_the_cluster_or_the_values_is_named(quick:
     with pytest.raises((ConfigurationError, EngineUnavailable), match=said):
         target.stage(two)
         target.switch(two)
+
+
+def test_a_candidate_that_ended_by_itself_in_a_canary_is_to_blame_and_the_champion_that_is_away_is_not(
+    quick: Cluster,
+) -> None:
+    one, two = quick.versions
+    target = quick.target()
+    target.stage(one)
+    target.switch(one)
+    target.stage(two)
+    target.weigh(two, 0.25)
+    (name, green) = next((n, p) for n, p in quick.server.of("pods").items() if p["metadata"]["labels"][SIDE] == "green")
+    ended = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+    state = {"name": "service", "restartCount": 1, "lastState": ended, "state": {"running": {}}}
+    quick.server.put("pods", {**green, "status": {**READY, "containerStatuses": [state]}})
+
+    with pytest.raises(
+        EngineUnavailable, match=r"pod tingsu-green-\S+ in prod ended by itself \(OOMKilled: exit code 137"
+    ):
+        target.look(two, 0.0)
+
+    quick.server.put("pods", green)
+    assert target.look(two, 0.0).candidate.keys() == {name}
+    (blue,) = (p for p in quick.server.of("pods").values() if p["metadata"]["labels"][SIDE] == "blue")
+    quick.server.put("pods", {**blue, "status": {"phase": "Running", "conditions": []}})
+    with pytest.raises(ChampionUnavailable, match=r"no pod of the side .* that is live is ready"):
+        target.look(two, 0.0)
 
 
 def test_status_says_what_is_wrong_instead_of_failing(quick: Cluster) -> None:
