@@ -387,6 +387,15 @@ class RolloutSettings(Section):
     kubernetes: KubernetesSettings = KubernetesSettings()
 
 
+class RetentionSettings(Section):
+    """What `gc` keeps besides everything that is live, can come back or is cited: the newest versions and pipeline runs, and
+    whatever is younger than `older_days`. Datasets, gold sets, splits, verdicts and their evidence are always kept."""
+
+    keep_versions: int = Field(default=5, ge=1)
+    keep_runs: int = Field(default=20, ge=1)
+    older_days: float = Field(default=30.0, ge=0)
+
+
 class LogSettings(Section):
     """The service's log. In the background it is a file: at `max_mb` it is put aside as .1, and `kept` such files are kept.
 
@@ -419,4 +428,5 @@ class Settings(Section):
     gate: GateSettings = GateSettings()
     serve: ServeSettings = ServeSettings()
     rollout: RolloutSettings = RolloutSettings()
+    retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()

@@ -48,6 +48,8 @@ __all__ = [
 __all__ += ["VERDICT", "sign", "verdict_id", "verify"]
 WEIGHTS = (".safetensors", ".gguf")
 EMERGENCY = "emergency.json"
+WITHDRAWN = "files.json"
+"""The list of files of a bundle whose content was removed."""
 
 
 class Golden(Frozen):
@@ -170,6 +172,14 @@ def golden(folder: Path) -> tuple[Golden, ...]:
 def attest(store: Store, ref: BundleRef, name: str, data: bytes) -> None:
     """Keep a statement about a bundle beside it."""
     store.write(f"{ref.key}.attest/{name}", data)
+
+
+def withdraw(store: Store, digest: str) -> None:
+    """Remove a bundle's content. What it was made of, by file and SHA-256, and what was said of it stay beside its place."""
+    listed = store.read(f"bundles/{digest}/{LISTING}")
+    if listed is not None:
+        store.write(f"bundles/{digest}.attest/{WITHDRAWN}", listed)
+    store.delete(f"bundles/{digest}")
 
 
 def place(store: Store, ref: BundleRef) -> Path:

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from data_contracts.errors import BundleCorrupt, StoreUnavailable
 from deploy.s3_torn import abort_stale, again
-from deploy.store import LISTING, FolderStore, listing, sha256_file
+from deploy.store import LISTING, FolderStore, Measured, listing, sha256_file
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -244,6 +244,26 @@ class S3Store:
         self.client.delete_object(Bucket=self.bucket, Key=self._at(f"{key}/{LISTING}"))
         self._remove(f"{key}/")
         self.client.delete_object(Bucket=self.bucket, Key=self._at(key))
+
+    @_answering
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=self._at(prefix) + "/", Delimiter="/"
+        )
+        found = [p["Prefix"].rstrip("/") for page in pages for p in page.get("CommonPrefixes", [])]
+        cut = len(self.prefix) + 1 if self.prefix else 0
+        return tuple(sorted(name[cut:] for name in found))
+
+    @_answering
+    def measure(self, key: str) -> Measured:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._at(f"{key}/"))
+        found = [item for page in pages for item in page.get("Contents", [])]
+        newest_s = max((item["LastModified"].timestamp() for item in found), default=0.0)
+        return Measured(sum(item["Size"] for item in found), newest_s)
+
+    @_answering
+    def stale_uploads(self, end: bool) -> int:
+        return abort_stale(self.client, self.bucket, self._at(""), lambda name: bool(PLACE.search(name)), end)
 
     def _remove(self, prefix: str) -> None:
         for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._at(prefix)):

@@ -35,12 +35,13 @@ def _is_torn(error: Exception) -> bool:
     return isinstance(error, of.IncompleteReadError | of.ResponseStreamingError | of.FlexibleChecksumError)
 
 
-def abort_stale(client: Any, bucket: str, prefix: str, is_ours: Callable[[str], bool]) -> int:
+def abort_stale(client: Any, bucket: str, prefix: str, is_ours: Callable[[str], bool], end: bool = True) -> int:
     """End our multipart uploads below a prefix that were begun a day ago or more: their processes are dead, and S3 keeps and
     charges for their parts until somebody does. How many; none where this account may not list them.
 
     Args:
         is_ours: of an object's name; the bucket may be shared with others.
+        end: off: only count them.
     """
     from botocore.exceptions import ClientError
 
@@ -49,7 +50,8 @@ def abort_stale(client: Any, bucket: str, prefix: str, is_ours: Callable[[str], 
         for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
             for upload in page.get("Uploads", []):
                 if upload["Initiated"] < before and is_ours(upload["Key"]):
-                    client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                    if end:
+                        client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
                     ended += 1
     except ClientError:  # housekeeping only: another process was faster, or it is not permitted here
         return ended

@@ -13,12 +13,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from data_contracts.errors import BundleCorrupt, ConfigurationError, StoreUnavailable
 from deploy import disk
 
 LISTING = ".files.json"
+
+
+class Measured(NamedTuple):
+    """How much lies under a key, and when any of it was last written (seconds since 1970); zeros where there is nothing."""
+
+    bytes: int
+    newest_s: float
 
 
 class Store(Protocol):
@@ -66,6 +73,18 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove a folder or file; absent is fine."""
+        ...
+
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """Every folder directly below `prefix`, in order: committed, half written or half removed."""
+        ...
+
+    def measure(self, key: str) -> Measured:
+        """Everything that lies in a folder, committed or not."""
+        ...
+
+    def stale_uploads(self, end: bool) -> int:
+        """How many uploads of dead processes take room, and with `end`, took."""
         ...
 
     def scratch(self, key: str) -> Path:
@@ -204,6 +223,17 @@ class FolderStore:
         (path / LISTING).unlink(missing_ok=True)  # killed in between, the folder no longer exists
         shutil.rmtree(path, ignore_errors=True)
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        base = self.root / prefix
+        below = sorted(base.iterdir()) if base.is_dir() else ()
+        return tuple(f"{prefix}/{p.name}" for p in below if p.is_dir() and not p.name.startswith("."))
+
+    def measure(self, key: str) -> Measured:
+        return measure(self.root / key)
+
+    def stale_uploads(self, end: bool) -> int:
+        return 0
+
     def scratch(self, key: str) -> Path:
         path = self.root / ".scratch" / key
         try:
@@ -211,6 +241,16 @@ class FolderStore:
         except OSError as error:
             raise disk.unwritable(f"to the store {self.root}", error) from error
         return path
+
+
+def measure(folder: Path) -> Measured:
+    """Of a folder on this machine; a file that goes meanwhile is not counted."""
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                found.append(path.stat())
+    return Measured(sum(s.st_size for s in found), max((s.st_mtime for s in found), default=0.0))
 
 
 def verify_listing(folder: Path, key: str, digests: bool = False) -> None:

@@ -7,7 +7,20 @@ from io import TextIOWrapper
 import typer
 
 from data_contracts.errors import TingsuError
-from flows.commands import data, datasets, generation, keys, machine, models, ollama, record, release, server, service
+from flows.commands import (
+    data,
+    datasets,
+    generation,
+    keys,
+    machine,
+    models,
+    ollama,
+    record,
+    release,
+    retention,
+    server,
+    service,
+)
 
 app = typer.Typer(
     name="tingsu",
@@ -17,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (data, datasets, models, release, record, server, service, generation, keys, ollama, machine):
+for group in (data, datasets, models, release, record, retention, server, service, generation, keys, ollama, machine):
     group.add_to(app)
 
 

@@ -35,7 +35,7 @@ from deploy.operate import lock, processes
 from deploy.operate.stack import TRACKING
 from deploy.signing import keypair, public_key
 from deploy.store import Store
-from tasks import awq, catalog, gate, permit, rollout, trace, train, versions
+from tasks import awq, catalog, gate, gc, permit, rollout, trace, train, versions
 from tasks.audit import audit
 from tasks.gate import Evidence
 from tasks.registry import Candidate
@@ -136,6 +136,7 @@ class Run:
         """One process a run: the same retrain asked for twice is done once, and the second finds it done."""
         path = self.home / "runs" / f"{self._key[:16]}.lock"
         with ExitStack() as stack:
+            stack.enter_context(lock.held(gc.lock_file(self.home), shared=True))  # nothing of it is removed meanwhile
             try:
                 stack.enter_context(lock.held(path, wait=False))
             except BlockingIOError:

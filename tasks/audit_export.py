@@ -16,7 +16,7 @@ from pathlib import Path
 from data_contracts.artifacts import Emergency, Verdict
 from data_contracts.errors import ConfigurationError
 from data_contracts.schema import Frozen
-from deploy import disk, operators, signing
+from deploy import bundle, disk, operators, signing
 from deploy.store import LISTING, sha256_file
 from tasks import audit_check, history, proven, stages
 from tasks.history import Entry
@@ -114,7 +114,8 @@ def _version(at: Registry, folder: Path, entries: tuple[Entry, ...], version: in
                 if isinstance(said, Verdict):
                     yield from _evidence(at, folder, said)
     digest = next((e.event.bundle_digest for e in own if e.event.bundle_digest), "")
-    listing = at.store.read(f"bundles/{digest}/{LISTING}") if digest else None
+    places = (f"bundles/{digest}/{LISTING}", f"bundles/{digest}.attest/{bundle.WITHDRAWN}") if digest else ()
+    listing = next((data for place in places if (data := at.store.read(place)) is not None), None)
     if listing is None:
         yield f"version {version}: the list of files of bundle {digest[:12]}"
     else:

@@ -10,8 +10,8 @@ from deploy import disk
 
 
 @contextmanager
-def held(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file while the block runs; its text is the holder's pid.
+def held(path: Path, wait: bool = True, shared: bool = False) -> Iterator[None]:
+    """Hold the lock file while the block runs; its text is the holder's pid. `shared`: together with others who share it.
 
     Raises:
         BlockingIOError: another process holds it and `wait` is off.
@@ -23,7 +23,7 @@ def held(path: Path, wait: bool = True) -> Iterator[None]:
     except OSError as error:
         raise disk.unwritable(path, error) from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         os.ftruncate(fd, 0)
         with suppress(OSError):  # on a full disk the lock holds all the same
             os.pwrite(fd, str(os.getpid()).encode(), 0)

@@ -209,6 +209,11 @@ def left_behind(home: Path, target: str) -> str:
     )
 
 
+def known(home: Path) -> tuple[str, ...]:
+    """Every target that something was rolled out to."""
+    return tuple(p.stem for p in sorted((home / "rollouts").glob("*.json")) if "." not in p.stem)
+
+
 def lock_file(home: Path, target: str) -> Path:
     """Held by the one rollout a target may have."""
     return home / f"rollouts/{target}.lock"
