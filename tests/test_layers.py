@@ -42,7 +42,7 @@ OWNERS = {
     "lmdeploy": ["deploy/lmdeploy/awq.py", "deploy/lmdeploy/serve.py"],  # run by an interpreter of its own
     "locust": ["deploy/operate/load.py"],
     "matplotlib": ["tasks/figures.py"],
-    "mlflow": [f"tasks/{name}.py" for name in ("tracking", "registry", "pyfunc", "logged", "versions")],
+    "mlflow": [f"tasks/{name}.py" for name in ("tracking", "registry", "pyfunc", "logged", "versions", "runs")],
     "pandas": ["tasks/pyfunc.py", "tasks/suites.py"],
     "peft": ["tasks/train.py", "tasks/merge.py"],
     "phonenumbers": ["data_contracts/personal/numbers.py"],
