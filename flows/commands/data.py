@@ -137,7 +137,7 @@ def check(
     lines = [
         f"{found['rows']:,} {'raw' if found['is_raw'] else 'labelled'} rows would be {' + '.join(parts)}",
         *(f"{r['reason_en']}. {r['reason_zh']}。" for r in found["refusals"]),
-        *(f"{f['severity']:<10} {f['rows']:>8,}  {f['reason_en']}" for f in found["findings"]),
+        *(f"{f['severity']:<10} {f['rows']:>8,}  {f['reason_en']}: {f['remedy_en']}" for f in found["findings"]),
         *warned(found["warnings"]),
         f"report: {out / answer.REPORT}",
     ]
