@@ -153,9 +153,9 @@ def _ignored(names: Sequence[str], likely: Mapping[str, str]) -> tuple[str, str]
         f" + {len(names) - SHOWN_COLUMNS}" if len(names) > SHOWN_COLUMNS else ""
     )
     if not likely:
-        return messages.say("ignored_columns", columns=len(names), names=shown)
+        return messages.say("ignored_columns", names=shown)
     option = ",".join(f"{name}={column}" for name, column in likely.items())
-    return messages.say("likely_columns", columns=len(names), names=shown, option=option)
+    return messages.say("likely_columns", names=shown, option=option)
 
 
 def agreed(found: Mapping[str, Any]) -> tuple[str, str]:
