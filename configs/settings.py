@@ -237,6 +237,9 @@ class ServeSettings(Section):
     `engine` scores the form of `quantize.serve` and serves it; a bundle is served by the engine it was measured on, whatever stands
     here. `llama_server`: the program of engine llamacpp (empty: the one on PATH); `llama_slots`: prompts it works on at once.
 
+    `engines`: processes that work off the one queue, each with its part of the cores and its own copy of the weights; one that dies
+    costs only what it worked on.
+
     `compile`: engine transformers on CPU compiles what it does between matrix products before it is ready; it needs a C++ compiler.
 
     `parity_tolerance`: of a probability, the most that a bundle may ask for; what it asks for is measured when it is made.
@@ -248,6 +251,7 @@ class ServeSettings(Section):
     """
 
     engine: EngineName = "transformers"
+    engines: int = Field(default=1, ge=1, le=16)
     llama_server: Annotated[str, PLACE] = ""
     llama_slots: int = Field(default=4, ge=1, le=64)
     lmdeploy_python: Annotated[str, PLACE] = ""

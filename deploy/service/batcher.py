@@ -88,7 +88,7 @@ class _Speed:
 
 @dataclass
 class Batcher:
-    """`run` is its one worker; every request is `admitted`, then read, then `submit`ted."""
+    """`run` works it off, one batch an engine at a time; every request is `admitted`, then read, then `submit`ted."""
 
     engine: Scorer
     limits: Limits
@@ -101,6 +101,7 @@ class Batcher:
     _flying_tokens: int = 0
     _speed: _Speed = field(default_factory=_Speed)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    others: tuple[Scorer, ...] = ()
 
     @property
     def waiting_calls(self) -> int:
@@ -111,6 +112,21 @@ class Batcher:
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is worked on."""
         return not self.waiting_calls and not self._flying_tokens
+
+    @property
+    def _engines(self) -> tuple[Scorer, ...]:
+        return (self.engine, *self.others)
+
+    @property
+    def _away_s(self) -> float:
+        """About how long until one of the engines may be asked."""
+        return min(engine.back_in_s for engine in self._engines)
+
+    @property
+    def _wait_s(self) -> float:
+        """About how long what is there already takes the engines that are."""
+        at_work = max(1, sum(engine.is_ready for engine in self._engines))
+        return self._speed.seconds(self.waiting_tokens + self._flying_tokens) / at_work
 
     @property
     def waiting_tokens(self) -> int:
@@ -136,7 +152,7 @@ class Batcher:
             Overloaded: there is none, or what waits already takes until after the deadline.
         """
         if self.waiting_calls + calls > self.limits.queue_calls:
-            wait_s = self._speed.seconds(self.waiting_tokens + self._flying_tokens)
+            wait_s = self._wait_s
             raise Overloaded(f"{self.waiting_calls} calls wait and {self.limits.queue_calls} may", max(wait_s, 1.0))
         self._require_in_time(0, until)
         self._reading_calls += calls
@@ -171,21 +187,26 @@ class Batcher:
         self._speed.learn(tokens, seconds)
 
     async def run(self) -> None:
-        """Form batches and have them scored, one at a time, until cancelled; who waits then is told."""
+        """Form batches and have them scored, each engine one at a time, until cancelled; who waits then is told."""
         try:
-            while True:
-                await self._arrived.wait()
-                await self.engine.until_ready()
-                await self._company()
-                if self.engine.is_ready and (batch := self._take()):
-                    await self._serve(batch)
+            async with asyncio.TaskGroup() as group:
+                for engine in self._engines:
+                    group.create_task(self._work(engine))
         finally:
             for item in self._lanes:
                 item.ticket.fail(EngineUnavailable("the engine was stopped"))
 
+    async def _work(self, engine: Scorer) -> None:
+        while True:
+            await self._arrived.wait()
+            await engine.until_ready()
+            await self._company()
+            if engine.is_ready and (batch := self._take()):
+                await self._serve(engine, batch)
+
     def _require_in_time(self, tokens: int, until: float) -> None:
         left_s = until - asyncio.get_running_loop().time()
-        wait_s = self._speed.seconds(self.waiting_tokens + self._flying_tokens)
+        wait_s = self._wait_s
         total_s = wait_s + self._speed.seconds(tokens)
         if total_s > left_s:
             raise Overloaded(
@@ -225,13 +246,14 @@ class Batcher:
         wanted = int((self._speed.tokens_s or 0) * BATCH_S)
         return min(max(wanted, USEFUL_TOKENS), self.batch_tokens)
 
-    async def _serve(self, batch: Sequence[Item]) -> None:
+    async def _serve(self, engine: Scorer, batch: Sequence[Item]) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        self._flying_tokens = tokens = sum(len(item.prompt) for item in batch)
+        tokens = sum(len(item.prompt) for item in batch)
+        self._flying_tokens += tokens
         failed: dict[int, TingsuError] = {}
         try:
-            scores = await self.engine.score([item.prompt for item in batch])
+            scores = await engine.score([item.prompt for item in batch])
         except RowsFailed as error:
             scores, failed = error.scores, error.failed
         except EngineUnavailable:
@@ -242,7 +264,7 @@ class Batcher:
                 item.ticket.fail(EngineUnavailable("the engine was stopped"))
             raise
         finally:
-            self._flying_tokens = 0
+            self._flying_tokens -= tokens
         self._last_s, self._company_calls = loop.time() - started, len(batch) + self.waiting_calls
         if not failed:  # a batch that fails at once says nothing of how fast it would have been
             self._speed.learn(tokens, self._last_s)
@@ -260,14 +282,14 @@ class Batcher:
         for item in items:
             item.failures += 1
             if item.failures >= TRIES:
-                item.ticket.fail(EngineDied("the engine failed twice over this call", max(self.engine.back_in_s, 1.0)))
+                item.ticket.fail(EngineDied("the engine failed twice over this call", max(self._away_s, 1.0)))
         self._lanes.put_back([item for item in items if item.is_wanted])
         self._give_up_late()
         self._mark()
 
     def _give_up_late(self) -> None:
         """Tell now whoever cannot be answered in time, for the engine is away for longer."""
-        away_s = self.engine.back_in_s
+        away_s = self._away_s
         back_at = asyncio.get_running_loop().time() + away_s
         for item in self._lanes if away_s else ():
             if item.ticket.until < back_at:

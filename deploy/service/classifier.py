@@ -11,12 +11,13 @@ from configs.settings import ServeSettings
 from data_contracts.errors import BundleCorrupt, ConfigurationError
 from data_contracts.prompt import Encoded
 from data_contracts.schema import Call
-from deploy import calibration
+from deploy import calibration, cores
 from deploy.bundle import Bundle, Golden
 from deploy.service import answers, logs
 from deploy.service.answers import Answer, Rules, Served
 from deploy.service.batcher import Batcher, Limits
 from deploy.service.child import Loader, plan_of
+from deploy.service.crew import Crew
 from deploy.service.metrics import Metrics, Side
 from deploy.service.reading import Reading
 from deploy.service.refusals import NotReady, before
@@ -55,11 +56,13 @@ class Classifier:
                 f"bundle {bundle.digest[:12]}: the tokenizer gives its category codes other ids than codes.json; "
                 "assemble it again"
             )
-        plan = plan_of(bundle, settings, self._tokens)
-        self.worker = Worker(plan, loader, settings.start_timeout_s, silence_s=2 * settings.deadline_s)
-        self.batcher = Batcher(self.worker, _limits(settings), metrics)
-        self.worker.on_scarce = self.batcher.shrink
-        self.worker.on_restart = metrics.restarts.inc
+        plan = plan_of(bundle, _shared(settings), self._tokens)
+        silence_s = 2 * settings.deadline_s
+        workers = [Worker(plan, loader, settings.start_timeout_s, silence_s) for _ in range(settings.engines)]
+        self.worker = Crew(workers)
+        self.batcher = Batcher(workers[0], _limits(settings), metrics, others=tuple(workers[1:]))
+        for worker in workers:
+            worker.on_scarce, worker.on_restart = self.batcher.shrink, metrics.restarts.inc
         self.rules = Rules(bundle.calibration)
         self.tune(settings)
 
@@ -73,7 +76,7 @@ class Classifier:
             log.warning("serve.review_categories has no effect", extra={"unknown": unknown})
         self.rules = Rules(calibrated, frozenset(settings.review_categories))
         self.batcher.limits = _limits(settings)
-        self.worker.start_timeout_s, self.worker.silence_s = settings.start_timeout_s, 2 * settings.deadline_s
+        self.worker.tune(settings.start_timeout_s, 2 * settings.deadline_s)
 
     def _unknown(self, settings: ServeSettings) -> list[str]:
         return sorted(set(settings.review_categories) - set(self.served.bundle.taxonomy.keys))
@@ -168,7 +171,7 @@ class Classifier:
         text = prepare(call, self.served.bundle.prompt)
         return _Read(self.served.bundle.prompt.encode(text, self._tokens), text[:LOGGED_CHARS])
 
-    async def _probe(self) -> None:
+    async def _probe(self, worker: Worker) -> None:
         """Ask the golden calls and compare; ask them again to warm up and to learn how fast this is.
 
         Raises:
@@ -176,13 +179,20 @@ class Classifier:
         """
         bundle = self.served.bundle
         prompts = [bundle.prompt.encode(golden.text, self._tokens).ids for golden in bundle.golden]
-        scores = await self.worker.score(prompts)
+        scores = await worker.score(prompts)
         rows = calibration.apply(bundle.calibration, scores.logprobs)
         for number, (golden, row) in enumerate(zip(bundle.golden, rows, strict=True), start=1):
             _compare(bundle, number, golden, dict(zip(bundle.taxonomy.keys, row.tolist(), strict=True)))
         started = time.monotonic()
-        await self.worker.score(prompts)
+        await worker.score(prompts)
         self.batcher.learn(sum(map(len, prompts)), time.monotonic() - started)
+
+
+def _shared(settings: ServeSettings) -> ServeSettings:
+    """What one of the engines is started with: its part of the cores, where nobody says how many threads it has."""
+    if settings.threads or settings.engines == 1:
+        return settings
+    return settings.model_copy(update={"threads": max(1, cores.usable() // settings.engines)})
 
 
 def _limits(settings: ServeSettings) -> Limits:

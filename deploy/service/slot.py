@@ -243,7 +243,7 @@ class Slot:
             await self._retire(old)
             if self._is_abandoned:
                 raise asyncio.CancelledError
-            new.worker.load_s = old.worker.load_s  # what callers are told to wait
+            new.worker.expect(old.worker.load_s)  # what callers are told to wait
             self.current = new
             self._keepers.begin(new)
             await self._keepers.until_ready(new, is_kept=False)

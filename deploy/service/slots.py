@@ -7,6 +7,7 @@ from configs.settings import ServeSettings
 from data_contracts.artifacts import Emergency
 from deploy.service.answers import Served
 from deploy.service.classifier import Classifier
+from deploy.service.crew import Crew
 from deploy.service.generator import Generator, ServedText
 from deploy.service.metrics import Metrics
 from deploy.service.problems import Refused
@@ -28,12 +29,12 @@ class Slots:
         return all(each.is_ready for each in self._filled)
 
     @property
-    def workers(self) -> tuple[Worker, ...]:
+    def workers(self) -> tuple[Worker | Crew, ...]:
         """The keepers of the engines that answer."""
         return tuple(each.worker for each in self._filled)
 
     @property
-    def loaded(self) -> tuple[Worker, ...]:
+    def loaded(self) -> tuple[Worker | Crew, ...]:
         """The keepers of all engines, also of those that wait to answer."""
         beside = () if self.classify is None else self.classify.loaded[1:]
         return (*self.workers, *(each.worker for each in beside))
