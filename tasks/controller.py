@@ -124,7 +124,8 @@ class Controller:
         )
 
     def _known(self, record: Record, live: Placed) -> Record:
-        return self.book.plan(record, live, "verified", "live already; checked again")
+        note = "live already; checked again"
+        return self.book.plan(record, live, "verified", note, is_return=record.is_return)
 
     def _settled(self) -> Record:
         """The record without an unfinished rollout: one that was left behind is undone."""
