@@ -52,7 +52,7 @@ def mend(path: Path, taxonomy: Taxonomy, mapping: Mapping[str, str], out: Path) 
                 _write(f, path, kind, plan, changes, counts)
         submitted.require_unchanged(path, before)
         spreadsheet.inert(mend_rows.table(changes)).write_csv(table, include_bom=True)
-        own_files.appear({made: out, table: listed})
+        own_files.appear({table: listed, made: out})  # a kill between them leaves no file without its list
     dropped = counts["in"] - counts["out"]
     return Mended(
         out, listed, counts["in"], counts["out"], dropped, dict(Counter(code for _, _, code, _, _ in changes))

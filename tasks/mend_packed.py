@@ -6,6 +6,7 @@ Only texts and lists of turns are mended: a number, a date or a truth value in a
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,20 @@ def write(out: Path, path: Path, plan: Plan, changes: list[Change], counts: Coun
             counts["in"] += batch.num_rows
             counts["out"] += sum(keep)
             if any(keep):
-                writer.write_batch(made.filter(pa.array(keep)))
+                writer.write_table(_kept(made, keep), ROWS)
+
+
+def _kept(batch: "pa.RecordBatch", keep: list[bool]) -> "pa.Table":
+    """The rows that are kept, in runs: every type can be sliced, but not every type (views of strings) filtered."""
+    import pyarrow as pa
+
+    runs, at = [], 0
+    for is_kept, run in groupby(keep):
+        length = len(list(run))
+        if is_kept:
+            runs.append(batch.slice(at, length))
+        at += length
+    return pa.Table.from_batches(runs, batch.schema)
 
 
 def _batches(path: Path) -> "Iterator[tuple[int, pa.RecordBatch]]":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from data_contracts.messages import say
 from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
-from tasks import columns, findings, mendings
+from tasks import columns, findings, json_text, mendings
 from tasks.mendings import Known
 from tasks.records import Raw
 
@@ -61,7 +61,7 @@ def mended(record: Raw, plan: Plan) -> tuple[Sequence[str] | str, list[Change]]:
     """What to write for a record, and the changes."""
     cells, changes = cells_of(record, plan)
     if isinstance(record.source, str):
-        return (_line(cells) if changes else record.source), changes
+        return _line(record.source, record.cells, cells), changes
     return [str(cells[column]) for column in record.cells], changes
 
 
@@ -99,13 +99,25 @@ def _turns(row: int, column: str, value: object) -> tuple[object, list[Change]]:
     return found[0], [(row, columns.shown(column)[1:-1], "mended_turns", f"{found[1]} empty", "")]
 
 
-def _line(cells: Mapping[str, object]) -> str:
-    line = json.dumps(cells, ensure_ascii=False)
-    try:
-        line.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a pair, written as an escape
-        line = json.dumps(cells)
+def _line(line: str, before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    """The line with its mended values; all else stays to the letter, for numbers have more spellings than Python keeps."""
+    if not any(value is not before[name] for name, value in after.items()):
+        return line
+    for name, start, end in reversed(json_text.members(line)):
+        if after[name] is not before[name]:
+            line = line[:start] + _value(line[start:end], after[name]) + line[end:]
     return line
+
+
+def _value(written: str, after: object) -> str:
+    if isinstance(after, list) and (kept := mendings.turns(written)):
+        return kept[0]
+    text = json.dumps(after, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a pair, written as an escape
+        text = json.dumps(after, allow_nan=False)
+    return text
 
 
 def renamed(before: Sequence[str], after: Sequence[str], row: int | None) -> list[Change]:

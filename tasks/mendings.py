@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from data_contracts.transcript import FOLD
+from tasks import json_text
 from tasks.moments import moment
 
 WHOLE = re.compile(r"\d{1,15}\.0+")
@@ -61,13 +62,16 @@ def bare(value: str) -> str:
 
 
 def turns(value: str) -> tuple[str, int] | None:
-    """A list of turns, as JSON, without its empty ones, and how many they were; None where nothing is to do."""
+    """A list of turns, as JSON, without its empty ones, the others as they are written, and how many were empty; None
+    where nothing is to do."""
     try:
         listed = json.loads(value)
     except (ValueError, RecursionError):
         return None
-    kept = spoken(listed) if isinstance(listed, list) else None
-    return (json.dumps(kept, ensure_ascii=False), len(listed) - len(kept)) if kept else None
+    if not isinstance(listed, list) or not spoken(listed):
+        return None
+    kept = [part for part, turn in zip(json_text.elements(value), listed, strict=True) if not _is_silent(turn)]
+    return f"[{', '.join(kept)}]", len(listed) - len(kept)
 
 
 def spoken(listed: list[object]) -> list[object] | None:

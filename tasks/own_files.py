@@ -1,11 +1,14 @@
 """Files of the submitter's own: beside each other, readable by their owner alone, there when they are whole."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from data_contracts.errors import ConfigurationError
+
+_NO_LINKS = (errno.ENOTSUP, errno.EPERM, errno.ENOSYS)  # a FAT stick, a share of Windows, a mounted bucket
 
 
 class beside:
@@ -25,16 +28,33 @@ class beside:
 
 
 def appear(files: Mapping[Path, Path]) -> None:
-    """Each file under its name; one that is there already must hold the same.
+    """Each file under its name, in their order; one that is there already must hold the same.
 
     Raises:
         ConfigurationError: it holds something else.
     """
     for made, out in files.items():
-        if out.exists() and (not out.is_file() or out.read_bytes() != made.read_bytes()):
-            raise ConfigurationError(
-                f"--fix: {out} is there already and holds something else; name another file, or remove it"
-            )
+        if os.path.lexists(out) and (not out.is_file() or out.read_bytes() != made.read_bytes()):
+            raise _taken(out)
     for made, out in files.items():
-        if not out.exists():
-            os.link(made, out)
+        if not os.path.lexists(out):
+            try:
+                _put(made, out)
+            except FileExistsError as error:
+                raise _taken(out) from error
+
+
+def _taken(out: Path) -> ConfigurationError:
+    what = "is a link to nothing" if out.is_symlink() and not out.exists() else "holds something else"
+    return ConfigurationError(f"--fix: {out} is there already and {what}; name another file, or remove it")
+
+
+def _put(made: Path, out: Path) -> None:
+    """Whole, or not at all, and over nothing that is there."""
+    try:
+        os.link(made, out)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(out, os.O_CREAT | os.O_EXCL, 0o600))  # the name is taken first, so that nothing is replaced
+        os.replace(made, out)

@@ -1,7 +1,9 @@
 """`submit --fix`: what is safe is mended into a new file of the submitter's own, every change is listed, no value changes."""
 
 import csv
+import errno
 import json
+import os
 from pathlib import Path
 
 import polars as pl
@@ -316,3 +318,69 @@ def test_the_corpus_of_objects_is_untouched(tmp_path: Path) -> None:
 
     assert done.out.read_bytes() == path.read_bytes()
     assert "nothing to mend" in mend.told(done)[0] and "无需修改" in mend.told(done)[1]
+
+
+def test_a_mended_line_keeps_the_spelling_of_every_number_that_is_not_listed(tmp_path: Path) -> None:
+    rest = '"n":1000000000000000000.0 , "price": 1.10,"far":1e400,"deep":{"a":[1.0e2,{}]},"none":[],"s":"\\u9000款"'
+    turn = '{"speaker":"customer", "text":"退款","t":1.50}'
+    empty = '{"speaker":"agent","text":""}'
+    line = f'{{ {rest},"turns":[{empty} , {turn},{empty}],"complaint_category" : "退款拖延" }}\n'
+    told = json.dumps({"turns": f"[{empty},{turn}]", "complaint_category": "refund_delay"}) + "\n"
+    done = mended(file(line + told, "calls.jsonl")(tmp_path), out="mended.jsonl")
+    first, second = done.out.read_text().splitlines(keepends=True)
+
+    assert first == f'{{ {rest},"turns":[{turn}],"complaint_category" : "refund_delay" }}\n'
+    assert json.loads(second)["turns"] == f"[{turn}]"
+    assert done.by_code == {"mended_turns": 2, "mended_category": 1}
+
+
+def test_parquet_with_views_of_strings_is_mended_and_keeps_them(tmp_path: Path) -> None:
+    made = odd_table().append_column("note", pa.array(["a"] * 5, pa.string_view()))
+    at = made.schema.get_field_index("conversation_id")
+    made = made.set_column(at, "conversation_id", made["conversation_id"].cast(pa.string_view()))
+    parquet.write_table(made, tmp_path / "calls.parquet")
+    before = parquet.read_schema(tmp_path / "calls.parquet")
+    done = mended(tmp_path / "calls.parquet", out="mended.parquet")
+    after = parquet.read_table(done.out)
+
+    assert pa.string_view() in before.types and after.schema.types == before.types
+    assert after["conversation_id"].to_pylist() == ["0", "1", "2", "3"]
+    assert (done.rows_in, done.dropped) == (5, 1)
+
+
+def test_a_link_to_nothing_is_a_name_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "mended.csv").symlink_to(tmp_path / "gone")
+
+    with pytest.raises(ConfigurationError, match=r"mended\.csv is there already and is a link to nothing"):
+        mended(file(PLAIN)(tmp_path))
+    assert {p.name for p in tmp_path.iterdir()} == {"calls.csv", "mended.csv"}
+
+
+def test_a_filesystem_without_hard_links_gets_both_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(made: object, out: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), made, None, out)
+
+    monkeypatch.setattr(os, "link", link)
+    done = mended(file(messy().encode("gbk"))(tmp_path))
+
+    assert {p.name for p in tmp_path.iterdir()} == {"calls.csv", "mended.csv", "mended.changes.csv"}
+    assert len(rows(done.out)) == 5 and len(changes(done)) > 5
+    assert {p.stat().st_mode & 0o777 for p in (done.out, done.listed)} == {0o600}
+
+
+def test_a_kill_while_the_files_appear_leaves_no_mended_file_without_its_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.link
+
+    def link(made: Path, out: Path) -> None:
+        real(made, out)
+        raise KeyboardInterrupt
+
+    path = file(messy().encode("gbk"))(tmp_path)
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(os, "link", link)
+        mended(path)
+
+    assert {p.name for p in tmp_path.iterdir()} == {"calls.csv", "mended.changes.csv"}
+    assert mended(path).out.is_file()
