@@ -184,13 +184,13 @@ TABLE: dict[str, tuple[str, str]] = {
         "请更正日期；常见原因是日月颠倒或平台时钟有误，否则按日期划分的黄金集也会出错",
     ),
     "bad_turn_time": (
-        "the start or end of turn {value} is no time, or of another kind than the other turns'",
-        "第 {value} 轮的开始或结束时间无法读取，或与其他轮次的写法不同",
+        "the start or end of turn {value} is no time, of another kind than the other turns', or a clock far from both 0 and started_at",
+        "第 {value} 轮的开始或结束时间无法读取，或与其他轮次的写法不同，或是既不接近 0 也不接近 started_at 的时钟时间",
     ),
     "bad_turn_time.remedy": (
-        "write seconds since the call began (12.5), a clock time (00:00:12.5) or a moment (2026-01-31T09:30:12), all alike, or leave "
-        "times out: only the order of turns matters",
-        "请统一写成通话开始后的秒数（12.5）、时钟时间（00:00:12.5）或日期时间（2026-01-31T09:30:12）；也可不提供时间，轮次顺序正确即可",
+        "write seconds since the call began (12.5), a clock time (00:00:12.5, or the time of day) or a moment (2026-01-31T09:30:12), all "
+        "alike, or leave times out: only the order of turns matters",
+        "请统一写成通话开始后的秒数（12.5）、时钟时间（00:00:12.5，或当天的钟点）或日期时间（2026-01-31T09:30:12）；也可不提供时间，轮次顺序正确即可",
     ),
     "turn_before_call": (
         "turn {value} has a time before the call begins",

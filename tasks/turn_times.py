@@ -1,6 +1,7 @@
 """When a call's turns were said, where the platform tells it: in order, within the call, or not.
 
-A time is seconds or milliseconds since the call began, a clock time (00:01:30.5), a moment, or seconds or milliseconds since 1970.
+A time is seconds or milliseconds since the call began, a clock time (00:01:30.5), a moment, or seconds or milliseconds since 1970. A
+clock time counts from the call's begin, or is the time of day (14:05:05): how near the first one is to either tells which.
 """
 
 import math
@@ -16,6 +17,7 @@ ENDS = ("end", "end_time", "ended_at", "finish", "finish_time", "end_s", "end_ms
 FAST, SLOW = 30, 0.1  # characters a second that nobody speaks, and no call with anything said has
 SINCE_1970 = 1e9
 ROUNDED_S = 1.0  # moments are whole seconds
+DAY_S, NEAR_S = 86_400.0, 1800.0  # the first words are said that soon after the call begins, menus and waiting included
 _CLOCK = re.compile(r"(?:(\d{1,2}):)?(\d{1,2}):(\d{2}(?:\.\d{1,6})?)")
 
 
@@ -31,7 +33,8 @@ class Times(NamedTuple):
 
 
 class _Time(NamedTuple):
-    """Seconds on one scale: `offset` since the call began, `bare` the same or a thousandth, `wall` a clock without a zone, `instant`."""
+    """Seconds on one scale: `offset` since the call began, `bare` the same or a thousandth, `clock` since the call began or since
+    midnight, `day` of a clock that shows the time of day since the call began, `wall` a date and clock without a zone, `instant`."""
 
     scale: str
     value: float
@@ -46,6 +49,7 @@ class _Said(NamedTuple):
 
 
 NONE = Times()
+_Written = Sequence[Sequence[_Time]]  # what each turn has
 
 
 def read(turns: Sequence[Mapping[str, Any]], started_at: str | None, chars: int) -> Times:
@@ -55,10 +59,56 @@ def read(turns: Sequence[Mapping[str, Any]], started_at: str | None, chars: int)
         started_at: when the call began, as it was submitted.
         chars: of all turns together; they tell seconds from milliseconds.
     """
+    written = [[time for time in (_time(turn, STARTS), _time(turn, ENDS)) if time] for turn in turns]
+    at, first = next(((at, times[0]) for at, times in enumerate(written, start=1) if times), (0, None))
+    if first is None or first.scale != "clock":
+        return _read(_counted(written), started_at, chars)
+    begin, is_local = _shown(started_at)
+    readings = [_read(_counted(written), started_at, chars)] if first.value <= NEAR_S else []
+    if begin is not None and abs(_since(begin, first.value)) <= NEAR_S:
+        readings.append(_read(_of_day(written, begin), started_at, chars))
+    if readings:
+        return min(readings, key=_doubt)
+    order = _read(_of_day(written, first.value), None, chars)
+    return order._replace(unreadable=order.unreadable or at) if is_local else order
+
+
+def _shown(started_at: str | None) -> tuple[float | None, bool]:
+    """What a clock showed when the call began, in seconds; and whether no zone is told, so that it was the clock of the turns."""
+    written = moment(started_at)
+    if written is None:
+        return None, False
+    read = datetime.fromisoformat(written)
+    return _wall(read.replace(tzinfo=None)), read.tzinfo is None
+
+
+def _doubt(times: Times) -> tuple[int, float]:
+    """How much is wrong in a reading: of two that the clock allows, the one with less counts."""
+    return sum(wrong is not None for wrong in times[:3]), times.last_s or 0.0
+
+
+def _counted(written: _Written) -> _Written:
+    """Clocks as time since the call began."""
+    return [[_Time("offset", time.value) if time.scale == "clock" else time for time in times] for times in written]
+
+
+def _of_day(written: _Written, begin: float) -> _Written:
+    """Clocks as the time of day of a call that began then, maybe before midnight."""
+    return [
+        [_Time("day", _since(begin, time.value)) if time.scale == "clock" else time for time in times]
+        for times in written
+    ]
+
+
+def _since(begin: float, clock: float) -> float:
+    """Seconds from a moment to the nearest one at which a clock shows that time of day."""
+    return (clock - begin + DAY_S / 2) % DAY_S - DAY_S / 2
+
+
+def _read(written: _Written, started_at: str | None, chars: int) -> Times:
     said: list[_Said] = []
     unreadable, scale = None, ""
-    for at, turn in enumerate(turns, start=1):
-        own = [time for time in (_time(turn, STARTS), _time(turn, ENDS)) if time]
+    for at, own in enumerate(written, start=1):
         scales = {scale, *(time.scale for time in own)} - {""}
         if any(math.isnan(time.value) for time in own) or len(scales) > 1:
             unreadable = unreadable or at
@@ -73,7 +123,7 @@ def _judged(said: Sequence[_Said], scale: str, origin: float | None, chars: int)
         return NONE
     earliest = min(min(turn.start, turn.end) for turn in said)
     begin = earliest if origin is None else origin
-    slack = ROUNDED_S if scale in ("wall", "instant") else 0.0
+    slack = ROUNDED_S if scale in ("day", "wall", "instant") else 0.0
     last = max(max(turn.start, turn.end) for turn in said) - begin
     if scale == "bare" and chars < SLOW * last and chars <= FAST * last / 1000:
         last /= 1000
@@ -94,6 +144,8 @@ def _origin(started_at: str | None, scale: str) -> float | None:
     """Where the scale has the call's begin; None where nobody can say."""
     if scale in ("offset", "bare"):
         return 0.0
+    if scale == "day":
+        return None if started_at is None else 0.0
     begin = _moment(started_at or "")
     return begin.value if begin and begin.scale == scale else None
 
@@ -103,16 +155,16 @@ def _time(turn: Mapping[str, Any], names: Sequence[str]) -> _Time | None:
     for name in names:
         value = turn.get(name)
         if value is not None and value != "":
-            return _written(value, name)
+            return _as_written(value, name)
     return None
 
 
-def _written(value: object, name: str) -> _Time:
+def _as_written(value: object, name: str) -> _Time:
     if isinstance(value, str):
         clock = _CLOCK.fullmatch(value.strip())
         if clock:
             hours, minutes, seconds = (float(part or 0) for part in clock.groups())
-            return _Time("offset", 3600 * hours + 60 * minutes + seconds)
+            return _Time("clock" if clock[1] else "offset", 3600 * hours + 60 * minutes + seconds)
         return _moment(value.strip()) or _number(value.strip(), name)
     return _number("" if isinstance(value, bool) else str(value), name)
 
@@ -138,4 +190,8 @@ def _moment(text: str) -> _Time | None:
     read = datetime.fromisoformat(written)
     if read.tzinfo:
         return _Time("instant", read.timestamp())
-    return _Time("wall", (read - datetime(1970, 1, 1)).total_seconds())
+    return _Time("wall", _wall(read))
+
+
+def _wall(read: datetime) -> float:
+    return (read - datetime(1970, 1, 1)).total_seconds()

@@ -127,3 +127,40 @@ def test_where_the_begin_is_unknown_or_in_another_zone_only_the_order_counts(tmp
     swapped = turns([(f"2026-01-05 03:{a}", None) for a in ("30:00", "30:12", "30:10", "30:20")])
 
     assert told(tmp_path, call(said, begin, None), call(swapped, begin, None)) == [set(), {"turn_out_of_order"}]
+
+
+def at(*clocks: str, begin: str | None = "2026-01-05 14:05:00", end: str | None = None) -> dict[str, object]:
+    """A call whose turns have these times of day."""
+    return call(turns([(clock, None) for clock in clocks]), begin, end)
+
+
+OF_DAY = {
+    "within the call": at("14:05:00", "14:05:05", "14:05:10", "14:14:59", end="2026-01-05 14:15:00"),
+    "over midnight": at("23:59:50", "23:59:55", "00:00:00", "00:00:05", begin="2026-01-05 23:59:50"),
+    "after midnight": at("00:00:02", "00:00:05", "00:00:09", "00:00:20", begin="2026-01-05 23:59:59"),
+    "soon after midnight": at("00:10:02", "00:10:05", "00:10:09", "00:10:20", begin="2026-01-05 00:10:00"),
+    "counted, soon after midnight": at("00:00:00", "00:00:05", "00:00:09", "00:00:20", begin="2026-01-05 00:10:00"),
+    "begin with its zone": at("14:05:00", "14:05:05", "14:05:10", "14:05:20", begin="2026-01-05T14:05:00+08:00"),
+    "begin in another zone": at("14:05:00", "14:05:05", "14:05:10", "14:05:20", begin="2026-01-05T06:05:00Z"),
+    "no begin": at("23:59:50", "23:59:55", "00:00:00", "00:00:05", begin=None),
+}
+
+
+def test_clock_times_may_be_the_time_of_day_also_over_midnight(tmp_path: Path) -> None:
+    assert dict(zip(OF_DAY, told(tmp_path, *OF_DAY.values()), strict=True)) == {name: set() for name in OF_DAY}
+
+
+def test_times_of_day_are_held_against_the_call_and_each_other_and_one_that_fits_nothing_is_a_warning(
+    tmp_path: Path,
+) -> None:
+    wrong = {
+        "turn_out_of_order": at("14:05:00", "14:05:15", "14:05:10", "14:05:20"),
+        "turn_before_call": at("14:04:00", "14:05:05", "14:05:10", "14:05:20"),
+        "turn_after_call": at(
+            "23:59:50", "23:59:59", "00:00:09", "00:01:20", begin=END[:11] + "23:59:50", end="2026-01-06T00:00:10"
+        ),
+        "bad_turn_time": at("18:20:00", "18:20:05", "18:20:10", "18:20:20", end="2026-01-05 14:15:00"),
+    }
+
+    assert dict(zip(wrong, told(tmp_path, *wrong.values()), strict=True)) == {code: {code} for code in wrong}
+    assert "bad_turn_time" in pl.read_csv(tmp_path / "out" / "warnings.csv")["code"].to_list()
