@@ -9,10 +9,11 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
+from pydantic import SecretStr
 
 from data_contracts import taxonomy as taxonomies
 from data_contracts.artifacts import Dataset
-from data_contracts.errors import ContractViolation
+from data_contracts.errors import ContractViolation, TingsuError
 from data_contracts.personal import mask
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
@@ -43,24 +44,33 @@ class Kept(Frozen):
 
 @flow(name="submit", persist_result=False)
 def submit(
-    file: str,
+    file: SecretStr,
     taxonomy: str | None = None,
-    mapping: dict[str, str] | None = None,
-    name: str | None = None,
+    mapping: dict[str, SecretStr] | None = None,
+    name: SecretStr | None = None,
     profile: str | None = None,
     sets: list[str] | None = None,
 ) -> dict[str, object]:
     """Check, mask and keep a file of calls: the dataset, what it should be known for, and where its report lies. Paths are on
     the machine that runs the flow. An artifact says what came of the file, accepted or refused.
 
+    Paths, columns and names are what people make of them ("complaint of 139…"): given as secrets, as the command line does, Prefect
+    records stars. What `prefect deployment run submit/on-demand --param file=…` is given in plain text, it records as it stands.
+
     Raises:
-        ContractViolation: refused; the message says where report and rejects lie.
+        ContractViolation: refused; the message says where report and rejects lie, and names the file without its folder, masked.
     """
     session = open_session(profile, sets=sets or ())
     words = taxonomies.load(Path(taxonomy) if taxonomy else taxonomies.DEFAULT)
-    wanted = Submission(file=file, name=name or mask(Path(file).stem).text, taxonomy=words, mapping=mapping or {})
+    place = file.get_secret_value()
+    wanted = Submission(
+        file=place,
+        name=catalog.tidied(name.get_secret_value() if name else Path(place).stem),
+        taxonomy=words,
+        mapping={key: column.get_secret_value() for key, column in (mapping or {}).items()},
+    )
     try:
-        kept = once(keep, "accept")(session, wanted)
+        kept = once(_keep_discreetly, "accept")(session, wanted)
     except ContractViolation as error:
         publish(f"refused-{session.settings.data.family}", describe_refusal(wanted, error), wanted.name)
         raise
@@ -77,6 +87,22 @@ def publish(key: str, told: str, name: str) -> None:
     """Put it on Prefect's page."""
     await_server()
     create_markdown_artifact(key=key, markdown=told, description=name)
+
+
+def _keep_discreetly(session: Session, wanted: Submission) -> Kept:
+    """As `keep`; Prefect records the sentence of an error, so it holds no path and no personal column."""
+    try:
+        return keep(session, wanted)
+    except TingsuError as error:
+        place, sentence = Path(wanted.file), str(error)
+        for told, instead in (
+            (str(place.expanduser()), place.name),
+            (wanted.file, place.name),
+            *((column, column) for column in wanted.mapping.values()),
+        ):
+            sentence = sentence.replace(told, catalog.tidied(instead))
+        error.args = (sentence,)
+        raise
 
 
 def keep(session: Session, wanted: Submission) -> Kept:
@@ -129,7 +155,7 @@ def describe(dataset: Dataset, said: Mapping[str, Any] = MappingProxyType({})) -
 
 def describe_refusal(wanted: Submission, error: ContractViolation) -> str:
     """Why a file was refused, how its rows fared and what to do, in markdown; of the path only the name, masked."""
-    sentence = mask(str(error).replace(wanted.file, Path(wanted.file).name)).text
+    sentence = mask(str(error)).text
     head = f"**{wanted.name}** refused 已退回: {sentence}"
     if not isinstance(error, accept.Refused):
         return head

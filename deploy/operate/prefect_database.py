@@ -8,6 +8,7 @@ cannot be migrated is set aside and made anew.
 import logging
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from configs.settings import Settings
@@ -22,14 +23,21 @@ ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CON
 
 
 def ensure(home: Path, settings: Settings) -> None:
-    """Return once this home's database has been made; somebody else's (PostgreSQL) is not ours to make.
+    """Return once this home's database has been made, for its owner only; somebody else's (PostgreSQL) is not ours to make.
 
     Raises:
         EngineUnavailable: Prefect cannot make it; says its last line.
     """
     folder = home / "prefect"
-    if (folder / MARK).exists() or any(os.environ.get(name) for name in ELSEWHERE):
+    if any(os.environ.get(name) for name in ELSEWHERE):
         return
+    if not (folder / MARK).exists():
+        _make(home, settings, folder)
+    with suppress(FileNotFoundError):  # deleted since, or somewhere else (PREFECT_HOME)
+        (folder / NAME).chmod(0o600)  # SQLite gives what it keeps beside it the same mode
+
+
+def _make(home: Path, settings: Settings, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with lock.held(home / "run/.prefect-database.lock"):
         if (folder / MARK).exists():
@@ -50,6 +58,7 @@ def _migrate(home: Path, settings: Settings) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        umask=0o077,
         timeout=MAKE_S,
     )
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]

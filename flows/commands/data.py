@@ -66,6 +66,8 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Check a file against the contract; keep it, or say row by row what is wrong."""
+    from pydantic import SecretStr
+
     from data_contracts import taxonomy as taxonomies
     from flows.commands.running import flow_of
     from tasks import ingest, submitted
@@ -80,7 +82,9 @@ def submit(
         file, name = Path(done["out"]), name or file.stem
     ingest.require_columns(file, columns)
     flow = flow_of("submit", profile, sets)
-    answer = flow(str(file), str(taxonomy) if taxonomy else None, columns, name, profile, sets or [])
+    secret = {key: SecretStr(column) for key, column in columns.items()}
+    known_as = SecretStr(name) if name else None
+    answer = flow(SecretStr(str(file)), str(taxonomy) if taxonomy else None, secret, known_as, profile, sets or [])
     show({**answer, **({"mended": done} if done else {})}, accepted(answer), as_json)
 
 

@@ -49,6 +49,26 @@ def test_a_refused_file_is_an_artifact_with_the_sentence_the_counts_and_what_to_
     assert PHONE not in told and SECRET not in told
 
 
+def test_what_prefect_records_of_a_submission_holds_nobodys_number_and_is_its_owners_alone(tmp_path: Path) -> None:
+    column = f"会话编号{PHONE}"
+    names = (column, "input_text", "complaint_category")
+    (tmp_path / f"投诉_{PHONE}_高敏.csv").write_text(table(good()[:5], names), encoding="utf-8")
+    (tmp_path / "prefect").mkdir()
+    (tmp_path / "prefect/prefect.db").touch(mode=0o644)
+    words = ("--map", f"conversation_id={column}", "--name", f"投诉 {PHONE}", "--set", "data.min_rows=10")
+    own = {"PREFECT_HOME": str(tmp_path / "prefect")}
+    found = tingsu("submit", f"投诉_{PHONE}_高敏.csv", *words, home=tmp_path, env=own)
+    assert found.returncode == 3 and "is refused" in found.stderr and PHONE not in found.stderr, found.stderr
+
+    written = {path: path.read_bytes() for path in (tmp_path / "prefect").rglob("*") if path.is_file()}
+    assert [path.name for path, content in written.items() if PHONE.encode() in content] == []
+    with closing(sqlite3.connect(tmp_path / "prefect/prefect.db")) as database:
+        ((parameters,),) = database.execute("SELECT parameters FROM flow_run").fetchall()
+        (failed,) = database.execute("SELECT message FROM flow_run_state WHERE type = 'FAILED'").fetchall()
+    assert set(json.loads(parameters)) >= {"file", "mapping", "name"} and "is refused" in failed[0]
+    assert (tmp_path / "prefect/prefect.db").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
     settings = load("tiny")
