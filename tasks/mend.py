@@ -63,8 +63,10 @@ def told(mended: Mended) -> tuple[str, str]:
     """What was done, in English and Chinese."""
     if not mended.by_code:
         return say("mended_nothing", rows=mended.rows_in, out=mended.out)
-    by_code = ", ".join(f"{code.removeprefix('mended_')} ×{n}" for code, n in mended.by_code.items())
-    return say("mended", **{**mended._asdict(), "by_code": by_code})
+    each = [tuple(f"{words} ×{n:,}" for words in say(code)) for code, n in mended.by_code.items()]
+    by_code = "; ".join(english for english, _ in each), "；".join(chinese for _, chinese in each)
+    english, chinese = (say("mended", **{**mended._asdict(), "by_code": words}) for words in by_code)
+    return english[0], chinese[1]
 
 
 def _kind(path: Path, out: Path) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN_CHARS = 64
 IDS = ("conversation_id", "customer_id", "annotator")
+MOMENTS = ("started_at", "ended_at")
 Change = tuple[int | None, str, str, str, str]
 """Row (None for the file), column, code, before, after; masked."""
 
@@ -37,7 +38,7 @@ def plan(header: list[str], found: Iterable[Raw], path: Path, mapping: Mapping[s
     """
     names: dict[str, None] = dict.fromkeys(header)
     labels: set[str] = set()
-    some: dict[str, bool] = {}
+    ends: dict[str, set[str]] = {}
     for record in found:
         names.update(dict.fromkeys(record.cells))
         for column, value in record.cells.items():
@@ -47,13 +48,14 @@ def plan(header: list[str], found: Iterable[Raw], path: Path, mapping: Mapping[s
                 if name == "complaint_category" and len(value) <= SHOWN_CHARS:
                     labels.add(value)
                 if name in IDS:
-                    some[name] = some.get(name, True) and bool(mendings.WHOLE.fullmatch(value.strip()))
+                    is_whole = mendings.WHOLE.fullmatch(value.strip())
+                    ends.setdefault(name, set()).add(value.strip().partition(".")[2] if is_whole else "")
     sources = columns.sources(list(names), mapping, path)
     whole = {label: label.strip().partition(".")[0] for label in labels if mendings.WHOLE.fullmatch(label.strip())}
     numbers = {label: key for label, key in whole.items() if key in taxonomy.index and label not in taxonomy.index}
-    known = Known(
-        {**findings.spellings(labels, taxonomy), **numbers}, frozenset(n for n, is_whole in some.items() if is_whole)
-    )
+    # with one ending no two ids become one, as 1.0 and 1.00 would
+    id_columns = frozenset(name for name, found_ends in ends.items() if len(found_ends) == 1 and "" not in found_ends)
+    known = Known({**findings.spellings(labels, taxonomy), **numbers}, id_columns)
     return Plan(header, {column: name for name, column in sources.items()}, known)
 
 
@@ -82,11 +84,19 @@ def cells_of(record: Raw, plan: Plan) -> tuple[dict[str, object], list[Change]]:
 
 def _cell(row: int, column: str, name: str, value: object, known: Known) -> tuple[object, list[Change]]:
     changes: list[Change] = []
-    if isinstance(value, str) and name != "input_text":
-        for code, after in mendings.cell(name, value, known):
+    text = _seconds(value) if name in MOMENTS else value
+    if isinstance(text, str) and name != "input_text":
+        for code, after in mendings.cell(name, text, known):
             changes.append((row, columns.shown(column)[1:-1], code, shown(str(value)), shown(after)))
             value = after
     return value, changes
+
+
+def _seconds(value: object) -> object:
+    """A number of seconds or milliseconds as the text that a CSV has of it."""
+    if (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer()):
+        return str(int(value))
+    return value
 
 
 def _turns(row: int, column: str, value: object) -> tuple[object, list[Change]]:

@@ -15,7 +15,7 @@ WHOLE = re.compile(r"\d{1,15}\.0+")
 _TEXT_FORMULA = re.compile(r'="((?:[^"]|"")*)"')
 _PERCENT = re.compile(r"(\d{1,3}(?:[.,]\d{1,6})?) ?%")
 _COMMA = re.compile(r"[01],\d{1,2}|0,\d{4,9}")  # 0,950 might be 950 to somebody
-_EPOCH = re.compile(r"\d{10}(\d{3})?")
+_EPOCH = re.compile(r"\d{10}(\d{3})?(\.0{1,9})?")
 _SECONDS = range(946_684_800, 4_102_444_800)  # 2000 to 2099
 _FORMS = (
     "%Y%m%d",
@@ -40,7 +40,7 @@ class Mending(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What only a whole file tells: labels that mean a key, and id columns whose every id ends in `.0`."""
+    """What only a whole file tells: labels that mean a key, and id columns whose every id ends in the same `.0`."""
 
     spellings: Mapping[str, str]
     whole: frozenset[str]
@@ -123,9 +123,9 @@ def _moment(text: str) -> Mending | None:
 def _epoch(text: str) -> str | None:
     match = _EPOCH.fullmatch(text)
     seconds = int(text[:10]) if match else 0
-    if seconds not in _SECONDS:
+    if not match or seconds not in _SECONDS:
         return None
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=int(text[10:] or 0) * 1000)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=int(match[1] or 0) * 1000)
     return moment.isoformat()
 
 

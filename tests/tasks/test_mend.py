@@ -384,3 +384,27 @@ def test_a_kill_while_the_files_appear_leaves_no_mended_file_without_its_list(
 
     assert {p.name for p in tmp_path.iterdir()} == {"calls.csv", "mended.changes.csv"}
     assert mended(path).out.is_file()
+
+
+def test_moments_that_are_numbers_of_seconds_are_mended_in_json_lines(tmp_path: Path) -> None:
+    found = [1767225600000, 1767225600, 1767225600.0, 1767225600500.0, "1767225600.0", 17672256, True, 1.5, 10**400]
+    path = file(jsonl([{"conversation_id": str(at), "started_at": n} for at, n in enumerate(found)]), "calls.jsonl")
+    done = mended(path(tmp_path), out="mended.jsonl")
+
+    midnight = "2026-01-01T00:00:00+00:00"
+    made = [json.loads(line)["started_at"] for line in done.out.read_text().splitlines()]
+    assert made == [*[midnight] * 3, "2026-01-01T00:00:00.500000+00:00", midnight, *found[5:]]
+    assert changes(done)[0] == ("1", "started_at", "mended_moment", "1767225600000", midnight)
+
+
+def test_ids_with_different_ends_stay_two_ids(tmp_path: Path) -> None:
+    odd = [["1.0", text(1), "refund_delay"], ["1.00", text(2), "refund_delay"]]
+
+    assert [r[0] for r in rows(mended(file(table([list(r) for r in odd]))(tmp_path)).out)[1:]] == ["1.0", "1.00"]
+
+
+def test_what_was_done_is_told_in_each_language(tmp_path: Path) -> None:
+    english, chinese = mend.told(mended(file(messy().encode("gbk"))(tmp_path)))
+
+    assert "saved as UTF-8 ×1; columns separated by commas ×1" in english
+    assert "已存为 UTF-8 ×1；改用逗号分隔 ×1" in chinese and "encoding" not in chinese
