@@ -38,8 +38,8 @@ TABLE: dict[str, tuple[str, str]] = {
         "请把通话写成一段文本，或把列表作为 `turns` 提交（--map turns=列名）",
     ),
     "rounded_id": (
-        "{value} was rounded by a spreadsheet (like 1.38E+10): which call it was is lost",
-        "{value} 已被表格软件取整（形如 1.38E+10），无法还原",
+        "{value} was rounded by a spreadsheet (like 1.38E+10), or is a decimal number of more digits than it can hold: what it was is lost",
+        "{value} 已被表格软件取整（形如 1.38E+10），或以小数类型保存而位数超出其精度，无法还原",
     ),
     "rounded_id.remedy": (
         "export again with the column as text, or remove the column",

@@ -95,15 +95,15 @@ def find(store: Store, wanted: str | None, family: str) -> Dataset:
     """The dataset whose id starts so, or the newest of that name; for None or `latest` the newest of the family.
 
     Raises:
-        ConfigurationError: none, or more than one; lists what there is.
+        ConfigurationError: none, or more than one, and nothing at all stands for none; lists what there is.
     """
     known = listed(store)
-    if wanted in (None, "", "latest"):
+    if wanted in (None, "latest"):
         own = [d for d in known if d.family == family]
         if not own:
             raise ConfigurationError(f"no dataset of family {family!r} yet; make one with ./tingsu submit FILE")
         return own[-1]
-    found = [d for d in known if d.name == wanted][-1:] or [d for d in known if d.id.startswith(str(wanted))]
+    found = [d for d in known if d.name == wanted][-1:] or [d for d in known if wanted and d.id.startswith(wanted)]
     if len(found) != 1:
         listing = ", ".join(f"{d.id[:12]} ({d.name})" for d in (found or known)[-8:]) or "none yet"
         raise ConfigurationError(

@@ -36,7 +36,8 @@ NOTHING = ("nan", "<na>", "none", "null", "n/a", "#n/a", "nil", "\\n")  # how pr
 MAX_ID_CHARS, MAX_NAME_CHARS = 200, 24
 UNSEEN = {**ZERO_WIDTH, **CONTROLS, **dict.fromkeys(range(0x2066, 0x206A))}
 _UNSEEN = "[" + "".join(map(re.escape, map(chr, UNSEEN))) + "]"
-_ROUNDED = r"^\d(\.\d+)?[eE]\+\d+$"
+_ROUNDED = r"^-?\d(\.\d+)?[eE]\+\d+$"
+EXACT, EXACT_32 = 2.0**53, 2.0**24  # from here on a float of 64, or 32, bits stands for several whole numbers
 
 
 class Problem(NamedTuple):
@@ -50,8 +51,8 @@ class Problem(NamedTuple):
         return f"{self.code}|{self.detail}"
 
 
-def plain(value: object) -> str | None:
-    """A cell as text: whole numbers without a decimal point, structures as JSON, empty and NaN as null."""
+def plain(value: object, exact: float = EXACT) -> str | None:
+    """A cell as text: whole numbers without a decimal point as far as a float is exact, structures as JSON, empty and NaN as null."""
     if value is None or value == "" or value != value:
         return None
     if isinstance(value, str):
@@ -61,7 +62,7 @@ def plain(value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+        return str(int(value)) if abs(value) < exact else f"{value:.16e}"
     return _whole(_json(value) if isinstance(value, (list, dict)) else str(value))
 
 
@@ -91,7 +92,8 @@ def as_text(series: "pl.Series") -> "pl.Series":
         return series.cast(pl.String)
     if series.dtype.is_temporal():
         return series.dt.to_string("iso:strict") if series.dtype != pl.Date else series.cast(pl.String)
-    return pl.Series(series.name, [plain(value) for value in series.to_list()], pl.String)
+    exact = EXACT_32 if series.dtype == pl.Float32 else EXACT
+    return pl.Series(series.name, [plain(value, exact) for value in series.to_list()], pl.String)
 
 
 def checked_header(names: list[str], path: Path) -> list[str]:
@@ -169,7 +171,7 @@ def _picked(part: "pl.DataFrame", sources: Mapping[str, str], categories: Collec
 
 
 def _is_rounded(cell: "pl.Expr") -> "pl.Expr":
-    """13812345678 as Excel shows it, 1.38E+10: what it was is lost."""
+    """13812345678 as Excel shows it, 1.38E+10, or a whole number too large for the float that held it: what it was is lost."""
     return cell.str.contains(_ROUNDED)
 
 

@@ -26,7 +26,7 @@ class Raw(NamedTuple):
 
 
 def of_csv(path: Path, mending: bool = False) -> tuple[list[str], Iterator[Raw]]:
-    """The header, and a record a row; a row without any character is none, but keeps its number.
+    """The header, and a record a row; a blank line is none, but counts as a row, and a row of blank cells is one.
 
     Raises:
         ContractViolation: no header, a column twice, or, on the way, a quote that never closes.
@@ -92,7 +92,7 @@ def _rows(rows: Any, lines: _Lines, header: list[str], path: Path) -> Iterator[R
                 )
             if len(cells) == len(header):
                 yield Raw(at, dict(zip(header, cells, strict=True)), None, cells)
-            elif any(cell.strip() for cell in cells):
+            elif len(cells) > 1 or any(cell.strip() for cell in cells):
                 problem = Problem("ragged_row", f"{len(cells)},{len(header)}")
                 yield Raw(at, dict(zip(header, cells, strict=False)), problem, cells)
             before = rows.line_num

@@ -336,6 +336,7 @@ CASES = [
         "ragged_row",
         20,
     ),
+    Case("a short row of blanks", file(PLAIN + "\n , \n \n,\n"), ("the row has 2 fields",), "ragged_row", 20),
     Case("semicolons", file(table(good(), separator=";")), accepted=20),
     Case("tabs", file(table(good(), separator="\t"), "calls.txt"), accepted=20),
     Case("pipes", file(table(good(), separator="|")), accepted=20),
@@ -567,6 +568,30 @@ CASES = [
     ),
     Case(
         "a customer rounded by Excel", one(customer_id="1.00E+15"), ("was rounded by a spreadsheet",), "rounded_id", 20
+    ),
+    Case(
+        "an id too large for the number that held it",
+        line(
+            '{"conversation_id": 1000000000000000001.0, "input_text": "'
+            + text(99)
+            + '", "complaint_category": "refund_delay"}'
+        ),
+        ("was rounded",),
+        "rounded_id",
+        20,
+    ),
+    Case(
+        "ids too large for the numbers that held them",
+        parquet(
+            pl.DataFrame(
+                [[float(at if at < 20 else 10**18 + 200 * at), *row[1:]] for at, row in enumerate(good(22))],
+                schema=list(COLUMNS),
+                orient="row",
+            )
+        ),
+        ("was rounded",),
+        "rounded_id",
+        20,
     ),
     Case("ids that are nothing", file(table([["nan", b, c] for _, b, c in good()])), accepted=20),
     Case("a text for an id", one(conversation_id=text(99) * 9), ("more than 200 characters",), "id_too_long", 20),
