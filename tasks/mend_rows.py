@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SHOWN_CHARS = 64
+REMEMBERED = 4_096  # most columns repeat few values, and masking one takes longer than all else that is done to it
 IDS = ("conversation_id", "customer_id", "annotator")
 MOMENTS = ("started_at", "ended_at")
 Change = tuple[int | None, str, str, str, str]
@@ -87,7 +89,7 @@ def _cell(row: int, column: str, name: str, value: object, known: Known) -> tupl
     text = _seconds(value) if name in MOMENTS else value
     if isinstance(text, str) and name != "input_text":
         for code, after in mendings.cell(name, text, known):
-            changes.append((row, columns.shown(column)[1:-1], code, shown(str(value)), shown(after)))
+            changes.append((row, _column(column), code, shown(str(value)), shown(after)))
             value = after
     return value, changes
 
@@ -106,7 +108,7 @@ def _turns(row: int, column: str, value: object) -> tuple[object, list[Change]]:
         found = kept, len(value) - len(kept)
     if found is None:
         return value, []
-    return found[0], [(row, columns.shown(column)[1:-1], "mended_turns", f"{found[1]} empty", "")]
+    return found[0], [(row, _column(column), "mended_turns", f"{found[1]} empty", "")]
 
 
 def _line(line: str, before: Mapping[str, object], after: Mapping[str, object]) -> str:
@@ -142,9 +144,20 @@ def _visible(name: str) -> str:
 
 def shown(value: str) -> str:
     """A value as it may stand in the list: short, and masked."""
-    masked = mask_cell(value[:SHOWN_CHARS])
-    shown = masked.text if masked.counts else value[:SHOWN_CHARS]  # masking folds widths, which may be what was mended
+    return _masked(value[:SHOWN_CHARS])
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _masked(value: str) -> str:
+    masked = mask_cell(value)
+    shown = masked.text if masked.counts else value  # masking folds widths, which may be what was mended
     return shown.encode("utf-8", "replace").decode()
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _column(name: str) -> str:
+    """A column's name as it may stand in the list."""
+    return columns.shown(name)[1:-1]
 
 
 def table(changes: Sequence[Change]) -> "pl.DataFrame":

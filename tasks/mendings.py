@@ -5,12 +5,14 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 from data_contracts.transcript import FOLD
 from tasks import json_text
 from tasks.moments import moment
 
+LONGEST = 64  # characters of a moment
 WHOLE = re.compile(r"\d{1,15}\.0+")
 _TEXT_FORMULA = re.compile(r'="((?:[^"]|"")*)"')
 _PERCENT = re.compile(r"(\d{1,3}(?:[.,]\d{1,6})?) ?%")
@@ -96,7 +98,7 @@ def _own(name: str, value: str, known: Known) -> Mending | None:
     if name == "confidence_score":
         return _confidence(value.translate(FOLD).strip())
     if name in ("started_at", "ended_at"):
-        return _moment(value.strip())
+        return _moment(value.strip()) if len(value.strip()) <= LONGEST else None
     return None
 
 
@@ -111,6 +113,7 @@ def _confidence(text: str) -> Mending | None:
     return Mending("mended_confidence", text) if re.fullmatch(r"[01](\.\d{1,9})?", text) else None
 
 
+@lru_cache(maxsize=4_096)
 def _moment(text: str) -> Mending | None:
     """A moment as ISO 8601. Days before months, and days as Excel counts them, may mean two things."""
     if not text or moment(text):

@@ -18,7 +18,7 @@ from data_contracts import taxonomy
 from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.taxonomy import Category, Taxonomy
 from deploy.store import FolderStore
-from tasks import accept, mend, mendings
+from tasks import accept, mend, mend_rows, mendings
 from tests.tasks.broken import COLUMNS, PHONE, PLAIN, SECRET, file, good, jsonl, objects, table, text
 
 NUMBERS = Taxonomy(
@@ -408,3 +408,14 @@ def test_what_was_done_is_told_in_each_language(tmp_path: Path) -> None:
 
     assert "saved as UTF-8 ×1; columns separated by commas ×1" in english
     assert "已存为 UTF-8 ×1；改用逗号分隔 ×1" in chinese and "encoding" not in chinese
+
+
+def test_a_value_that_repeats_is_masked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    masked: list[str] = []
+    real = mend_rows.mask_cell
+    monkeypatch.setattr(mend_rows, "mask_cell", lambda value: masked.append(value) or real(value))
+    calls = [[f"c{at}", text(at), "退款拖延", "95%"] for at in range(200)]
+    done = mended(file(table([list(c) for c in calls], (*COLUMNS, "confidence_score")))(tmp_path))
+
+    assert done.by_code == {"mended_category": 200, "mended_confidence": 200}
+    assert len(masked) <= 4
