@@ -320,7 +320,17 @@ TABLE: dict[str, tuple[str, str]] = {
         "{value:.1%} of the rows were accepted, at least {min_value:.0%} are needed",
         "只有 {value:.1%} 的行被接受，至少需要 {min_value:.0%}",
     ),
-    "accepted_share.remedy": ("mend the rows in rejects.csv and submit again", "请按 rejects.csv 逐行修改后重新提交"),
+    "accepted_share.remedy": (
+        "mend the rows in rejects.csv and quarantine.csv and submit again",
+        "请按 rejects.csv 和 quarantine.csv 逐行修改后重新提交",
+    ),
+    "file_refused": ("{path} is refused: {reasons_en}.", "{path} 已退回：{reasons_zh}。"),
+    "file_refused.rows": ("Rows were rejected or quarantined for: {codes}.", "各行被拒绝或隔离的原因：{codes}。"),
+    "file_refused.lists": (
+        "Read {report}, mend the rows listed in {en}, submit again.",
+        "请查看 {report}，按 {zh} 逐行修改后重新提交。",
+    ),
+    "file_refused.report": ("Read {report}, then submit again.", "请查看 {report} 后重新提交。"),
     "too_few_rows": (
         "{value:.0f} calls were accepted, at least {min_value} are needed",
         "只接受了 {value:.0f} 通通话，至少需要 {min_value} 通",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from configs.settings import DataSettings
 from data_contracts.artifacts import Dataset, Parent
 from data_contracts.errors import ContractViolation
+from data_contracts.messages import say
 from data_contracts.taxonomy import Taxonomy
 from deploy import cores
 from deploy.store import Store
@@ -18,6 +19,7 @@ from tasks.teach import Use
 if TYPE_CHECKING:
     import polars as pl
 DEFAULT_USE = Use()
+LISTS = {"rejected": answer.REJECTS, "quarantined": answer.DOUBTS}  # where the rows kept out are listed
 
 
 def submit(
@@ -209,8 +211,17 @@ def _summary(
 
 
 def _refusal(path: Path, summary: Mapping[str, Any], out: Path) -> str:
-    reasons = "; ".join(r["reason_en"] for r in summary["refusals"])
+    """In both languages: why, for what rows were kept out, and the lists that have any."""
     worst = ", ".join(f"{code} ×{rows}" for code, rows in list(summary["by_code"].items())[:4])
-    found = f" Rows were rejected or quarantined for: {worst}." if worst else ""
-    mend = f"Read {out / answer.REPORT}, mend the rows listed in {out / answer.REJECTS}, submit again"
-    return f"{path} is refused: {reasons}.{found} {mend}"
+    lists = [str(out / name) for part, name in LISTS.items() if summary[part]]
+    english = "; ".join(r["reason_en"] for r in summary["refusals"])
+    chinese = "；".join(r["reason_zh"] for r in summary["refusals"])
+    parts = [say("file_refused", path=path, reasons_en=english, reasons_zh=chinese)]
+    parts += [say("file_refused.rows", codes=worst)] if worst else []
+    report = out / answer.REPORT
+    parts += [
+        say("file_refused.lists", report=report, en=" and ".join(lists), zh="、".join(lists))
+        if lists
+        else say("file_refused.report", report=report)
+    ]
+    return f"{' '.join(one for one, _ in parts)} {''.join(other for _, other in parts)}"

@@ -70,7 +70,7 @@ def submit(
 
     from data_contracts import taxonomy as taxonomies
     from flows.commands.running import flow_of
-    from tasks import ingest, submitted
+    from tasks import accept, ingest, submitted
 
     columns = pairs(mapping)  # these three take a moment; starting Prefect takes ten seconds
     file = file.expanduser()
@@ -84,7 +84,12 @@ def submit(
     flow = flow_of("submit", profile, sets)
     secret = {key: SecretStr(column) for key, column in columns.items()}
     known_as = SecretStr(name) if name else None
-    answer = flow(SecretStr(str(file)), str(taxonomy) if taxonomy else None, secret, known_as, profile, sets or [])
+    try:
+        answer = flow(SecretStr(str(file)), str(taxonomy) if taxonomy else None, secret, known_as, profile, sets or [])
+    except accept.Refused as error:
+        if as_json:
+            show({**error.summary, **({"mended": done} if done else {})}, "", as_json)
+        raise
     show({**answer, **({"mended": done} if done else {})}, accepted(answer), as_json)
 
 

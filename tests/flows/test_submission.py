@@ -35,16 +35,24 @@ def test_a_refused_file_is_an_artifact_with_the_sentence_the_counts_and_what_to_
         f"王小明{PHONE}.csv",
         "--set",
         "data.min_rows=10",
+        "--json",
         home=tmp_path,
         env={"PREFECT_HOME": str(tmp_path / "prefect")},
     )
     assert found.returncode == 3, found.stderr
+    said = json.loads(found.stdout)
+    assert (said["passed"], said["rejected"], said["quarantined"]) == (False, 15, 0)
+    assert "rejects.csv, submit again" in found.stderr and "quarantine.csv" not in found.stderr
+    assert said["refusals"][0]["reason_en"] in found.stderr and said["refusals"][0]["reason_zh"] in found.stderr
     ((key, told),) = artifacts(tmp_path)
 
     assert key == "refused-complaints"
     assert "refused 已退回" in told and "rejects.csv" in told
     assert "20 rows = 5 accepted + 0 quarantined + 15 rejected" in told
-    assert "mend the rows in rejects.csv and submit again" in told and "请按 rejects.csv 逐行修改后重新提交" in told
+    assert (
+        "mend the rows in rejects.csv and quarantine.csv" in told
+        and "请按 rejects.csv 和 quarantine.csv 逐行修改后重新提交" in told
+    )
     assert "| reject | 15 | `category_spelling` |" in told and "一次改好所有此类行" in told
     assert PHONE not in told and SECRET not in told
 
