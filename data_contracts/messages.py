@@ -447,6 +447,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "Both hold the same conversations: what differs was relabelled.",
         "两者包含相同的通话，差异来自重新标注。",
     ),
+    "diff_by_labels": (
+        "Relabelling {calls} calls moves {share:.1%} by itself; what follows is only of the calls that one of the two lacks.",
+        "其中仅 {calls} 通重新标注的通话就使分布变动 {share:.1%}；下面的检验只针对新增或移除的通话。",
+    ),
     "diff_too_few": (
         "Too few calls were added or removed to test whether that is chance.",
         "新增或移除的通话太少，无法检验是否为偶然。",

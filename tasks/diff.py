@@ -66,7 +66,7 @@ def diff(store: Store, a: Dataset, b: Dataset) -> Diff:
     kept = before.join(removed, on="conversation_id", how="anti")
     tested = shift.test(before, added) if added.height else shift.test(kept, removed)
     rows, moved = _categories(before, after, [*a.categories, *(k for k in b.categories if k not in a.categories)])
-    sentence = _sentence(moved, tested, added.height, removed.height, relabelled.height)
+    sentence = _sentence(moved, tested, added.height, removed.height, relabelled.height, _by_labels(before, after))
     return Diff(
         a=a,
         b=b,
@@ -114,7 +114,21 @@ def _categories(
     return rows, shift.distance(one, other)
 
 
-def _sentence(moved: float, tested: shift.Test | None, added: int, removed: int, relabelled: int) -> tuple[str, str]:
+def _by_labels(before: "pl.DataFrame", after: "pl.DataFrame") -> float:
+    """How far apart the first dataset is from itself under the second's categories."""
+    import polars as pl
+
+    categories = after.select("conversation_id", pl.col("complaint_category").alias("now"))
+    renamed = before.join(categories, on="conversation_id", how="left").with_columns(
+        pl.coalesce("now", "complaint_category").alias("complaint_category")
+    )
+    names = sorted({*before["complaint_category"], *renamed["complaint_category"]})
+    return shift.distance(shift.counts(before, names), shift.counts(renamed, names))
+
+
+def _sentence(
+    moved: float, tested: shift.Test | None, added: int, removed: int, relabelled: int, by_labels: float
+) -> tuple[str, str]:
     """What the shift is worth, in English and Chinese; tested are only calls that one of the two lacks."""
     if not added and not removed and not relabelled:
         return say("diff_nothing")
@@ -127,7 +141,10 @@ def _sentence(moved: float, tested: shift.Test | None, added: int, removed: int,
         sets = ("diff_added", added) if added else ("diff_removed", removed)
         code = f"{sets[0]}_{'differ' if tested.p < SURE else 'alike'}"
         tail = say(code, calls=sets[1], chi=tested.statistic, degrees=tested.degrees, p=tested.p)
-    return f"{head[0]} {tail[0]}", head[1] + tail[1]
+    parts = [head, tail]
+    if relabelled and (added or removed):
+        parts.insert(1, say("diff_by_labels", calls=relabelled, share=by_labels))
+    return " ".join(one for one, _ in parts), "".join(other for _, other in parts)
 
 
 def _ids(calls: "pl.DataFrame") -> tuple[str, ...]:

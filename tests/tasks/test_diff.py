@@ -51,6 +51,21 @@ def test_relabelling_alone_is_said_and_not_tested(store: FolderStore) -> None:
     assert "100.0%" in found.sentence_en and "relabelled" in found.sentence_en
 
 
+def test_what_relabelling_moves_is_said_before_the_removed_calls_are_tested(store: FolderStore) -> None:
+    old = [call(at, "ab"[at % 2]) for at in range(300)]
+    new = [call(at, "a" if at < 66 else "ab"[at % 2]) for at in range(280)]
+    found = diff.diff(store, keep(store, old, "a"), keep(store, new, "b"))
+
+    assert len(found.relabelled) == 33 and len(found.removed) == 20
+    assert found.test is not None and found.test.p > diff.SURE
+    labels, chance = (
+        found.sentence_en.find("Relabelling 33 calls moves 11.0% by itself"),
+        found.sentence_en.find("Chance"),
+    )
+    assert 0 < labels < chance
+    assert "33 通重新标注的通话就使分布变动 11.0%" in found.sentence_zh
+
+
 def test_a_dataset_and_itself_differ_in_nothing(store: FolderStore) -> None:
     a = keep(store, [call(at) for at in range(5)], "a")
     found = diff.diff(store, a, a)
