@@ -177,4 +177,4 @@ def test_a_tolerance_at_or_above_what_is_to_be_found_is_refused() -> None:
 
 
 def test_the_canary_that_is_proved_here_is_the_one_that_is_shipped() -> None:
-    assert sources.load(env={"TINGSU_HOME": "/nowhere"}).rollout.canary == SETTINGS
+    assert sources.load("qwen3-0.6b", env={"TINGSU_HOME": "/nowhere"}).rollout.canary == SETTINGS
