@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -236,6 +237,7 @@ def test_nothing_personal_reached_any_file(job: Job) -> None:
     digits = {spoken.plain(spoken.digits(p.value)) for p in pieces if p.kind == "spoken_mobile"}
     planted = {p.value.encode() for p in pieces} | {number.encode() for number in digits}
     assert {p.kind for p in pieces} == KINDS and len(planted) > 200
+    planted |= submitted_by_name(job)
     found, read = set(), 0
     for path in job.home.rglob("*"):
         with suppress(FileNotFoundError):  # Prefect's leases come and go while its server runs
@@ -247,6 +249,20 @@ def test_nothing_personal_reached_any_file(job: Job) -> None:
 
     assert read > 200
     assert found == set()
+
+
+def submitted_by_name(job: Job) -> set[bytes]:
+    """What is personal in a file's name, its columns' and its dataset's, once such files were accepted and refused."""
+    named, column, known = "13987654321", "13987654322", "13987654323"
+    header = f"会话编号{column}"
+    lines = (job.home / "calls.jsonl").read_text(encoding="utf-8").replace('"conversation_id"', f'"{header}"')
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"投诉_{named}_高敏.jsonl"
+        path.write_text(lines, encoding="utf-8")
+        words = ("submit", str(path), "--map", f"conversation_id={header}", "--name", f"投诉{known}")
+        job.run(*words)
+        job.run(*words, "--set", "data.min_rows=100000", ok=(3,))
+    return {number.encode() for number in (named, column, known)}
 
 
 def readable(path: Path) -> bytes:
