@@ -25,8 +25,10 @@ def rollout(store: Store, version: Version, settings: Settings, home: Path, by: 
     Raises:
         GateRefused, BundleCorrupt: the bundle has no valid PROMOTE verdict, or was changed; nothing was touched.
         ApprovalAwaited: it is staged and verified, and a person says whether it gets traffic; then the same call goes on.
+        ConfigurationError: no way to the target; nothing was touched.
         RolloutFailed: undone, or another rollout is under way; says what serves now.
     """
+    require_way(settings, home)
     candidate = admit(store, version.version, version.bundle, home)
     return _controller(settings, home, by).rollout(candidate)
 
