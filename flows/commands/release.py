@@ -142,9 +142,10 @@ def undo(
     Repeated, it changes nothing more. The champion goes back too, unless --target names another target than the settings.
     """
     from flows import release
+    from flows.session import open_session
 
     at, settings = _opened(profile, sets, target)
-    is_own = settings.rollout.target == _opened(profile, sets)[1].rollout.target
+    is_own = target is None or target == open_session(profile, sets=sets or ()).settings.rollout.target
     text, value = release.undo(at, settings, why, moves_champion=is_own)
     show(value, text, as_json)
 

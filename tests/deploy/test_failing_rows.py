@@ -15,19 +15,12 @@ from deploy.engines.ollama import OllamaEngine
 from deploy.store import FolderStore
 from deploy.tokenizer import Tokens
 from tests import tiny
-from tests.deploy import engines, fake_ollama, served
+from tests.deploy import engines, served
 from tests.deploy.fake_ollama import FakeOllama
 from tests.deploy.served import PROMPT, TAXONOMY, Served
 
 CLASSIFY = "/api/v1/classify"
 GOOD, BAD = {"text": "客户：宽带断了两天。"}, {"text": "客户：这一通服务器算不出来。"}
-
-
-@pytest.fixture(scope="module")
-def ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeOllama]:
-    engines.require("ollama")
-    with fake_ollama.running(tmp_path_factory.mktemp("ollama")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -15,18 +15,11 @@ from deploy.engines.ollama_server import Ollama
 from deploy.store import FolderStore
 from deploy.targets import Placed, Record
 from deploy.targets.ollama import OllamaTarget
-from tests.deploy import engines, fake_ollama, served
+from tests.deploy import engines, served
 from tests.deploy.engines import PROMPT
 from tests.deploy.fake_ollama import FakeOllama
 
 LATEST = "tingsu:latest"
-
-
-@pytest.fixture(scope="module")
-def ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeOllama]:
-    engines.require("ollama")
-    with fake_ollama.running(tmp_path_factory.mktemp("ollama")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
