@@ -1,4 +1,4 @@
-"""The launcher, exercised for real in a copy of the root, with quick stand-ins for Python's venv and pip."""
+"""The launcher, exercised for real in a copy of the root, with quick stand-ins for Python's venv, pip and df."""
 
 import json
 import os
@@ -29,6 +29,10 @@ case "$*" in
     *) exec "%s" "$@" ;;
 esac
 """
+# What is free on the machine the tests run on is not theirs to need.
+DF = """#!/bin/sh
+printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\\n/dev/disk 9 9 %d 9%% /\\n' $((${FAKE_FREE_MB:-100000} * 1024))
+"""
 SHOW = """import json, os, sys
 import configs
 found = {"argv": sys.argv[1:], "cwd": os.getcwd(), "configs": list(configs.__path__), "env": dict(os.environ)}
@@ -52,12 +56,15 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """An environment whose interpreter is the stand-in."""
-    python = tmp_path / "python"
-    python.write_text(FAKE % sys.executable)
-    python.chmod(0o755)
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {**kept, "PYTHON": str(python), "FAKE_CALLS": str(tmp_path / "calls")}
+    """An environment whose interpreter and `df` are the stand-ins."""
+    bin_ = tmp_path / "stand-ins"
+    bin_.mkdir()
+    for name, script in (("python", FAKE % sys.executable), ("df", DF)):
+        (bin_ / name).write_text(script)
+        (bin_ / name).chmod(0o755)
+    kept = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
+    path = f"{bin_}:{os.environ['PATH']}"
+    return {**kept, "PATH": path, "PYTHON": str(bin_ / "python"), "FAKE_CALLS": str(tmp_path / "calls")}
 
 
 @pytest.fixture
@@ -183,6 +190,20 @@ def test_an_update_that_cannot_download_leaves_the_old_environment_usable(
     assert refused.returncode == 1
     assert "cannot be reached" in refused.stderr and "install.log" in refused.stderr
     assert (back.returncode, back.stderr) == (0, "")
+
+
+def test_too_little_space_is_said_before_anything_is_made_and_room_made_is_enough(
+    launch: Launch, root: Path, env: dict[str, str]
+) -> None:
+    refused = launch(FAKE_FREE_MB="3999")
+    made = (root / ".venv").exists()
+
+    again = launch(FAKE_FREE_MB="4000")
+
+    assert refused.returncode == 1
+    assert f"3999 MB free in {root}" in refused.stderr and "about 4000 MB" in refused.stderr
+    assert not made
+    assert (again.returncode, calls(env)) == (0, ["venv", "pip", "pip"])
 
 
 @pytest.mark.parametrize(
