@@ -71,6 +71,10 @@ class RolloutFailed(TingsuError):
     code = "rollout_failed"
 
 
+class Busy(RolloutFailed):
+    """Somebody else rolls out to the same target now; nothing was touched."""
+
+
 class ApprovalAwaited(TingsuError):
     """A rollout is staged and verified; a person says whether it gets traffic."""
 

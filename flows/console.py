@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.settings import Settings
-from data_contracts.errors import RolloutFailed, TingsuError
+from data_contracts.errors import Busy, TingsuError
 from deploy import targets
 from deploy.console.backend import Cleaned, Job, LocalStatus, Wish
-from deploy.operate import lock, needs, processes, stack
+from deploy.operate import needs, processes, stack
 from deploy.operate.processes import Command, Process
 from deploy.targets.local import SERVICE, STAGED, Local
 
@@ -33,7 +33,7 @@ class Here:
             "flows", *words, f"--profile={self.settings.profile}", *(f"--set={one}" for one in sets)
         )
         if processes.find(self.home, JOB) is not None:
-            raise RolloutFailed(RUNS)
+            raise Busy(RUNS)
         env = {"LOGNAME": by}  # whom the history names: getpass asks for it first
         return _job(processes.start(self.home, Command(name=JOB, argv=argv, env=env)))
 
@@ -57,12 +57,13 @@ class Here:
         )
 
     def cleanup(self) -> Cleaned:
+        target = Local(self.home, self.settings)
         try:
-            with lock.held(targets.lock_file(self.home, Local.name), wait=False):
+            with targets.alone(self.home, target, "the control plane"):
                 ran = tuple(each.name for each in processes.recorded(self.home) if each.name in (SERVICE, STAGED))
-                Local(self.home, self.settings).undo(None)
-        except BlockingIOError as error:
-            raise RolloutFailed(RUNS) from error
+                target.stop()
+        except Busy as error:
+            raise Busy(RUNS) from error
         if processes.find(self.home, JOB) is None:
             processes.stop(self.home, JOB)  # forgets it
         return Cleaned(stopped=ran)

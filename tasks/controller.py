@@ -5,16 +5,15 @@ rolled out again, and is undone first when it is another one. Whatever fails is 
 it then), undone.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.settings import RolloutSettings
 from data_contracts.artifacts import Release
-from data_contracts.errors import ApprovalAwaited, RolloutFailed, TingsuError
+from data_contracts.errors import ApprovalAwaited, Busy, RolloutFailed, TingsuError
 from deploy import targets
-from deploy.operate import lock
 from deploy.targets import Placed, Record, Target
 from tasks import canary
 from tasks.book import Book
@@ -214,7 +213,7 @@ class Controller:
             record = self.book.reach(record, "undoing", why)
         what = f"version {record.subject.version} is not live: {record.steps[-1].note}"
         try:
-            self.target.undo(record.live)
+            self.target.undo(record.live, record.subject)
             is_back, outcome = True, f"{what}. Undone: {_serves(record, True)}"
         except TingsuError as error:
             is_back, outcome = False, f"{what}. {_serves(record, False)}: {error}"
@@ -232,21 +231,8 @@ class Controller:
             raise RolloutFailed(record.steps[-1].note)
         return record
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        path = targets.lock_file(self.home, self.target.name)
-        try:
-            with lock.held(path, wait=False):
-                yield
-        except BlockingIOError as error:
-            raise Busy(
-                f"a rollout to {self.target.name} is under way (pid {lock.holder(path)}); nothing was touched. "
-                "Run this again when it has ended"
-            ) from error
-
-
-class Busy(RolloutFailed):
-    """Another process carries out a rollout to this target."""
+    def _alone(self) -> AbstractContextManager[None]:
+        return targets.alone(self.home, self.target, self.by)
 
 
 def _is(placed: Placed | None, version: int) -> bool:

@@ -1,11 +1,13 @@
 """Where a version can be rolled out to: one small interface for every target, and the record each step leaves."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import ValidationError
 
-from data_contracts.errors import ConfigurationError
+from data_contracts.errors import Busy, ConfigurationError
 from data_contracts.schema import Frozen
 from deploy.canary import judge
 from deploy.operate import lock
@@ -147,9 +149,19 @@ class Target(Protocol):
         until now stays loaded where `rollout.keep_previous` asks for it, so that a switch back is quick."""
         ...
 
-    def undo(self, live: Placed | None) -> None:
-        """Give `live`, if any, all the traffic first (in less than 5 s where it is still loaded) and check it; then withdraw
-        whatever is staged or half switched. Without `live` nothing serves afterwards."""
+    def undo(self, live: Placed | None, candidate: Placed) -> None:
+        """Give `live`, if any, all the traffic first (in less than 5 s where it is still loaded) and check it; then withdraw what
+        is staged of the candidate. Without `live` only what of this candidate is staged or half switched goes: whatever else
+        the target serves, which this home may not know of, is left as it is."""
+        ...
+
+    def held(self, by: str) -> AbstractContextManager[None]:
+        """While the block runs nobody else rolls out to this target, from whatever home or machine. A holder that died, or
+        whose machine did, holds it no more.
+
+        Raises:
+            Busy: somebody does; names who, and since when.
+        """
         ...
 
     def status(self) -> Status:
@@ -178,6 +190,26 @@ def write(home: Path, record: Record) -> Record:
     """Keep the record, atomically; returns it."""
     write_atomically(_file(home, record.target), record.model_dump_json(indent=1).encode())
     return record
+
+
+@contextmanager
+def alone(home: Path, target: Target, by: str) -> Iterator[None]:
+    """The only one who rolls out to this target while the block runs: of this home, and of all others.
+
+    Raises:
+        Busy: another one does; nothing was touched.
+    """
+    path = lock_file(home, target.name)
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock.held(path, wait=False))
+        except BlockingIOError as error:
+            raise Busy(
+                f"a rollout to {target.name} is under way (pid {lock.holder(path)}); nothing was touched. Run this again when "
+                "it has ended"
+            ) from error
+        held.enter_context(target.held(by))
+        yield
 
 
 def waits(record: Record) -> str:

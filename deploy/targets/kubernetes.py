@@ -8,7 +8,7 @@ candidate as well.
 import json
 from base64 import b64encode
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import yaml
@@ -131,7 +131,7 @@ class Kubernetes:
             traffic.resize(self.open(), self.release, given, sides, sides.candidate)
         return self._endpoint()
 
-    def undo(self, live: Placed | None) -> None:
+    def undo(self, live: Placed | None, candidate: Placed) -> None:
         """The traffic goes back before anything else, without the chart; then the other side is taken away."""
         sides = self._sides()
         if live is None:
@@ -154,6 +154,9 @@ class Kubernetes:
         self._check(side, live)
         if sides.is_staged or sides.champion != side:
             self._withdraw(back)
+
+    def held(self, by: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def status(self) -> Status:
         try:

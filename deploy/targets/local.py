@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +103,9 @@ class Local:
                 client.forget(self._limit_s)
         return self._url(port)
 
-    def undo(self, live: Placed | None) -> None:
+    def undo(self, live: Placed | None, candidate: Placed) -> None:
         if live is None:
-            processes.stop(self.home, STAGED)
-            processes.stop(self.home, SERVICE, self.settings.rollout.drain_s)
+            self._withdraw(candidate)
             return
         how = self._reloaded(live)
         if how is None:
@@ -118,6 +117,14 @@ class Local:
                     client.forget(self._limit_s)
         self._check(self.settings.ports.service, live)
         processes.stop(self.home, STAGED)
+
+    def held(self, by: str) -> AbstractContextManager[None]:
+        return nullcontext()  # its processes are this home's, and so is the lock that the caller has
+
+    def stop(self) -> None:
+        """End the service and what is staged, whatever they serve."""
+        processes.stop(self.home, STAGED)
+        processes.stop(self.home, SERVICE, self.settings.rollout.drain_s)
 
     def status(self) -> Status:
         process = processes.find(self.home, SERVICE)
@@ -185,6 +192,23 @@ class Local:
                     how = client.reload(folder, placed.version, self._limit_s, drain=True)["how"]
         processes.becomes(self.home, known, self._command(SERVICE, placed, self.settings.ports.service))
         return how
+
+    def _withdraw(self, candidate: Placed) -> None:
+        """End all that this candidate runs in; a service with another version stays."""
+        known = next((process for process in processes.recorded(self.home) if process.name == SERVICE), None)
+        if known is not None and self._runs(known, candidate):
+            processes.stop(self.home, SERVICE, self.settings.rollout.drain_s)
+        elif known is not None and self._takes(candidate):
+            with self._client() as client:
+                client.withdraw(self._limit_s)
+        processes.stop(self.home, STAGED)
+
+    def _runs(self, known: Process, placed: Placed) -> bool:
+        """Whether the service has this version: by its own word, which may be newer than its record, else by the record."""
+        if processes.alive(known) and processes.answers(known.url, ANSWERS_S):
+            with self._client() as client:
+                return _serves(client, placed)
+        return f"--bundle={placed.folder}" in known.argv
 
     def _revive(self) -> None:
         """Start the service again if it has died, as it was."""

@@ -4,7 +4,7 @@ Whoever asks `NAME` sends the text of a call and gets the code of a category, wi
 know them. The service does, also with engine ollama.
 """
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from configs.settings import Settings
@@ -71,21 +71,27 @@ class OllamaTarget:
             self._require(ollama, self.latest, found)
         return f"{self.url} (model {self.latest})"
 
-    def undo(self, live: Placed | None) -> None:
-        record = targets.read(self.home, self.name)
+    def undo(self, live: Placed | None, candidate: Placed) -> None:
+        kept = {self._named(placed) for placed in (live, targets.read(self.home, self.name).previous) if placed}
         if live is not None:
             self.switch(live)
         with Ollama(self.url) as ollama:
-            if live is None:
+            digests = _digests(ollama)
+            if live is None and digests.get(self._named(candidate), "none") == digests.get(self.latest):
                 _remove(ollama, self.latest)
-            if record.candidate is not None and record.candidate not in (live, record.previous):
-                _remove(ollama, self._named(record.candidate))
+            if self._named(candidate) not in kept:
+                _remove(ollama, self._named(candidate))
+
+    def held(self, by: str) -> AbstractContextManager[None]:
+        return (
+            nullcontext()
+        )  # an Ollama has no lock: the caller's keeps this home's rollouts apart, not those of other homes
 
     def status(self) -> Status:
         record = targets.read(self.home, self.name)
         try:
             with Ollama(self.url) as ollama:
-                digests = {model.name: model.digest for model in ollama.status().models}
+                digests = _digests(ollama)
         except EngineUnavailable as error:
             return Status(endpoint=self.url, serving=None, detail=str(error))
         if self.latest not in digests:
@@ -147,6 +153,10 @@ def _parameters(found: Bundle) -> dict[str, object]:
 
 def _parameters_text(found: Bundle) -> str:
     return "".join(f"PARAMETER {name} {value}\n" for name, value in _parameters(found).items())
+
+
+def _digests(ollama: Ollama) -> dict[str, str]:
+    return {model.name: model.digest for model in ollama.status().models}
 
 
 def _remove(ollama: Ollama, name: str) -> None:

@@ -8,7 +8,7 @@ Without, the switch replaces one instance after the other, and the server never 
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from math import ceil
 from pathlib import Path
 
@@ -114,7 +114,7 @@ class Server:
         self._settle(side)
         return self._endpoint()
 
-    def undo(self, live: Placed | None) -> None:
+    def undo(self, live: Placed | None, candidate: Placed) -> None:
         if live is None:
             front.close(self.host, self.settings)
             units.stop(self.host, self.settings, self._found())
@@ -125,6 +125,9 @@ class Server:
         self._end_mirrors()
         self._withdraw(side, staged)
         self._check(live)
+
+    def held(self, by: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def status(self) -> Status:
         shares = front.shares(self.host, self.settings)

@@ -22,9 +22,9 @@ def uninstall(
 
     nginx itself stays, and so do the versions of the registry: ./tingsu deploy --target server installs it again.
     """
-    from data_contracts.errors import RolloutFailed
+    from getpass import getuser
+
     from deploy import targets
-    from deploy.operate import lock
     from deploy.targets.server import Server
     from flows.session import open_session
 
@@ -36,12 +36,7 @@ def uninstall(
         text = f"would remove from {where}: {what}. It has now: {target.status().detail}. Do it with --yes"
         show({"removed": False, "host": where}, text, as_json)
         return
-    try:
-        with lock.held(targets.lock_file(session.home, target.name), wait=False):
-            target.remove()
-            targets.write(session.home, targets.Record(target=target.name))
-    except BlockingIOError as error:
-        raise RolloutFailed(
-            "a rollout to the server is under way; nothing was touched. Run this when it has ended"
-        ) from error
+    with targets.alone(session.home, target, getuser()):
+        target.remove()
+        targets.write(session.home, targets.Record(target=target.name))
     show({"removed": True, "host": where}, f"removed from {where}: {what}", as_json)

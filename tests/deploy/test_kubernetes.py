@@ -159,7 +159,7 @@ def test_a_release_goes_live_a_canary_gets_its_share_and_an_undo_takes_it_back_w
         target.switch(one)  # as the controller goes back to the version before
         back_s = time.monotonic() - began
         target.switch(two)
-        target.undo(one)
+        target.undo(one, two)
 
     assert requests >= 150 and 0.1 < window.candidate.requests / requests < 0.3
     assert callers.failed == [] and min(callers.answers.values()) > 10
@@ -192,7 +192,7 @@ def test_what_traffic_was_moved_to_is_what_the_chart_renders(quick: Cluster, spl
     target.switch(two)
     assert differs() in ([], ["ConfigMap/tingsu-sides"])
     assert quick.server.of("services")["tingsu"]["spec"]["selector"][SIDE] == "green"
-    target.undo(one)
+    target.undo(one, two)
     assert differs() in ([], ["ConfigMap/tingsu-sides"])
     assert quick.server.of("services")["tingsu"]["spec"]["selector"][SIDE] == "blue"
     assert sorted(quick.server.of("deployments")) == ["tingsu-blue"]
@@ -270,7 +270,7 @@ def test_a_controller_that_is_killed_before_any_write_goes_on_to_the_same_end_an
         target.switch(two)
 
     def anew() -> None:
-        quick.target().undo(None)
+        quick.target().undo(None, one)
         quick.target().stage(one)
         quick.target().switch(one)
 
@@ -292,7 +292,7 @@ def test_a_controller_that_is_killed_before_any_write_goes_on_to_the_same_end_an
         cut(dying, after)
         with pytest.raises(Killed):
             roll(dying)
-        quick.target().undo(one)
+        quick.target().undo(one, two)
         assert quick.serving() == {"1": 100}, after
     assert writes > 15
 
@@ -388,7 +388,7 @@ def test_a_pod_that_does_not_start_is_named_with_its_reason_and_what_to_do_and_t
 
     assert "secret words" not in str(raised.value)
     assert quick.serving() == {"1": 100, "2": 0}
-    target.undo(one)
+    target.undo(one, two)
     assert quick.serving() == {"1": 100} and target.status().serving == one.bundle_digest
 
 
@@ -464,7 +464,7 @@ def test_an_undo_needs_neither_the_values_nor_the_chart(quick: Cluster) -> None:
     target = quick.target()
     (quick.home / "values.yaml").write_text("nonsense: 1\n")
 
-    target.undo(one)
+    target.undo(one, two)
 
     assert quick.serving() == {"1": 100}
 
@@ -474,7 +474,7 @@ def test_a_first_release_that_fails_leaves_nothing_that_serves(quick: Cluster) -
     target = quick.target()
     target.stage(one)
 
-    target.undo(None)
+    target.undo(None, one)
 
     assert not {"deployments", "services", "httproutes"} & {key[1] for key in quick.server.snapshot()}
     assert target.status().serving is None

@@ -96,7 +96,7 @@ def test_a_switch_loses_no_request(target: Local) -> None:
         asking = pool.submit(ask)
         target.stage(new)
         target.switch(new)
-        target.undo(old)
+        target.undo(old, new)
         stop.set()
         asking.result()
 
@@ -156,7 +156,7 @@ def test_a_canary_is_staged_weighed_looked_at_switched_and_undone_and_no_request
     assert "version 1+" in target.status().detail
 
     began = time.monotonic()
-    target.undo(old)
+    target.undo(old, new)
     took_s = time.monotonic() - began
     asked.until(20)
 
@@ -174,7 +174,7 @@ def test_an_undo_in_the_middle_of_a_canary_takes_the_share_and_leaves_the_versio
     target.weigh(new, 0.5)
     asked.until(20, "3")
 
-    target.undo(live)
+    target.undo(live, new)
     asked.until(5)
     asked.until(40)
 
@@ -379,17 +379,23 @@ def test_undo_brings_the_live_version_back(target: Local) -> None:
     target.switch(new)
     target.stage(old)
 
-    target.undo(old)
+    target.undo(old, new)
 
     assert target.status().serving == old.bundle_digest
     assert [process.name for process in processes.running(target.home)] == [SERVICE]
 
 
-def test_undo_of_a_first_version_leaves_nothing_running(target: Local) -> None:
-    target.switch(placed(target.home, 1))
+def test_undo_of_a_first_version_leaves_nothing_running_and_never_takes_another_version_away(target: Local) -> None:
+    only, other = placed(target.home, 1), placed(target.home, 2)
+    target.switch(other)
+    target.stage(only)
+    target.undo(None, only)
+    left = target.status()
+    target.switch(only)
 
-    target.undo(None)
+    target.undo(None, only)
 
+    assert left.serving == other.bundle_digest and ";" not in left.detail
     assert processes.running(target.home) == []
     assert target.status().detail == "stopped"
 

@@ -62,7 +62,7 @@ def test_a_version_becomes_a_model_with_the_bundles_prompt_and_the_live_name_mov
         endpoint = target.switch(versions[number])
         targets.write(target.home, Record(target="ollama", live=versions[number], previous=versions[1]))
         serving.append(target.status().serving)
-    target.undo(versions[1])
+    target.undo(versions[1], versions[1])
     back = target.status()
 
     assert endpoint == f"{ollama.url} (model {LATEST})"
@@ -81,11 +81,14 @@ def test_a_candidate_that_is_undone_is_removed_and_what_is_live_stays(
     targets.write(target.home, Record(target="ollama", live=versions[1], candidate=versions[2]))
     target.stage(versions[2])
 
-    target.undo(versions[1])
+    target.undo(versions[1], versions[2])
 
     assert set(ollama.models) == {LATEST, target._named(versions[1])}
-    targets.write(target.home, Record(target="ollama", candidate=versions[1]))
-    target.undo(None)
+    targets.write(target.home, Record(target="ollama"))
+    target.stage(versions[2])
+    target.undo(None, versions[2])
+    assert set(ollama.models) == {LATEST, target._named(versions[1])}
+    target.undo(None, versions[1])
     assert not ollama.models and target.status().serving is None
 
 

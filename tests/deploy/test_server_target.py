@@ -203,7 +203,7 @@ def test_no_request_is_lost(
         back_s = seconds_until(url, "1", lambda: target.switch(one))
         callers.until(least)
         target.weigh(two, 0.5)
-        undone_s = seconds_until(url, "1", lambda: target.undo(one))
+        undone_s = seconds_until(url, "1", lambda: target.undo(one, two))
         callers.until(least)
         got = answered(callers.ended())
 
@@ -252,7 +252,7 @@ def test_a_candidate_that_cannot_start_says_why_and_leaves_all_as_it_was(
         EngineUnavailable, match=r"tingsu@\w+-1\.service on root@127.0.0.1 did not become ready: .*golden"
     ):
         target.stage(broken)
-    target.undo(one)
+    target.undo(one, broken)
 
     assert target.status().serving == one.bundle_digest
     assert not [name for name in machine.run("ls", "/opt/tingsu/releases").split() if name.startswith("3-")]

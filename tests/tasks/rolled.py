@@ -1,6 +1,7 @@
 """A target that is a folder, and a controller of it: for rollouts that fail, or whose process is killed, at any step."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,7 +80,7 @@ class FolderTarget:
         self._withdraw()
         return "http://here"
 
-    def undo(self, live: Placed | None) -> None:
+    def undo(self, live: Placed | None, candidate: Placed) -> None:
         self._write("share", 0.0)
         if live is None:
             self._write("serving", None)
@@ -87,6 +88,9 @@ class FolderTarget:
             self._step("undo", live)
             self._write("serving", live.version)
         self._withdraw()
+
+    def held(self, by: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def status(self) -> Status:
         return Status(endpoint="http://here", serving=None, detail="")
