@@ -309,6 +309,7 @@ class CanarySettings(Section):
 
     Both sides are looked at every `look_every_s`. A canary that after `longest_s` has not seen the requests its steps ask for is
     undone: too little traffic to tell. `mirror_share` of what the champion answers is asked of the candidate too, where nobody waits.
+    On target local a candidate that nobody looked at for `unwatched_s`, since its controller died, has no traffic any more.
 
     `alpha`: share of healthy candidates that may be undone by mistake, over all steps and signals. `block_requests`: of each side,
     looked at together. `latency_ratio`: p50 and p95 may be so many times the champion's. Shares and means, candidate less
@@ -319,6 +320,7 @@ class CanarySettings(Section):
     steps: tuple[CanaryStep, ...] = ()
     look_every_s: float = Field(default=5.0, gt=0)
     longest_s: float = Field(default=86400.0, gt=0)
+    unwatched_s: float = Field(default=600.0, gt=0)
     mirror_share: Share = 0.1
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     block_requests: int = Field(default=25, ge=10)

@@ -129,13 +129,17 @@ class Client:
         """
         return self._load(CANDIDATE, {"bundle": str(bundle), "version": version}, limit_s)
 
-    def weigh(self, share: float, mirror_share: float = 0.0, mirror_url: str = "") -> Answer:
-        """Give the candidate this share of the requests, and ask it too a share of those that the champion answers.
+    def weigh(
+        self, share: float, mirror_share: float = 0.0, mirror_url: str = "", hold_s: float | None = None
+    ) -> Answer:
+        """Give the candidate this share of the requests, and ask it too a share of those that the champion answers; for `hold_s`
+        seconds, or until something else is said.
 
         Raises:
             ContractViolation: there is no candidate.
         """
-        body = {"share": share, "mirror_share": mirror_share, "mirror_url": mirror_url}
+        body: dict[str, Any] = {"share": share, "mirror_share": mirror_share, "mirror_url": mirror_url}
+        body |= {} if hold_s is None else {"hold_s": hold_s}  # unknown to an older service on a server
         return self._json(self._send("PUT", CANDIDATE, body))
 
     def withdraw(self, limit_s: float) -> None:

@@ -70,11 +70,13 @@ class Reloaded(Frozen):
 
 class Weight(Frozen):
     """`share` of the requests that go to the candidate; `mirror_share`: of the requests that the champion answers and the candidate
-    is asked too, afterwards: the one at `mirror_url` (another service), or the one in this service."""
+    is asked too, afterwards: the one at `mirror_url` (another service), or the one in this service. Both end `hold_s` seconds later, if
+    they are not given again: whoever watches the candidate looks more often than that."""
 
     share: float = Field(ge=0, lt=1)
     mirror_share: float = Field(default=0.0, ge=0, le=1)
     mirror_url: str = Field(default="", max_length=2000)
+    hold_s: float | None = Field(default=None, gt=0)
 
 
 class Beheld(Frozen):
@@ -124,7 +126,7 @@ def _add_candidate(app: FastAPI, slots: Slots, desk: Desk) -> None:
         if slot.candidate is None and (asked.share or not asked.mirror_url):
             raise Refused(404, "candidate_missing")
         slot.mirror.tune(asked.mirror_share, _remote(asked, desk))
-        slot.weigh(asked.share)
+        slot.share.give(asked.share, asked.hold_s)
         return Beheld(candidate=candidate(slot))
 
     @app.delete(CANDIDATE, response_model=Beheld)

@@ -18,6 +18,7 @@ from deploy.service.loading import Loading, Wanted
 from deploy.service.metrics import Metrics
 from deploy.service.mirror import Mirror
 from deploy.service.room import CandidateServes, ReloadRuns, TooLittleMemory, Withdrawn
+from deploy.service.share import Share
 
 log = logging.getLogger(__name__)
 How = Literal["at_once", "beside", "drained", "kept"]
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 class Slot:
-    """Every request is answered whole by the classifier it was given to: the `current` one, or with chance `share` the `candidate`.
+    """Every request is answered whole by the classifier it was given to: the `current` one, or by chance of its `share` the `candidate`.
 
     Args:
         serve: the settings in force; `tune` changes them.
@@ -43,7 +44,7 @@ class Slot:
         self.current = loading.make(first, serve)
         self.candidate: Classifier | None = None
         self.previous: Classifier | None = None
-        self.share = 0.0
+        self.share = Share(mirror)
         self.mirror = mirror
         self._loading = loading
         self._keepers = Keepers(self._on_end)
@@ -128,18 +129,12 @@ class Slot:
         return await self._alone(self._stage(wanted))
 
     def drawn(self, chance: float) -> Classifier | None:
-        """The candidate, if a request with this chance, in [0, 1), is its own and it may be asked."""
-        candidate = self.candidate
-        return candidate if candidate is not None and chance < self.share and candidate.is_ready else None
-
-    def weigh(self, share: float) -> bool:
-        """Give the candidate this share of the requests; whether there is one."""
-        self.share = share if self.candidate is not None else 0.0
-        return self.candidate is not None
+        """The candidate, if a request with this chance, in [0, 1), is its own; also while it cannot answer: that is its failure."""
+        return self.candidate if chance < self.share.now else None
 
     async def withdraw(self) -> None:
         """Take the candidate's share at once, and close it when it has answered; one that is being loaded, too."""
-        self.share = 0.0
+        self.share.take()
         if self._change is not None and self._is_staging:
             await stopped(self._change)
         old, self.candidate = self.candidate, None
@@ -186,7 +181,8 @@ class Slot:
         return await self._try(new, "beside")
 
     async def _try(self, candidate: Classifier, how: How) -> How:
-        older, self.candidate, self.share = self.candidate, candidate, 0.0
+        self.share.take()
+        older, self.candidate = self.candidate, candidate
         log.info("candidate loaded", extra={"model_version": candidate.served.model_version, "how": how})
         await self._retire(older)
         return how
@@ -230,7 +226,8 @@ class Slot:
         older, old = self.previous, self.current
         self.current, self.previous = new, old if keep else None
         if new is self.candidate:
-            self.candidate, self.share = None, 0.0
+            self.candidate = None
+            self.share.take()
         for unneeded in (older if older is not new else None, None if keep else old):
             await self._retire(unneeded)
 
@@ -280,6 +277,7 @@ class Slot:
             return
         log.error("bundle lost", extra={"reason": str(error), "model_version": classifier.served.model_version})
         if classifier is self.candidate:
-            self.candidate, self.share = None, 0.0
+            self.candidate = None
+            self.share.take()
         if classifier is self.previous:
             self.previous = None

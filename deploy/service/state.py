@@ -89,11 +89,12 @@ class GenerationInfo(Frozen):
 
 
 class CandidateInfo(Frozen):
-    """What is tried beside: its share of the requests."""
+    """What is tried beside: its share of the requests; `lapsed`: it has none any more, since nobody looked."""
 
     model_version: str
     bundle_digest: str
     share: float
+    lapsed: bool
     ready: bool
     memory_mb: float
     engine_restarts: int
@@ -223,7 +224,8 @@ def candidate(slot: Slot) -> CandidateInfo | None:
     return CandidateInfo(
         model_version=tried.served.model_version,
         bundle_digest=tried.served.bundle.digest,
-        share=slot.share,
+        share=slot.share.now,
+        lapsed=slot.share.has_lapsed,
         ready=tried.is_ready,
         memory_mb=round(tried.worker.usage.memory_mb, 1),
         engine_restarts=tried.worker.restarts,
@@ -275,7 +277,7 @@ def scrape(slots: Slots) -> bytes:
     metrics.ready.set(slots.is_ready)
     if slots.classify is not None:
         metrics.queued.set(slots.classify.current.batcher.waiting_calls)
-        metrics.share.set(slots.classify.share)
+        metrics.share.set(slots.classify.share.now)
     if slots.generate is not None:
         metrics.texts_waiting.set(slots.generate.waiting)
     return metrics.text()

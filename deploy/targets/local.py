@@ -76,19 +76,16 @@ class Local:
                 "the running service was started with other settings or other code, and takes no candidate; "
                 "bring it up to date first: ./tingsu up, or set rollout.canary.steps to []"
             )
-        with self._client() as client:
-            if _staged_in(client.model_info()) != candidate.bundle_digest:  # it was started anew
-                client.try_beside(Path(candidate.folder), candidate.version, self._limit_s)
-            client.weigh(share, self.settings.rollout.canary.mirror_share)
         self._share = share
+        with self._client() as client:
+            self._split(client, candidate)
         return self._url(self.settings.ports.service)
 
     def look(self, candidate: Placed, at_s: float) -> Look:
         self._revive()
         with self._client() as client:
             now = canary_window.look_within([client], at_s)
-            if _staged_in(client.model_info()) != candidate.bundle_digest:
-                self.weigh(candidate, self._share)
+            self._split(client, candidate)
         return now
 
     def switch(self, candidate: Placed) -> str:
@@ -135,9 +132,7 @@ class Local:
             return Status(endpoint=endpoint, serving=None, detail=f"pid {process.pid} is not ready; see {process.log}")
         with Client(endpoint, key=keys.machine(self.home)) as client:
             info = client.model_info()
-        beside = (
-            f"; version {tried['model_version']} has {tried['share']:.0%}" if (tried := info.get("candidate")) else ""
-        )
+        beside = _told(info["candidate"]) if info.get("candidate") else ""
         kept = f"; version {info['previous']} is kept loaded" if info.get("previous") else ""
         detail = f"pid {process.pid}, {processes.memory_mb(process):.0f} MB{beside}{kept}"
         return Status(endpoint=endpoint, serving=str(info["bundle_digest"]), detail=detail)
@@ -146,6 +141,13 @@ class Local:
     def _limit_s(self) -> float:
         """For loading a bundle."""
         return service.LOAD_TRIES * self.settings.serve.start_timeout_s
+
+    def _split(self, client: Client, candidate: Placed) -> None:
+        """Give the candidate its share for as long as somebody looks; load it again, if the service was started anew."""
+        if _staged_in(client.model_info()) != candidate.bundle_digest:
+            client.try_beside(Path(candidate.folder), candidate.version, self._limit_s)
+        canary = self.settings.rollout.canary
+        client.weigh(self._share, canary.mirror_share, hold_s=canary.unwatched_s + canary.look_every_s)
 
     @contextmanager
     def _client(self) -> Iterator[Client]:
@@ -263,3 +265,8 @@ def _serves(client: Client, placed: Placed) -> bool:
 def _staged_in(info: dict[str, Any]) -> str | None:
     """The digest of the candidate beside what serves."""
     return info["candidate"]["bundle_digest"] if info.get("candidate") else None
+
+
+def _told(tried: dict[str, Any]) -> str:
+    has = "has no traffic any more, since nobody looked at it" if tried.get("lapsed") else f"has {tried['share']:.0%}"
+    return f"; version {tried['model_version']} {has}"

@@ -181,7 +181,9 @@ def test_nothing_is_lost_from_staging_to_the_way_back_which_takes_no_time(
     assert info(service)["previous"].startswith("2+")
 
 
-def test_a_candidate_that_is_killed_costs_nobody_an_answer(service: Served, second: Path) -> None:
+def test_a_candidate_that_is_killed_costs_nobody_an_answer_and_is_charged_with_what_it_left(
+    service: Served, second: Path
+) -> None:
     stage(service, second)
     weigh(service, 0.5)
     with asked_all_the_time(service) as got, Client(service.url) as client:
@@ -194,6 +196,7 @@ def test_a_candidate_that_is_killed_costs_nobody_an_answer(service: Served, seco
 
     assert {version_of(answer) for answer in got} == {"1", "2"}
     assert window.champion.errors == 0 and window.champion.requests > 0
+    assert 0 < window.candidate.errors < window.candidate.requests
 
 
 @pytest.mark.slow

@@ -197,6 +197,34 @@ def test_a_candidate_killed_in_a_canary_costs_no_answer_and_goes_on(target: Loca
     assert set(asked.ended()) == {"1", "2"} and champion.is_running()
 
 
+def test_a_candidate_that_nobody_looks_at_has_no_traffic_any_more_and_the_next_who_looks_goes_on(
+    target: Local, settings: Settings
+) -> None:
+    canary = settings.rollout.canary.model_copy(update={"unwatched_s": 0.5, "look_every_s": 0.5})
+    rollout = settings.rollout.model_copy(update={"canary": canary})
+    target = Local(target.home, settings.model_copy(update={"rollout": rollout}), command)
+    old, new = placed(target.home, 1), placed(target.home, 2, shift=5.0)
+    asked = Asked(target.switch(old))
+    target.stage(new)
+    target.weigh(new, 0.5)
+    for _ in range(6):
+        time.sleep(0.3)
+        target.look(new, 0.0)
+    watched = target.status().detail
+    while "nobody looked" not in target.status().detail:
+        time.sleep(0.05)
+    asked.until(5)
+    asked.until(40)
+    unwatched = set(asked.versions[-40:])
+    target.weigh(new, 0.5)
+    asked.until(20, "2")
+
+    assert "2+" in watched and "50%" in watched
+    assert unwatched == {"1"} and set(asked.ended()) == {"1", "2"}
+    with Client(target.status().endpoint) as client:
+        assert client.model_info()["candidate"]["lapsed"] is False and len(engines(target)) == 2
+
+
 def test_a_service_that_dies_in_a_canary_is_started_again_with_both(target: Local) -> None:
     old, new = placed(target.home, 1), placed(target.home, 2, shift=5.0)
     target.switch(old)
