@@ -35,7 +35,7 @@ _FORMS = (
 
 
 class Mending(NamedTuple):
-    """What was done to a cell (a code of `messages.py`), and what stands there now."""
+    """What was done to a cell (a code of `data_contracts.messages`), and what stands there now."""
 
     code: str
     after: str

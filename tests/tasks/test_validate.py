@@ -301,3 +301,4 @@ def test_every_message_of_the_contract_exists_in_both_languages() -> None:
 
     assert codes | {f"{code}.remedy" for code in codes} <= set(messages.TABLE)
     assert all(re.search(r"[\u4e00-\u9fff]", chinese) for _, chinese in messages.TABLE.values())
+    assert sum(map(len, messages.SUBJECTS)) == len(messages.TABLE), "two subjects have the same code"
