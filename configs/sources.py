@@ -9,7 +9,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from configs.settings import DataSettings, Section, Settings
+from configs.dataset import DataSettings
+from configs.section import Section
+from configs.settings import Settings
 from data_contracts.errors import ConfigurationError
 
 HERE = Path(__file__).parent

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from configs.settings import ServeSettings, Settings
+from configs.serving import ServeSettings
+from configs.settings import Settings
 from data_contracts.artifacts import (
     Adapter,
     Base,

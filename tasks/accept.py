@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from configs.settings import DataSettings
+from configs.dataset import DataSettings
 from data_contracts.artifacts import Dataset, Parent
 from data_contracts.errors import ContractViolation
 from data_contracts.messages import say

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from configs.settings import GenerateSettings
+from configs.serving import GenerateSettings
 from data_contracts.artifacts import GenerationVerdict, SpeedBound
 from data_contracts.errors import GateRefused
 from data_contracts.messages import say

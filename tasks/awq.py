@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.settings import QuantizeSettings
+from configs.training import QuantizeSettings
 from data_contracts.artifacts import Model, Splits
 from data_contracts.errors import ConfigurationError, EngineUnavailable
 from data_contracts.prompt import Prompt

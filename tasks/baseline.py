@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from configs.settings import BaselineSettings
+from configs.training import BaselineSettings
 from data_contracts.artifacts import Predictions, Side, Splits
 from data_contracts.taxonomy import Taxonomy
 from deploy.engines import Scores

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.settings import BenchmarkSettings, PortSettings, ServeSettings
+from configs.places import PortSettings
+from configs.promotion import BenchmarkSettings
+from configs.serving import ServeSettings
 from data_contracts.artifacts import BundleRef, Predictions, Speed, Splits
 from data_contracts.errors import EngineUnavailable
 from data_contracts.schema import Call, Frozen

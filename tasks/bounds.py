@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from configs.settings import Bound, GateSettings
+from configs.promotion import Bound, GateSettings
 from data_contracts.artifacts import BoundResult, Decision, Interval, Speed
 from data_contracts.errors import ConfigurationError
 from data_contracts.messages import say

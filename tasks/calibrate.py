@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.settings import CalibrateSettings
+from configs.training import CalibrateSettings
 from data_contracts.artifacts import Calibration, Predictions
 from data_contracts.errors import ConfigurationError
 from data_contracts.taxonomy import Taxonomy

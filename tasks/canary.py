@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.settings import CanarySettings, CanaryStep
+from configs.rollout import CanarySettings, CanaryStep
 from data_contracts.errors import ChampionUnavailable, RolloutFailed
 from deploy import targets
 from deploy.canary import judge

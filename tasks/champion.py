@@ -1,6 +1,6 @@
 """The version that serves now, as the one to beat."""
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.artifacts import BundleRef, Calibration, Model, Verdict, Version
 from data_contracts.errors import GateRefused
 from data_contracts.prompt import Prompt

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from configs.settings import RolloutSettings
+from configs.rollout import RolloutSettings
 from data_contracts.artifacts import Release
 from data_contracts.errors import ApprovalAwaited, Busy, RolloutFailed, TingsuError
 from deploy import targets

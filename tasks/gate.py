@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from configs.settings import GateSettings
+from configs.promotion import GateSettings
 from data_contracts.artifacts import (
     SIDES,
     BoundResult,

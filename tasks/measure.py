@@ -1,6 +1,7 @@
 """Measures one hop: calibrates it on its own side, reports it on gold, draws its figures."""
 
-from configs.settings import CalibrateSettings, GateSettings
+from configs.promotion import GateSettings
+from configs.training import CalibrateSettings
 from data_contracts.artifacts import Calibration, Predictions, Report, Side, Speed, Splits
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.artifacts import BundleRef, Calibration, Model
 from data_contracts.personal import mask
 from data_contracts.prompt import Prompt

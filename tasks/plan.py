@@ -1,6 +1,6 @@
 """What a rollout would do, state by state, and what it would change; nothing is touched."""
 
-from configs.settings import RolloutSettings
+from configs.rollout import RolloutSettings
 from data_contracts.schema import Frozen
 from deploy.targets import Change, Placed, Record, Target
 from tasks import canary

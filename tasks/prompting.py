@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from configs.settings import PromptSettings
+from configs.training import PromptSettings
 from data_contracts.artifacts import Base
 from data_contracts.prompt import Prompt, choose_template, instruct
 from data_contracts.taxonomy import Taxonomy

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.errors import BundleCorrupt
 from data_contracts.schema import Call, Frozen
 from deploy import bundle as bundles

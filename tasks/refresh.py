@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from configs.settings import DataSettings, SplitSettings
+from configs.dataset import DataSettings, SplitSettings
 from data_contracts.artifacts import SIDES, Dataset, Splits
 from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.schema import Frozen

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.artifacts import Adapter, Base, Hop, Model, Predictions, Side, Splits
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from statistics import median
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.artifacts import BundleRef, GenerationSpeed
 from data_contracts.schema import Frozen
 from deploy import generation

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from configs.settings import BenchmarkSettings
+from configs.promotion import BenchmarkSettings
 from data_contracts.artifacts import Speed
 from data_contracts.errors import EngineUnavailable
 from deploy.operate.load import Sent

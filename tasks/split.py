@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from configs.settings import DataSettings, SplitSettings
+from configs.dataset import DataSettings, SplitSettings
 from data_contracts.artifacts import SIDES, Dataset, Side, Splits
 from data_contracts.errors import ConfigurationError, ContractViolation
 from tasks import gold, near

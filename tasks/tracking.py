@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from configs.settings import MlflowSettings
+from configs.places import MlflowSettings
 from data_contracts.artifacts import Dataset, Splits
 from data_contracts.errors import StoreUnavailable
 from data_contracts.schema import Frozen

@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from configs.settings import TrainSettings
+from configs.training import TrainSettings
 from data_contracts.artifacts import Adapter, Base, Side, Splits
 from data_contracts.errors import ConfigurationError
 from data_contracts.prompt import Prompt

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.settings import TrainSettings
+from configs.training import TrainSettings
 from deploy.engines import decoder, prefill
 from deploy.engines.transformers import TransformersEngine
 from deploy.store import LISTING, listing, write_atomically

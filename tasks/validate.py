@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.settings import DataSettings
+from configs.dataset import DataSettings
 from data_contracts.taxonomy import Taxonomy
 from tasks import contract, findings, near, repeats, suites
 from tasks.answer import DOCS

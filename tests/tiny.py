@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.settings import PromptSettings
+from configs.training import PromptSettings
 from data_contracts.artifacts import SIDES, Base, Splits
 from data_contracts.prompt import Prompt
 from data_contracts.taxonomy import Taxonomy

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from configs.settings import CanarySettings
+from configs.rollout import CanarySettings
 from data_contracts.schema import Frozen
 from deploy.canary import bets
 from deploy.canary.bets import Array, Bets

@@ -7,7 +7,7 @@ from itertools import permutations
 
 import numpy as np
 
-from configs.settings import CanarySettings, Tolerance
+from configs.rollout import CanarySettings, Tolerance
 from deploy.canary.bets import Array, Bets
 from deploy.canary.window import Histogram, Side, Window
 

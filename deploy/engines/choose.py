@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.artifacts import EngineName, Form
 from data_contracts.errors import ConfigurationError, ModelLoadError
 from deploy.engines import Engine, compiled, llama_server, ollama_server

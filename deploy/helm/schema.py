@@ -1,5 +1,5 @@
 """`python -P -m deploy.helm.schema`: write the service's own settings into the chart's values.schema.json, so that Helm refuses what the
-service would. To be run after a change of configs/settings.py; a test says when."""
+service would. To be run after a change of configs/serving.py; a test says when."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from configs.settings import LogSettings, ServeSettings
+from configs.serving import LogSettings, ServeSettings
 
 SCHEMA = Path(__file__).with_name("tingsu") / "values.schema.json"
 

@@ -10,7 +10,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 
 LOAD_TRIES = 3
 """How often an engine that never was ready is started."""

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.errors import EngineUnavailable, TingsuError
 from data_contracts.schema import Call
 from deploy.service import document, logs, overdue, problems, route, state

@@ -64,7 +64,7 @@ class Meter(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """As configs.settings.ServeSettings."""
+    """As configs.serving.ServeSettings."""
 
     batch_tokens: int
     max_wait_s: float

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.errors import EngineUnavailable, TingsuError
 from deploy.engines import Engine, RowsFailed, Scores, choose, heap, tether
 from deploy.memory import Gpu, gpu_of

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.errors import BundleCorrupt, ConfigurationError
 from data_contracts.prompt import Encoded
 from data_contracts.schema import Call

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.artifacts import GenerationVerdict
 from data_contracts.errors import EngineUnavailable
 from deploy.dialogue import Dialogue

@@ -17,7 +17,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from configs.settings import ServeSettings, Settings
+from configs.serving import ServeSettings
+from configs.settings import Settings
 from configs.sources import OWN, load
 from data_contracts.errors import ConfigurationError
 from data_contracts.schema import Frozen

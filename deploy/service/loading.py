@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.errors import TingsuError
 from deploy.memory import Memory
 from deploy.service.answers import Served

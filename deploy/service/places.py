@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from configs.settings import GenerateSettings
+from configs.serving import GenerateSettings
 from deploy.service.refusals import DeadlineExceeded, Overloaded
 from deploy.service.texts import Text
 

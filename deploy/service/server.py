@@ -14,7 +14,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.errors import ConfigurationError, ResourceInsufficient, TingsuError
 from deploy import bundle, generation, keys
 from deploy.client import Client

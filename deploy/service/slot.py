@@ -10,7 +10,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, Literal, TypeVar
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from deploy.service.answers import Served
 from deploy.service.classifier import Classifier
 from deploy.service.keepers import Keepers, stopped

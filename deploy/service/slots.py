@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.artifacts import Emergency
 from deploy.service.answers import Served
 from deploy.service.classifier import Classifier

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from configs.settings import KubernetesSettings, Settings
+from configs.rollout import KubernetesSettings
+from configs.settings import Settings
 from data_contracts.errors import ChampionUnavailable, EngineUnavailable, TingsuError
 from deploy import keys, signing
 from deploy.client import Client

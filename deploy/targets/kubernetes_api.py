@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.settings import KubernetesSettings
+from configs.rollout import KubernetesSettings
 from data_contracts.errors import ConfigurationError, EngineUnavailable, TingsuError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Protocol
 
-from configs.settings import ServerSettings
+from configs.rollout import ServerSettings
 from data_contracts.errors import EngineUnavailable, RolloutFailed
 from deploy.operate import ports
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from configs.settings import DataSettings, PromptSettings, SplitSettings
+from configs.dataset import DataSettings, SplitSettings
+from configs.training import PromptSettings
 from data_contracts import taxonomy
 from data_contracts.artifacts import Dataset
 from data_contracts.personal import mask

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.settings import Bound, GateSettings
+from configs.promotion import Bound, GateSettings
 from data_contracts.artifacts import BoundResult
 from tasks import gate
 from tasks.answered import Answers

@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx
 
-from configs.settings import PromptSettings, ServeSettings
+from configs.serving import ServeSettings
+from configs.training import PromptSettings
 from data_contracts import samples, taxonomy
 from data_contracts.artifacts import Calibration, Model
 from data_contracts.prompt import Prompt

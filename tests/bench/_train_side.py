@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from configs.settings import PromptSettings, TrainSettings
+from configs.training import PromptSettings, TrainSettings
 from data_contracts import samples, taxonomy
 from deploy.engines import heap, weights
 from deploy.tokenizer import Tokens

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import polars as pl
 
 from configs import sources
-from configs.settings import DataSettings
+from configs.dataset import DataSettings
 from data_contracts import samples, taxonomy
 from deploy.store import FolderStore
 from tasks import accept, clean, suites

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.settings import CanarySettings, CanaryStep
+from configs.rollout import CanarySettings, CanaryStep
 from tests.deploy.canary_world import SETTINGS, Service, Traffic, canary, moved
 
 HEALTHY = Service()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.settings import GateSettings
+from configs.promotion import GateSettings
 from data_contracts.artifacts import BoundResult
 from tasks import gate
 from tasks.answered import Answers

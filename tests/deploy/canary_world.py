@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.settings import CanarySettings, CanaryStep
+from configs.rollout import CanarySettings, CanaryStep
 from data_contracts import taxonomy
 from deploy.canary import judge
 from deploy.canary.judge import Judgement

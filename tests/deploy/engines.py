@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.artifacts import EngineName, Form
 from data_contracts.errors import ConfigurationError
 from data_contracts.prompt import Prompt

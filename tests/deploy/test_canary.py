@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from configs import sources
-from configs.settings import CanarySettings, CanaryStep, Tolerance
+from configs.rollout import CanarySettings, CanaryStep, Tolerance
 from data_contracts.errors import ConfigurationError
 from deploy.canary import bets, judge
 from deploy.canary.bets import Bets

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.errors import ConfigurationError
 from deploy.engines import choose
 from deploy.engines.transformers import TransformersEngine

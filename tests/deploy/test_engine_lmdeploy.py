@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.errors import ConfigurationError, EngineUnavailable, ModelLoadError
 from deploy.engines import choose, likeliest, lmdeploy_server
 from deploy.engines.lmdeploy import LMDeployEngine
@@ -177,7 +177,7 @@ def test_where_there_is_no_gpu_it_ends_with_the_reason_and_never_on_the_other_ba
 def test_it_dies_with_the_process_that_started_it(folder: Path) -> None:
     engines.require("lmdeploy")
     program = (
-        "import sys, time; from pathlib import Path; from configs.settings import ServeSettings; from deploy.engines import choose;"
+        "import sys, time; from pathlib import Path; from configs.serving import ServeSettings; from deploy.engines import choose;"
         "e = choose.load('lmdeploy', Path(sys.argv[1]), ServeSettings(lmdeploy_python=sys.argv[2]), 100);"
         "print(e._server.pid, flush=True); time.sleep(60)"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.artifacts import Form
 from data_contracts.errors import ConfigurationError, EngineUnavailable
 from deploy.engines import Engine, Sampling, choose

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from deploy.service import live
 from deploy.service.live import Live, read
 

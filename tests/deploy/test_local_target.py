@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from configs.settings import ServeSettings, Settings
+from configs.serving import ServeSettings
+from configs.settings import Settings
 from configs.sources import load
 from data_contracts.errors import ConfigurationError, EngineUnavailable, GateRefused, ResourceInsufficient
 from data_contracts.schema import Call

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from configs.sources import load
 from deploy import bundle, service
 from deploy.service.text import prepare

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.errors import EngineUnavailable
 from deploy.service.child import Plan, load
 from deploy.service.worker import Worker

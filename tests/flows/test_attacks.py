@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from configs.settings import Bound
+from configs.promotion import Bound
 from configs.sources import load
 from data_contracts.artifacts import Version
 from data_contracts.errors import BundleCorrupt, GateRefused, TingsuError

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from configs.settings import ServeSettings, Settings
+from configs.serving import ServeSettings
+from configs.settings import Settings
 from configs.sources import load
 from deploy import keys, service, targets
 from deploy.operate import lock, ports, processes, stack

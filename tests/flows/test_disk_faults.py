@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import MlflowSettings, TrainSettings
+from configs.places import MlflowSettings
+from configs.training import TrainSettings
 from data_contracts.artifacts import Adapter, Splits
 from data_contracts.errors import ResourceInsufficient, StoreUnavailable
 from deploy.store import FolderStore

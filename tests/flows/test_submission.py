@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from configs.settings import DataSettings
+from configs.dataset import DataSettings
 from configs.sources import load
 from data_contracts import samples, taxonomy
 from flows.session import Session

@@ -4,7 +4,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from configs.settings import BaselineSettings, ServeSettings, TrainSettings
+from configs.serving import ServeSettings
+from configs.training import BaselineSettings, TrainSettings
 from data_contracts.artifacts import Adapter, BundleRef, Calibration, Model
 from deploy.store import FolderStore
 from tasks import baseline, merge, pack, quantize, score, stages, train

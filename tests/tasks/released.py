@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from configs.settings import MlflowSettings
+from configs.places import MlflowSettings
 from data_contracts.artifacts import (
     BundleRef,
     Calibration,

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from configs.settings import CanarySettings, CanaryStep, RolloutSettings
+from configs.rollout import CanarySettings, CanaryStep, RolloutSettings
 from deploy.canary.window import Histogram, Side
 from deploy.operate.canary_window import Counted, Look
 from deploy.store import write_atomically

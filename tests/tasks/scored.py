@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from configs.settings import Bound, GateSettings
+from configs.promotion import Bound, GateSettings
 from data_contracts.artifacts import SIDES, BundleRef, Calibration, Hop, Predictions, Report, Side, Speed, Splits
 from data_contracts.taxonomy import Category, Taxonomy
 from deploy.calibration import identity

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from configs.settings import DataSettings
+from configs.dataset import DataSettings
 from data_contracts import samples, taxonomy
 from data_contracts.artifacts import Dataset
 from deploy.store import FolderStore

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.settings import QuantizeSettings
+from configs.training import QuantizeSettings
 from data_contracts.artifacts import Model
 from data_contracts.errors import ConfigurationError, EngineUnavailable
 from deploy.engines import weights

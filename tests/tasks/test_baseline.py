@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from configs.settings import BaselineSettings
+from configs.training import BaselineSettings
 from data_contracts.artifacts import PREDICTION_COLUMNS
 from tasks.baseline import fit
 from tests.tiny import Bench, make_bench

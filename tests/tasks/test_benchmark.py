@@ -11,7 +11,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from configs.settings import BenchmarkSettings, PortSettings, ServeSettings
+from configs.places import PortSettings
+from configs.promotion import BenchmarkSettings
+from configs.serving import ServeSettings
 from data_contracts.artifacts import PREDICTION_COLUMNS, BundleRef, Model, Speed, Splits
 from data_contracts.errors import EngineUnavailable
 from deploy import bundle, keys

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from configs.settings import DataSettings
+from configs.dataset import DataSettings
 from data_contracts import taxonomy
 from data_contracts.artifacts import Dataset
 from data_contracts.errors import ConfigurationError, ContractViolation

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from configs.settings import CalibrateSettings
+from configs.training import CalibrateSettings
 from data_contracts.errors import BundleCorrupt, ConfigurationError
 from deploy.calibration import identity
 from tasks import calibrate

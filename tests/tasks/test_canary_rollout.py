@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import CanarySettings, CanaryStep, RolloutSettings
+from configs.rollout import CanarySettings, CanaryStep, RolloutSettings
 from data_contracts.errors import ApprovalAwaited, ChampionUnavailable, EngineUnavailable, RolloutFailed
 from deploy import targets
 from deploy.targets import Placed, Record

@@ -8,7 +8,7 @@ import polars as pl
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from configs.settings import DataSettings, SplitSettings
+from configs.dataset import DataSettings, SplitSettings
 from data_contracts.artifacts import Dataset, Side
 from data_contracts.errors import ContractViolation
 from deploy.store import FolderStore

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.settings import Bound
+from configs.promotion import Bound
 from configs.sources import PROFILES, load
 from data_contracts.artifacts import BoundResult, Verdict
 from data_contracts.errors import ConfigurationError

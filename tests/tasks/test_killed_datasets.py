@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from configs.settings import DataSettings, SplitSettings
+from configs.dataset import DataSettings, SplitSettings
 from data_contracts import samples, taxonomy
 from deploy.s3 import S3Store
 from deploy.store import FolderStore, Store

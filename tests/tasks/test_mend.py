@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from configs.settings import DataSettings
+from configs.dataset import DataSettings
 from data_contracts import taxonomy
 from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.taxonomy import Category, Taxonomy

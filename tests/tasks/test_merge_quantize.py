@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.settings import ServeSettings, TrainSettings
+from configs.serving import ServeSettings
+from configs.training import TrainSettings
 from data_contracts.artifacts import Form, Hop, Model
 from data_contracts.errors import ConfigurationError, ModelLoadError
 from deploy.engines.weights import form_of

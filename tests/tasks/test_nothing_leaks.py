@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 import yaml
 
-from configs.settings import DataSettings
+from configs.dataset import DataSettings
 from data_contracts import taxonomy
 from data_contracts.errors import TingsuError
 from data_contracts.personal import spoken

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.settings import ServeSettings
+from configs.serving import ServeSettings
 from data_contracts.artifacts import Calibration, Model
 from data_contracts.errors import ModelLoadError
 from deploy import bundle

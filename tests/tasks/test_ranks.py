@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from configs.settings import TrainSettings
+from configs.training import TrainSettings
 from data_contracts.artifacts import Adapter
 from data_contracts.errors import ModelLoadError, ResourceInsufficient
 from tasks import train

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from configs.settings import DataSettings, SplitSettings
+from configs.dataset import DataSettings, SplitSettings
 from data_contracts import samples, taxonomy
 from data_contracts.artifacts import Dataset
 from deploy.store import FolderStore

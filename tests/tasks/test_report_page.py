@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import DataSettings
+from configs.dataset import DataSettings
 from data_contracts import samples, taxonomy
 from deploy.store import FolderStore
 from tasks import accept

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import TrainSettings
+from configs.training import TrainSettings
 from tasks import train
 from tasks.trainer import last_checkpoint, seal
 from tests import killer

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from configs.settings import ServeSettings, TrainSettings
+from configs.serving import ServeSettings
+from configs.training import TrainSettings
 from data_contracts.artifacts import PREDICTION_COLUMNS
 from data_contracts.errors import ModelLoadError
 from tasks import looks

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs.settings import DataSettings, SplitSettings
+from configs.dataset import DataSettings, SplitSettings
 from data_contracts.artifacts import SIDES, Dataset, Splits
 from data_contracts.errors import ConfigurationError, ContractViolation
 from deploy.store import FolderStore

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import TrainSettings
+from configs.training import TrainSettings
 from data_contracts.artifacts import Base
 from data_contracts.schema import Frozen
 from deploy.store import FolderStore

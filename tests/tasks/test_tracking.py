@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import DataSettings, MlflowSettings, Settings
+from configs.dataset import DataSettings
+from configs.places import MlflowSettings
+from configs.settings import Settings
 from data_contracts import samples, taxonomy
 from data_contracts.artifacts import Splits
 from data_contracts.errors import StoreUnavailable

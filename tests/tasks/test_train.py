@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import TrainSettings
+from configs.training import TrainSettings
 from data_contracts.errors import ConfigurationError
 from deploy.store import sha256_file
 from tasks import train

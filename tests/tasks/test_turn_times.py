@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from configs.settings import DataSettings
+from configs.dataset import DataSettings
 from data_contracts import taxonomy
 from deploy.store import FolderStore
 from tasks import accept

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from configs.settings import DataSettings, SplitSettings
+from configs.dataset import DataSettings, SplitSettings
 from data_contracts.errors import BundleCorrupt, ConfigurationError, ContractViolation
 from deploy.store import FolderStore
 from tasks import catalog, gold, split, unite

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from configs.settings import DataSettings
+from configs.dataset import DataSettings
 from data_contracts import messages
 from data_contracts.errors import ConfigurationError
 from data_contracts.taxonomy import Category, Taxonomy
