@@ -31,7 +31,7 @@ def answer(home: Path, version: int, language: Literal["en", "zh"] = "en") -> st
     lines += _evidence(say, shown, language) if shown else [say["no_verdict"]]
     lines += [_emergency_line(say, e) for e in own if e.event.kind == "emergency"]
     lines += [_later_line(say, e) for e in judged if shown and e.number > shown.number]
-    lines += ["", say["record"], *(_event_line(e) for e in own)]
+    lines += ["", say["record"], *(_event_line(say, e) for e in own)]
     lines += ["", _undo_line(say, version, champion)]
     problem = verify(home)
     return "\n".join([*lines, *([say["broken"].format(problem=problem)] if problem else [])])
@@ -73,9 +73,14 @@ def _later_line(say: Mapping[str, str], entry: Entry) -> str:
     return say["later"].format(decision=verdict.decision, at=verdict.created_at, profile=verdict.profile)
 
 
-def _event_line(entry: Entry) -> str:
-    extra = " ".join(f"{k}={v}" for k, v in sorted(entry.event.detail.items()) if isinstance(v, (str, int, float)))
-    return f"  {entry.number:>4}  {entry.at}  {entry.event.kind:<11} {entry.event.by}  {extra}".rstrip()
+def _event_line(say: Mapping[str, str], entry: Entry) -> str:
+    detail = entry.event.detail
+    extra = " ".join(f"{k}={v}" for k, v in sorted(detail.items()) if isinstance(v, (str, int, float)))
+    lines = [f"  {entry.number:>4}  {entry.at}  {entry.event.kind:<11} {entry.event.by}  {extra}".rstrip()]
+    canary, steps = detail.get("canary"), detail.get("steps")
+    lines += [f"{'':8}{say['canary'].format(**canary)}"] if isinstance(canary, dict) else []
+    note = steps[-1].get("note") if isinstance(steps, list) and steps else ""
+    return "\n".join(lines + ([f"{'':8}{note}"] if note else []))
 
 
 def _undo_line(say: Mapping[str, str], version: int, champion: Entry | None) -> str:
@@ -102,6 +107,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "verdict": "Verdict: {decision}, judged at {at}, on these bounds:",
         "emergency": "EMERGENCY VERDICT of operator {operator}, {at} to {until}: {reason}. Against it stood: {refusal}.",
         "later": "Judged again at {at} under profile {profile}: {decision}; it was promoted by the verdict above.",
+        "canary": "canary: {decision} in step {step} of {steps}; champion {champion[requests]} requests, {champion[errors]} errors; "
+        "candidate {candidate[requests]} requests, {candidate[errors]} errors",
         "record": "Record (history.jsonl: line, time, event, by):",
         "undo": "Undo: `./tingsu rollback` makes version {before} the champion again.",
         "undo_rollback": "Undo: `./tingsu promote {left}` makes the version this rollback left the champion again.",
@@ -122,6 +129,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "verdict": "裁定：{decision}，时间 {at}，逐条依据：",
         "emergency": "紧急裁定：操作员 {operator}，{at} 至 {until}，理由：{reason}。当时的拒绝原因：{refusal}。",
         "later": "{at} 按配置 {profile} 重新评判：{decision}；上线依据仍是上面的裁定。",
+        "canary": "金丝雀：{decision}，第 {step}/{steps} 步；现行版本 {champion[requests]} 次请求、{champion[errors]} 次错误；"
+        "候选版本 {candidate[requests]} 次请求、{candidate[errors]} 次错误",
         "record": "记录（history.jsonl：行号、时间、事件、操作人）：",
         "undo": "撤销：`./tingsu rollback` 恢复版本 {before}。",
         "undo_rollback": "撤销：`./tingsu promote {left}` 恢复回滚前的版本。",

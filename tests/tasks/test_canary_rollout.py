@@ -13,7 +13,7 @@ from configs.rollout import CanarySettings, CanaryStep, RolloutSettings
 from data_contracts.errors import ApprovalAwaited, ChampionUnavailable, EngineUnavailable, RolloutFailed
 from deploy import targets
 from deploy.targets import Placed, Record
-from tasks import history, plan
+from tasks import history, plan, why
 from tasks.canary import Clock
 from tasks.controller import Controller
 from tests.tasks import rolled
@@ -91,6 +91,9 @@ def test_a_candidate_that_fails_is_undone_and_the_history_has_the_evidence(
     assert (target.serving, target.staged, target.share) == (1, None, 0.0)
     assert (told.kind, told.version) == ("undone", 2)
     assert evidence["errors"]["candidate"] == 0.5 and evidence["errors"]["e_value"] >= evidence["errors"]["breach_at"]
+    for language, canary in (("en", "canary: breach in step 1 of 2; champion"), ("zh", "金丝雀：breach，第 1/2 步")):
+        said = why.answer(controller.home, 2, language)  # type: ignore[arg-type]
+        assert canary in said and "Undone: version 1 serves" in said
 
 
 def test_a_breach_is_final_though_its_controller_died_before_it_undid(
