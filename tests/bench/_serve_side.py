@@ -17,7 +17,7 @@ import httpx
 from configs.serving import ServeSettings
 from configs.training import PromptSettings
 from data_contracts import samples, taxonomy
-from data_contracts.artifacts import Calibration, Model
+from data_contracts.artifacts import BundleRef, Calibration, Model
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Call
 from deploy import bundle, calibration, service
@@ -59,17 +59,17 @@ def prepare(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     head, tail = bare.frame(tokens)
     prompt = bare.model_copy(update={"max_call_tokens": job["tokens"] - len(head) - len(tail)})
     data = {"texts": [], "ids": [], "head": len(head), "codes": KNOWN.code_ids(tokens), "names": _names(tokens)}
-    for text in (as_read(call, prompt) for call in _calls()):
+    for text in (as_read(call, prompt) for call in calls()):
         encoded = prompt.encode(text, tokens)
         if len(encoded.ids) == job["tokens"] and len(data["texts"]) < POOL:
             data["texts"].append(text)
             data["ids"].append(encoded.ids)
     (folder / "data.json").write_text(json.dumps(data), encoding="utf-8")
-    ref = _bundle(base, prompt, data, FolderStore(folder / "store"))
+    ref = bundled(base, prompt, data, FolderStore(folder / "store"))
     return {"bundle": str(folder / "store" / ref.key), "calls": len(data["texts"]), "head_tokens": len(head)}
 
 
-def _calls() -> Iterator[Call]:
+def calls() -> Iterator[Call]:
     for record in samples.generate(20 * POOL, seed=3):
         yield Call(text="\n".join(str(turn["text"]) for turn in record["turns"]))
 
@@ -79,10 +79,13 @@ def _names(tokens: Tokens) -> int:
     return round(statistics.mean(len(tokens.text_ids(c.name_zh)) for c in KNOWN.categories))
 
 
-def _bundle(base: Path, prompt: Prompt, data: dict[str, Any], store: FolderStore) -> Any:
+def bundled(
+    base: Path, prompt: Prompt, data: dict[str, Any], store: FolderStore, golden_calls: int = GOLDEN
+) -> BundleRef:
+    """A bundle of the base with so many golden calls."""
     plain = Calibration(temperature=1.0, bias=(0.0,) * len(KNOWN.keys), threshold=0.2)
     engine = TransformersEngine.load(base)
-    scores = engine.score(data["ids"][:GOLDEN], data["codes"], data["head"])
+    scores = engine.score(data["ids"][:golden_calls], data["codes"], data["head"])
     rows = calibration.apply(plain, scores.logprobs)
     golden = tuple(
         bundle.Golden(text=text, probabilities=dict(zip(KNOWN.keys, row.tolist(), strict=True)))
