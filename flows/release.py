@@ -38,14 +38,15 @@ def promote(at: Registry, version: int, settings: Settings) -> Release:
             and the history does not call it the champion yet. The same command again ends it.
     """
     permit(at, version)
-    live = rollout.record(settings, at.home).live
+    before = rollout.record(settings, at.home).live
     with witnessed(at):
         release = rollout.rollout(at.store, versions.get(at, version), settings, at.home, by=at.by)
         try:
             registry.promote(at, version)
         except TingsuError:
-            if live is not None and live.version != version and not _is_told(at, version):
-                rollout.undo(live.version, settings, at.home, by=at.by)
+            is_new = before is None or before.version != version
+            if is_new and release.previous_version is not None and not _is_told(at, version):
+                rollout.undo(release.previous_version, settings, at.home, by=at.by)
             raise
     return release
 

@@ -42,13 +42,23 @@ class Book:
         self._remember("undone", record, {})
         return targets.write(self.home, record)
 
-    def released(self, record: Record, endpoint: str) -> Release:
+    def adopted(self, record: Record, live: Placed, endpoint: str) -> Record:
+        """What the target was found to serve, as what is live; what the record had for it may be gone back to."""
+        moved = record.model_copy(
+            update={"endpoint": endpoint, "live": live, "previous": record.live or record.previous}
+        )
+        before = record.live.version if record.live else None
+        told: dict[str, object] = {"target": self.name, "endpoint": endpoint, "previous_version": before}
+        history.append(self.home, self._event("adopted", live, told))
+        return targets.write(self.home, moved)
+
+    def released(self, record: Record, endpoint: str, note: str = "") -> Release:
         """The end of one that did; in the same order. What was live already is not told again."""
         live = record.subject
-        is_new = record.live != live
+        is_new = not live.is_same(record.live)
         previous = record.live if is_new else record.previous
         moved = record.model_copy(update={"endpoint": endpoint, "live": live, "previous": previous})
-        record = moved.at("live", stages.now())
+        record = moved.at("live", stages.now(), note)
         release = Release(
             target=self.name,
             endpoint=endpoint,
@@ -83,11 +93,8 @@ class Book:
         if any(e.event.kind == kind and e.event.detail.get("rollout") == record.id for e in history.read(self.home)):
             return  # killed before it was in the record
         told = {"target": self.name, "rollout": record.id, "steps": [s.model_dump() for s in record.steps], **detail}
-        event = Event(
-            kind=kind,
-            version=record.subject.version,
-            by=self.by,
-            bundle_digest=record.subject.bundle_digest,
-            detail=told | {name: value for name, value in evidence.items() if value},
-        )
-        history.append(self.home, event)
+        told |= {name: value for name, value in evidence.items() if value}
+        history.append(self.home, self._event(kind, record.subject, told))
+
+    def _event(self, kind: history.Kind, placed: Placed, detail: dict[str, object]) -> Event:
+        return Event(kind=kind, version=placed.version, by=self.by, bundle_digest=placed.bundle_digest, detail=detail)

@@ -6,23 +6,25 @@ it then), undone.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.rollout import RolloutSettings
 from data_contracts.artifacts import Release
-from data_contracts.errors import ApprovalAwaited, Busy, RolloutFailed, TingsuError
+from data_contracts.errors import ApprovalAwaited, Busy, ConfigurationError, RolloutFailed
 from deploy import targets
 from deploy.targets import Placed, Record, Target
-from tasks import canary
+from tasks import canary, serving, way_back
 from tasks.book import Book
 from tasks.canary import NOTICE_S, Clock, Trial
+from tasks.way_back import WayBack
 
 
 @dataclass(frozen=True)
 class Controller:
-    """Drives one target. `by`: who asked, for the history; `permit` refuses a version whose verdict fell; `categories`: of a bundle."""
+    """Drives one target. `by`: who asked, for the history; `permit` refuses a version whose verdict fell; `categories`: of a bundle;
+    `known`: see tasks/serving.py."""
 
     target: Target
     home: Path
@@ -31,6 +33,7 @@ class Controller:
     settings: RolloutSettings = field(default_factory=RolloutSettings)
     categories: Callable[[Placed], tuple[str, ...]] = lambda _: ()
     clock: Clock = field(default_factory=Clock)
+    known: serving.Known = serving.none
 
     @property
     def book(self) -> Book:
@@ -61,9 +64,9 @@ class Controller:
         """
         with self._alone():
             record = self.book.read()
-            if not record.is_finished and record.is_return and _is(record.candidate, to):
+            if record.is_return and record.state in ("verified", "switching") and _is(record.candidate, to):
                 return self._advance(record)
-            record = self._settled()
+            record = self._before_return(record, to)
             if record.live is not None and _is(record.live, to):
                 return self._advance(self._known(record, record.live))
             if record.previous is None or not _is(record.previous, to):
@@ -117,37 +120,56 @@ class Controller:
         return record
 
     def _begun(self, candidate: Placed) -> Record:
-        record = self._settled()
-        return (
-            self._known(record, candidate) if record.live == candidate else self.book.plan(record, candidate, "planned")
-        )
+        record = self._as_served(self._settled())
+        if candidate.is_same(record.live):
+            return self._known(record, candidate)
+        return self.book.plan(record, candidate, "planned")
+
+    def _before_return(self, record: Record, to: int) -> Record:
+        """Settled, and with what is served. Where what served cannot be brought back, that does not bar the way to the version before
+        it, if that is asked for by its number."""
+        try:
+            return self._as_served(self._settled())
+        except RolloutFailed:
+            if record.state != "undoing" or not _is(record.previous, to):
+                raise
+            return self.book.read()
 
     def _known(self, record: Record, live: Placed) -> Record:
         note = "live already; checked again"
         return self.book.plan(record, live, "verified", note, is_return=record.is_return)
 
     def _settled(self) -> Record:
-        """The record without an unfinished rollout: one that was left behind is undone."""
+        """The record without an unfinished rollout: one that was left behind is undone.
+
+        Raises:
+            RolloutFailed: it cannot be.
+        """
         record = self.book.read()
-        if record.is_finished:
-            return record
-        record, is_back = self._undone(record, "it was cut off, and something else was asked for")
-        if not is_back:
-            raise RolloutFailed(f"an earlier rollout cannot be undone: {record.steps[-1].note}")
-        return record
+        return (
+            record
+            if record.is_finished
+            else self._taken_back(record, "it was cut off, and something else was asked for")
+        )
+
+    def _as_served(self, record: Record) -> Record:
+        """With what the target really serves, which may be there by somebody's hand or from another home: an undo needs to know it."""
+        endpoint, found = serving.found(self.target, record, self.known)
+        return record if found is None else self.book.adopted(record, found, endpoint)
 
     def _advance(self, record: Record) -> Release:
         try:
             if record.state == "undoing":
-                raise RolloutFailed(record.steps[-1].note)
+                raise RolloutFailed(way_back.reason(record))
             record = self._tried(record)
             endpoint = self.target.switch(record.subject)
             self._heed(record)
         except ApprovalAwaited:
             raise
-        except TingsuError as error:
-            record, _ = self._undone(self.book.read(), str(error))
-            raise RolloutFailed(record.steps[-1].note) from error
+        except Exception as error:  # whatever it was: a candidate that nobody watches must have no traffic
+            with suppress(ConfigurationError):  # a damaged record: what is in hand says as much
+                record = self.book.read()
+            raise self._way_back.after(record, error) from error
         return self.book.released(record, endpoint)
 
     def _tried(self, record: Record) -> Record:
@@ -156,7 +178,7 @@ class Controller:
         if record.state == "switching":
             return record
         note = ""
-        if not record.is_return and record.live != record.candidate:
+        if not record.is_return and not record.subject.is_same(record.live):
             record = self._approved(self._verified(record))
             skipped = canary.skipped(record, self.target, self.settings.canary)
             if skipped:
@@ -204,32 +226,28 @@ class Controller:
         if word is not None:
             raise RolloutFailed(f"withdrawn {word.told}")
 
-    def _undone(self, record: Record, why: str) -> tuple[Record, bool]:
-        """The record of a rollout taken back, whose last note says what came of it; and whether what served before serves again.
-
-        That it is to be undone, and why, is on disk first; the first reason stays.
-        """
-        if record.state != "undoing":
-            record = self.book.reach(record, "undoing", why)
-        what = f"version {record.subject.version} is not live: {record.steps[-1].note}"
-        try:
-            self.target.undo(record.live, record.subject)
-            is_back, outcome = True, f"{what}. Undone: {_serves(record, True)}"
-        except TingsuError as error:
-            is_back, outcome = False, f"{what}. {_serves(record, False)}: {error}"
-        return self.book.undone(record, outcome), is_back
-
     def _withdrawn(self, told: Record) -> Record:
         """The end of the rollout that somebody was told to undo; by this process, if nobody did."""
-        record, is_back = self.book.read(), True
-        if record.id == told.id and not record.is_finished:
-            word = self.book.said("withdraw", record)
-            record, is_back = self._undone(record, f"withdrawn {word.told}" if word else "withdrawn")
-        if record.id == told.id and record.state == "live":
+        record = self.book.read()
+        if record.id != told.id:
+            raise RolloutFailed(
+                "it had ended, and another one has begun since; ./tingsu history tells how, ./tingsu status what is so"
+            )
+        if record.state == "live":
             raise RolloutFailed("it went live in that moment; run this again to go back to the version before")
-        if not is_back:
-            raise RolloutFailed(record.steps[-1].note)
-        return record
+        word = self.book.said("withdraw", record)
+        return (
+            record
+            if record.is_finished
+            else self._taken_back(record, f"withdrawn {word.told}" if word else "withdrawn")
+        )
+
+    def _taken_back(self, record: Record, why: str) -> Record:
+        return self._way_back.take(record, why)
+
+    @property
+    def _way_back(self) -> WayBack:
+        return WayBack(self.target, self.home, self.book, self.clock)
 
     def _alone(self) -> AbstractContextManager[None]:
         return targets.alone(self.home, self.target, self.by)
@@ -237,11 +255,3 @@ class Controller:
 
 def _is(placed: Placed | None, version: int) -> bool:
     return placed is not None and placed.version == version
-
-
-def _serves(record: Record, is_back: bool) -> str:
-    if record.live is None:
-        return "nothing served before, and nothing serves now" if is_back else "Nothing served before"
-    if is_back:
-        return f"version {record.live.version} serves at {record.endpoint}, checked"
-    return f"Version {record.live.version}, which served before, could not be brought back; try ./tingsu up"

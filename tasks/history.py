@@ -27,6 +27,7 @@ Kind = Literal[
     "rolled_back",
     "released",
     "undone",
+    "adopted",
     "refused",
     "removed",
     "gold_refreshed",

@@ -34,7 +34,7 @@ def _first(record: Record, candidate: Placed) -> tuple[str, ...]:
 
 
 def _then(target: Target, record: Record, candidate: Placed, settings: RolloutSettings) -> tuple[str, ...]:
-    if record.live == candidate:
+    if candidate.is_same(record.live):
         return ("live: it serves already, and is checked again",)
     beside = f"beside version {record.live.version}, without traffic" if record.live else "nothing serves yet"
     why = canary.needless(record, settings.canary)

@@ -7,14 +7,14 @@ from data_contracts.artifacts import BundleRef, Emergency, Release, Version
 from data_contracts.errors import BundleCorrupt
 from data_contracts.taxonomy import Taxonomy
 from deploy import bundle, emergency, targets
-from deploy.store import Store
+from deploy.store import Store, open_store
 from deploy.targets import Placed, Record, Status, Target, words
 from deploy.targets.kubernetes import Kubernetes
 from deploy.targets.local import Local
 from deploy.targets.ollama import OllamaTarget
 from deploy.targets.server import Server
 from deploy.targets.words import Kind, Word
-from tasks import plan
+from tasks import history, plan, serving
 from tasks.controller import Controller
 from tasks.plan import Plan
 
@@ -77,9 +77,10 @@ def planned(store: Store, version: Version, settings: Settings, home: Path) -> P
         GateRefused, BundleCorrupt: the bundle has no valid PROMOTE verdict, or was changed.
     """
     target = find(settings, home)
-    return plan.of(
-        target, targets.read(home, target.name), admit(store, version.version, version.bundle, home), settings.rollout
-    )
+    found = targets.read(home, target.name)
+    live = serving.found(target, found, lambda digest: _known(digest, settings, home)).live
+    as_served = found.model_copy(update={"live": live}) if live else found
+    return plan.of(target, as_served, admit(store, version.version, version.bundle, home), settings.rollout)
 
 
 def status(settings: Settings, home: Path) -> tuple[Record, Status]:
@@ -133,8 +134,26 @@ def admit(store: Store, version: int, ref: BundleRef, home: Path) -> Placed:
 
 def _controller(settings: Settings, home: Path, by: str) -> Controller:
     return Controller(
-        find(settings, home), home, by, lambda placed: _still_permitted(placed, home), settings.rollout, _categories
+        find(settings, home),
+        home,
+        by,
+        lambda placed: _still_permitted(placed, home),
+        settings.rollout,
+        _categories,
+        known=lambda digest: _known(digest, settings, home),
     )
+
+
+def _known(digest: str, settings: Settings, home: Path) -> Placed:
+    """As `serving.Known`."""
+    own = [
+        e.event for e in history.read(home) if e.event.kind == "recorded" and e.event.bundle_digest.startswith(digest)
+    ]
+    if not own or own[-1].version is None:
+        return serving.none(digest)
+    ref = BundleRef(digest=own[-1].bundle_digest, key=f"bundles/{own[-1].bundle_digest}", synthetic=False)
+    store = open_store(settings.store.url, settings.store.endpoint_url, home)
+    return admit(store, own[-1].version, ref, home)
 
 
 def _categories(placed: Placed) -> tuple[str, ...]:

@@ -29,6 +29,10 @@ class Placed(Frozen):
     verdict_signature: str
     emergency: str = ""
 
+    def is_same(self, other: "Placed | None") -> bool:
+        """Whether it is the same version; another verdict on it makes no other one of it."""
+        return other is not None and (self.version, self.bundle_digest) == (other.version, other.bundle_digest)
+
 
 class Step(Frozen):
     """A state, when it was reached, and what there is to say about it."""
@@ -89,7 +93,8 @@ class Record(Frozen):
 
 
 class Status(Frozen):
-    """What a target does now, asked of the target itself. `serving`: the digest of the bundle that answers, if any."""
+    """What a target does now, asked of the target itself. `serving`: the digest of the bundle that answers, or as much of
+    its beginning as the target knows; None: none answers."""
 
     endpoint: str
     serving: str | None
@@ -109,9 +114,20 @@ class Target(Protocol):
 
     All but `changes` and `status` raise a TingsuError when they cannot do their part; the controller then calls `undo`.
     `can_split`: whether it can give a candidate a share of the traffic; where not, there is no canary, and the record says so.
+    `mend`, `clear`: what a person looks at where it does not do its part, and how one ends what it serves; clauses of a sentence.
     """
 
     name: str
+
+    @property
+    def mend(self) -> str:
+        """See above."""
+        ...
+
+    @property
+    def clear(self) -> str:
+        """See above."""
+        ...
 
     @property
     def can_split(self) -> bool:

@@ -60,6 +60,14 @@ class Kubernetes:
             self._cluster = self._connect(self.at)
         return self._cluster
 
+    @property
+    def mend(self) -> str:
+        return f"look: kubectl -n {self.at.namespace} get pods,services -l app.kubernetes.io/instance={self.release}"
+
+    @property
+    def clear(self) -> str:
+        return f"helm -n {self.at.namespace} uninstall {self.release}"
+
     def changes(self, candidate: Placed) -> tuple[Change, ...]:
         """Each object that staging and then switching would make or change, as the API server itself says in a dry run."""
         staged = self._sides().staging(candidate)

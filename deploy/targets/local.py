@@ -29,6 +29,8 @@ class Local:
     """
 
     name = "local"
+    mend = "see ./tingsu logs service, and try ./tingsu up"
+    clear = "./tingsu down"
 
     def __init__(self, home: Path, settings: Settings, command: Callable[..., list[str]] = service.command) -> None:
         """`command` makes the service's command line, as `deploy.service.command` does."""

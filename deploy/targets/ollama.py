@@ -4,6 +4,7 @@ Whoever asks `NAME` sends the text of a call and gets the code of a category, wi
 know them. The service does, also with engine ollama.
 """
 
+import re
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
@@ -33,6 +34,14 @@ class OllamaTarget:
         self.home = home
         self.url = settings.serve.ollama_url
         self.model = settings.rollout.ollama_model
+
+    @property
+    def mend(self) -> str:
+        return f"see whether an Ollama answers at {self.url}"
+
+    @property
+    def clear(self) -> str:
+        return f"ollama rm {self.latest}, or name another rollout.ollama_model"
 
     @property
     def latest(self) -> str:
@@ -101,7 +110,17 @@ class OllamaTarget:
                 return Status(
                     endpoint=self.url, serving=known.bundle_digest, detail=f"{self.latest} is {self._named(known)}"
                 )
-        return Status(endpoint=self.url, serving=None, detail=f"{self.latest} is no version of this home's record")
+        return Status(
+            endpoint=self.url,
+            serving=self._unknown(digests),
+            detail=f"{self.latest} is no version of this home's record",
+        )
+
+    def _unknown(self, digests: dict[str, str]) -> str:
+        """What the live name is that the record does not know: the beginning of a bundle's digest, or else Ollama's own of the model."""
+        own = re.compile(rf"{re.escape(self.model)}:v\d+-([0-9a-f]{{12}})")
+        found = (own.fullmatch(name) for name, digest in digests.items() if digest == digests[self.latest])
+        return next((each[1] for each in found if each), f"(Ollama's) {digests[self.latest]}")
 
     def _named(self, placed: Placed) -> str:
         return f"{self.model}:v{placed.version}-{placed.bundle_digest[:12]}"

@@ -44,6 +44,14 @@ class Server:
         self.own = settings.rollout.server
         self.host = host or hosts.find(self.own)
 
+    @property
+    def mend(self) -> str:
+        return f"look on {self.host.name}: systemctl status 'tingsu@*', journalctl -u nginx"
+
+    @property
+    def clear(self) -> str:
+        return "./tingsu uninstall --yes"
+
     def changes(self, candidate: Placed) -> tuple[Change, ...]:
         planned = self._planned(candidate)
         side = self._side_of(planned.folder) or self._idle()

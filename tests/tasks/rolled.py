@@ -28,6 +28,8 @@ class FolderTarget:
     place: Path
     name: str = "local"
     can_split: bool = True
+    mend: str = "look here"
+    clear: str = "end it"
     requests: int = 120
     calls: list[tuple[str, int]] = field(default_factory=list)
     breaks: dict[tuple[str, int], BaseException] = field(default_factory=dict)
@@ -81,19 +83,20 @@ class FolderTarget:
         return "http://here"
 
     def undo(self, live: Placed | None, candidate: Placed) -> None:
+        self._step("undo", live or candidate)
         self._write("share", 0.0)
-        if live is None:
-            self._write("serving", None)
-        else:
-            self._step("undo", live)
+        if live is not None:
             self._write("serving", live.version)
+        elif self.serving == candidate.version:
+            self._write("serving", None)
         self._withdraw()
 
     def held(self, by: str) -> AbstractContextManager[None]:
         return nullcontext()
 
     def status(self) -> Status:
-        return Status(endpoint="http://here", serving=None, detail="")
+        serving = placed(self.serving).bundle_digest if self.serving else None
+        return Status(endpoint="http://here", serving=serving, detail="")
 
     def _withdraw(self) -> None:
         self._write("share", 0.0)

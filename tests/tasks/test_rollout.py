@@ -1,17 +1,22 @@
 """The rollout controller against a target that fails, or is killed, at any step."""
 
+import re
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from data_contracts.errors import EngineUnavailable, GateRefused, RolloutFailed
+from data_contracts.errors import ConfigurationError, EngineUnavailable, GateRefused, RolloutFailed
 from deploy import targets
 from deploy.operate import lock
+from deploy.operate.canary_window import Look
 from deploy.targets import Placed
 from tasks import history
 from tasks.controller import Controller
 from tests.tasks import rolled
 from tests.tasks.rolled import FolderTarget, placed
+from tests.tmpfs import Disk, mounted
 
 STEPS = ("stage", "verify", "switch")
 
@@ -95,17 +100,188 @@ def test_a_failure_of_the_first_version_leaves_nothing_serving_and_says_so(
 ) -> None:
     target.breaks["switch", 1] = EngineUnavailable("no weights")
 
-    with pytest.raises(RolloutFailed, match="nothing served before, and nothing serves now"):
+    with pytest.raises(RolloutFailed, match="nothing served before, and what there was of it is withdrawn"):
         controller.rollout(placed(1))
     assert target.serving is None
 
 
-def test_an_undo_that_fails_too_says_what_to_do(controller: Controller, target: FolderTarget) -> None:
+def lost(controller: Controller, target: FolderTarget) -> None:
+    """Version 1 went live, then 2; the rollout of 3 failed, and 2 cannot be brought back."""
     controller.rollout(placed(1))
-    target.breaks = {("switch", 2): EngineUnavailable("no weights"), ("undo", 1): EngineUnavailable("port held")}
+    controller.rollout(placed(2))
+    target.breaks = {("switch", 3): EngineUnavailable("no weights"), ("undo", 2): EngineUnavailable("port held")}
+    with pytest.raises(RolloutFailed):
+        controller.rollout(placed(3))
 
-    with pytest.raises(RolloutFailed, match=r"Version 1, which served before, could not be brought back.*port held"):
+
+def test_an_undo_that_fails_is_tried_again_and_then_says_what_to_do(
+    controller: Controller, target: FolderTarget
+) -> None:
+    began = controller.clock.now()
+    lost(controller, target)
+
+    record = targets.read(controller.home, "local")
+    assert record.state == "undoing" and target.calls.count(("undo", 2)) == 4
+    assert 5 < controller.clock.now() - began < 20
+    said = r"version 3 is not live: no weights\. Version 2, which served before, could not be brought back: port held\. look here"
+    assert re.search(said, record.steps[-1].note)
+    assert [entry.event.kind for entry in history.read(controller.home)] == ["released", "released"]
+
+
+def test_an_undo_that_is_not_done_is_done_before_anything_else_and_never_goes_a_version_too_far(
+    controller: Controller, target: FolderTarget
+) -> None:
+    asked = {
+        "withdraw": lambda: controller.withdraw("back", 5),
+        "rollout of the same": lambda: controller.rollout(placed(3)),
+        "rollout of another": lambda: controller.rollout(placed(4)),
+    }
+    for what, ask in asked.items():
+        lost(controller, target)
+        with pytest.raises(RolloutFailed, match=r"no weights.*could not be brought back: port held"):
+            ask()
+        assert targets.read(controller.home, "local").state == "undoing", what
+        target.breaks.clear()
+        target.calls.clear()
+
+        with suppress(RolloutFailed):
+            ask()
+
+        record = targets.read(controller.home, "local")
+        assert target.calls[0] == ("undo", 2) and record.is_finished, what
+        assert target.serving == (4 if "another" in what else 2), what
+        assert record.previous == placed(2 if "another" in what else 1), what
+        assert [e.event.kind for e in history.read(controller.home)].count("undone") == 1, what
+        (controller.home / "history.jsonl").unlink()
+        (controller.home / "rollouts/local.json").unlink()
+        target.undo(None, placed(target.serving or 0))
+
+
+def test_what_cannot_be_brought_back_does_not_bar_the_way_to_the_version_before_it(
+    controller: Controller, target: FolderTarget
+) -> None:
+    lost(controller, target)
+
+    release = controller.undo(1)
+
+    assert (release.version, target.serving) == (1, 1)
+    assert targets.read(controller.home, "local").state == "live"
+
+
+def test_what_serves_without_a_record_here_is_what_an_undo_brings_back(
+    controller: Controller, target: FolderTarget
+) -> None:
+    controller.rollout(placed(1))
+    (controller.home / "rollouts/local.json").rename(controller.home / "moved-away")
+    target.breaks["switch", 2] = EngineUnavailable("no weights")
+
+    with pytest.raises(RolloutFailed, match="Undone: version 1 serves at http://here"):
+        replace(controller, known=lambda digest: registered(1, digest)).rollout(placed(2))
+
+    told = [(entry.event.kind, entry.event.version) for entry in history.read(controller.home)]
+    assert (target.serving, target.staged) == (1, None)
+    assert told == [("released", 1), ("adopted", 1), ("undone", 2)]
+
+
+def test_what_was_put_in_the_place_of_the_live_version_by_hand_is_what_an_undo_brings_back(
+    controller: Controller, target: FolderTarget
+) -> None:
+    controller.rollout(placed(1))
+    controller.rollout(placed(2))
+    target.switch(placed(1))
+
+    release = replace(controller, known=lambda digest: registered(1, digest)).rollout(placed(3))
+
+    record = targets.read(controller.home, "local")
+    assert (release.previous_version, record.live, record.previous) == (1, placed(3), placed(1))
+
+
+def registered(version: int, digest: str) -> Placed:
+    """The one version of a registry."""
+    if not placed(version).bundle_digest.startswith(digest):
+        raise ConfigurationError(f"no version has bundle {digest}")
+    return placed(version)
+
+
+@pytest.mark.parametrize("has_record", [False, True])
+def test_what_this_home_does_not_know_is_not_rolled_over(
+    has_record: bool, controller: Controller, target: FolderTarget
+) -> None:
+    if has_record:
+        controller.rollout(placed(1))
         controller.rollout(placed(2))
+    target.switch(placed(7))
+    before = targets.read(controller.home, "local")
+    target.calls.clear()
+
+    for ask in (lambda: controller.rollout(placed(3)), lambda: controller.undo(1))[: 1 + has_record]:
+        with pytest.raises(
+            RolloutFailed, match=r"local serves bundle 77777777 at http://here.*nothing was touched.*end it"
+        ):
+            ask()
+    assert (target.serving, target.calls) == (7, [])
+    assert targets.read(controller.home, "local") == before
+
+
+def test_a_fault_of_the_program_takes_the_traffic_back_and_is_raised(
+    controller: Controller, target: FolderTarget
+) -> None:
+    controller.rollout(placed(1))
+    target.breaks["look", 2] = KeyError("text of a call")
+
+    with pytest.raises(KeyError):
+        rolled.controller(controller.home, rolled.CANARY, target).rollout(placed(2))
+
+    record = targets.read(controller.home, "local")
+    assert (target.serving, target.staged, target.share, record.state) == (1, None, 0.0, "undone")
+    assert "a fault of Tingsu itself, KeyError" in record.steps[-1].note and "text" not in record.model_dump_json()
+
+
+class OnFullDisk(FolderTarget):
+    """The disk of the home is full from its second look on."""
+
+    disk: Disk
+
+    def look(self, candidate: Placed, at_s: float) -> Look:
+        if self.calls.count(("look", candidate.version)) == 1:
+            self.disk.fill()
+        return super().look(candidate, at_s)
+
+
+def test_a_full_disk_in_a_canary_takes_the_traffic_back_though_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    with mounted(tmp_path / "disk", megabytes=2) as disk:
+        target = OnFullDisk(tmp_path / "target")
+        target.disk = disk
+        control = replace(rolled.controller(tmp_path, rolled.CANARY, target), home=disk.at)
+        control.rollout(placed(1))
+        (target.place / "faulty-2").touch()
+
+        with pytest.raises(
+            RolloutFailed, match=r"cannot write .*No space left.*Undone: version 1 serves.*not on record"
+        ):
+            control.rollout(placed(2))
+        assert (target.serving, target.staged, target.share) == (1, None, 0.0)
+        assert targets.read(disk.at, "local").state == "canary"
+
+        disk.free()
+        assert control.withdraw("enough", 5).state == "undone"
+
+
+def test_a_live_version_that_was_judged_again_is_not_its_own_predecessor(
+    controller: Controller, target: FolderTarget
+) -> None:
+    controller.rollout(placed(1))
+    controller.rollout(placed(2))
+    judged = placed(2).model_copy(update={"verdict_signature": "anew"})
+    target.calls.clear()
+
+    release = controller.rollout(judged)
+
+    record = targets.read(controller.home, "local")
+    assert (release.version, release.previous_version, release.verdict_signature) == (2, 1, "anew")
+    assert (record.live, record.previous, target.calls) == (judged, placed(1), [("switch", 2)])
+    assert len(history.read(controller.home)) == 2
 
 
 @pytest.mark.parametrize("step", STEPS)
