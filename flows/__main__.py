@@ -34,6 +34,19 @@ for group in (data, datasets, models, release, record, retention, server, servic
     group.add_to(app)
 
 
+def _list_whole(group: typer.Typer) -> None:
+    """Each command is listed with its whole first sentence; Typer cuts it off in the middle."""
+    for command in group.registered_commands:
+        text = " ".join((getattr(command.callback, "__doc__", None) or "").split())
+        command.short_help = text.partition(". ")[0].rstrip(".") + "."
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            _list_whole(below.typer_instance)
+
+
+_list_whole(app)
+
+
 def main() -> int:
     """Run a command; an error of ours is one sentence and its exit code, anything else is a bug and shows its traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)

@@ -95,8 +95,8 @@ def _version_before(record: Record) -> int:
     gone_back = record.live if record.is_finished else record.candidate
     to = gone_back if record.is_return else record.previous
     if to is None:
-        now = f"version {record.live.version}" if record.live else "nothing"
-        raise RolloutFailed(f"before {now} no version served on {record.target}; nothing was touched")
+        before = f"before version {record.live.version} " if record.live else ""
+        raise RolloutFailed(f"{before}no version served on {record.target}; nothing was touched")
     return to.version
 
 

@@ -107,7 +107,9 @@ def find(store: Store, wanted: str | None, family: str) -> Dataset:
     if len(found) != 1:
         listing = ", ".join(f"{d.id[:12]} ({d.name})" for d in (found or known)[-8:]) or "none yet"
         raise ConfigurationError(
-            f"dataset {wanted!r} stands for {len(found)} datasets, it must be exactly one of: {listing}"
+            f"dataset {wanted!r} stands for {len(found)} datasets; write more of the id of one: {listing}"
+            if found
+            else f"there is no dataset {wanted!r}, by its name or the beginning of its id; there are: {listing}"
         )
     return found[0]
 

@@ -18,7 +18,9 @@ SHOWN = 10
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands; alone, `datasets` lists."""
-    group = typer.Typer(invoke_without_command=True, help="Accepted datasets: list, show, diff, merge, export.")
+    group = typer.Typer(
+        invoke_without_command=True, help="Accepted datasets: list, show, diff, merge, export, refresh-gold."
+    )
     group.callback()(alone)
     group.command("list")(listing)
     group.command("show")(shown)

@@ -106,8 +106,10 @@ def logs(
     folder = open_session().home / "logs"
     files = sorted(folder.glob(f"{name or '*'}.log"))
     if not files:
-        known = ", ".join(sorted(f.stem for f in folder.glob("*.log"))) or "none yet"
-        raise ConfigurationError(f"no log of {name or 'anything'} in {folder}; there are: {known}")
+        known = ", ".join(sorted(f.stem for f in folder.glob("*.log")))
+        raise ConfigurationError(
+            f"no log of {name} in {folder}; there are: {known}" if known else f"{folder} has no logs yet; ./tingsu up"
+        )
     raise typer.Exit(subprocess.call(["tail", "-n", str(lines), *(["-F"] if follow else []), *map(str, files)]))
 
 

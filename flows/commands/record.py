@@ -12,7 +12,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     for command in (emergency, history, why, what_was_live):
         app.command()(command)
-    group = typer.Typer(no_args_is_help=True, help="For auditors.")
+    group = typer.Typer(no_args_is_help=True, help="What an auditor takes away: export.")
     group.command("export")(audit_export)
     group.callback()(lambda: None)
     app.add_typer(group, name="audit")

@@ -442,7 +442,13 @@ FAULTS = (
     Fault("no URL", "verify nonsense", 2, "'nonsense' is not a URL"),
     # datasets and bases
     Fault("no dataset yet", "retrain", 2, "no dataset of family 'complaints' yet"),
-    Fault("unknown dataset", "retrain --dataset zzz", 2, "dataset 'zzz' stands for 0 datasets", two_datasets),
+    Fault(
+        "unknown dataset",
+        "retrain --dataset zzz",
+        2,
+        "there is no dataset 'zzz', by its name or the beginning of its id; there are: ",
+        two_datasets,
+    ),
     Fault("ambiguous dataset", "retrain --dataset ddd", 2, "dataset 'ddd' stands for 2 datasets", two_datasets),
     Fault(
         "base folder missing",
