@@ -45,7 +45,7 @@ OWNERS = {
     "mlflow": [f"tasks/{name}.py" for name in ("tracking", "registry", "pyfunc", "logged", "versions", "runs")],
     "pandas": ["tasks/pyfunc.py", "tasks/suites.py"],
     "peft": ["tasks/train.py", "tasks/merge.py"],
-    "phonenumbers": ["data_contracts/personal/numbers.py"],
+    "phonenumbers": ["data_contracts/personal/number_forms.py"],
     "polars": ["tasks/*.py"],
     "prefect": ["flows/*.py"],
     "pyarrow": ["tasks/calls.py", "tasks/mend_packed.py", "tasks/unpacking.py"],
@@ -61,7 +61,7 @@ OWNERS = {
     "sklearn": ["tasks/agreement.py", "tasks/baseline.py", "tasks/pretrain.py"],
     "sqlalchemy": ["tasks/tracking.py"],
     "starlette": ["deploy/service/*.py", "deploy/console/*.py"],
-    "stdnum": ["data_contracts/personal/numbers.py"],
+    "stdnum": ["data_contracts/personal/number_forms.py"],
     "tokenizers": ["deploy/tokenizer.py", "deploy/spelling.py", "tasks/pretrain.py"],
     "torch": [
         *(
