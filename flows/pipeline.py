@@ -21,11 +21,12 @@ from flows.steps import (
     split,
     train,
 )
-from tasks import champion, gold, prompting
+from tasks import champion, prompting
 from tasks.champion import Champion
 from tasks.gate import Evidence
 from tasks.measure import How
 from tasks.score import ScoredSides
+from tasks.split import custody
 
 
 def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
@@ -34,7 +35,7 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     run.check(taxonomy)  # what can be known to be wrong now is said now, not after the training
     prompt = prompting.compose(run.base, taxonomy, s.prompt)
     reigning = champion.find(run.registry, taxonomy, s.serve)
-    sides = split(run, run.dataset, s.split, s.data, gold.version(run.store, run.dataset.family))
+    sides = split(run, run.dataset, s.split, s.data, custody(run.store, run.dataset, s.split))
     trial = Trial(run, taxonomy, prompt, sides)
     reports, models, adapter = learn(trial)
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import polars as pl
+    from pyarrow.parquet import ParquetWriter
 
 CALLS = "calls.parquet"
 ROWS = 32_768  # of a row group, which is what is held of a table that is read or written in parts: 10 to 30 MB of text
@@ -49,18 +50,33 @@ def read(path: Path, columns: "Sequence[str]" = COLUMNS) -> "Iterator[pl.DataFra
 
 def write(path: Path, parts: "Iterable[pl.DataFrame]") -> None:
     """A calls table of several parts, in a file that is read in parts too; none is held once it is written."""
-    import polars as pl
-    from pyarrow.parquet import ParquetWriter
-
-    writer = None
-    try:
+    with Table(path) as table:
         for part in parts:
-            table = part.to_arrow(compat_level=pl.CompatLevel.oldest())
-            writer = writer or ParquetWriter(path, table.schema, compression="zstd")
-            writer.write_table(table, row_group_size=ROWS)
-    finally:
-        if writer:
-            writer.close()
+            table.add(part)
+
+
+class Table:
+    """A calls table that grows part by part; a file with the first part, none without."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: ParquetWriter | None = None
+
+    def __enter__(self) -> "Table":
+        return self
+
+    def add(self, part: "pl.DataFrame") -> None:
+        """The next rows, which are not held."""
+        import polars as pl
+        from pyarrow.parquet import ParquetWriter
+
+        table = part.to_arrow(compat_level=pl.CompatLevel.oldest())
+        self._writer = self._writer or ParquetWriter(self._path, table.schema, compression="zstd")
+        self._writer.write_table(table, row_group_size=ROWS)
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer:
+            self._writer.close()
 
 
 def own_group(conversation_id: str) -> str:

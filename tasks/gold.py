@@ -9,15 +9,17 @@ from data_contracts.errors import BundleCorrupt
 from data_contracts.schema import Frozen
 from deploy.store import Store
 from tasks import stages
-from tasks.calls import content_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
 
 # Calls that two versions must share for those judged on either to be compared on them: where two answer a quarter of the calls
 # differently, 1.96 · √(0.25 / 100) is ±10 points of accuracy.
 LEAST_SHARED = 100
 PREFIX, GOLD, MANIFEST = "gold", "gold.parquet", "manifest.json"
+WHO = ("conversation_id", "group", "input_text")  # what tells whether a call belongs to gold
 
 
 class Refresh(Frozen):
@@ -87,14 +89,23 @@ def of_digest(store: Store, digest: str, family: str | None) -> Gold | None:
     return next((one for one in manifests if one.digest == digest and family in (None, one.family)), None)
 
 
-def rows(store: Store, gold: Gold) -> "pl.DataFrame":
-    """Its calls.
+def rows(store: Store, gold: Gold, columns: "Sequence[str] | None" = None) -> "pl.DataFrame":
+    """Its calls, or some of their columns.
 
     Raises:
         BundleCorrupt: the frozen calls were changed.
     """
     import polars as pl
 
+    return pl.read_parquet(file(store, gold), columns=list(columns) if columns else None)
+
+
+def file(store: Store, gold: Gold) -> Path:
+    """The table of its calls, to the last byte as they were frozen.
+
+    Raises:
+        BundleCorrupt: they were changed.
+    """
     try:
         store.verify(gold.key)
     except BundleCorrupt as error:
@@ -102,18 +113,18 @@ def rows(store: Store, gold: Gold) -> "pl.DataFrame":
             f"version {gold.version} of the gold set of {gold.family!r} was changed in the store, so nothing can be measured "
             f"on it: restore {gold.key} from a backup ({error})"
         ) from error
-    return pl.read_parquet(store.local(gold.key) / GOLD)
+    return store.local(gold.key) / GOLD
 
 
 def barred(store: Store, family: str, up_to: int) -> "pl.DataFrame":
-    """Every call of this and every earlier version: what a retired call's customer says must not be trained on either, or a
+    """`WHO` of every call of this and every earlier version: what a retired call's customer says must not be trained on either, or a
     comparison with a champion that was measured on it would be a lie."""
     import polars as pl
 
     newest, *older = versions(store, family, up_to)[::-1]
-    every = rows(store, newest)
+    every = rows(store, newest, WHO)
     for one in older:  # most calls stay from one to the next
-        every = pl.concat([every, rows(store, one).join(every, on="conversation_id", how="anti")])
+        every = pl.concat([every, rows(store, one, WHO).join(every, on="conversation_id", how="anti")])
     return every
 
 
@@ -125,15 +136,15 @@ def customers(calls: "pl.DataFrame", barred: "pl.DataFrame") -> "pl.Series":
     return pl.concat([barred["group"], today]).unique()
 
 
-def made(calls: "pl.DataFrame", dataset: Dataset, version: int = 1, refresh: Refresh | None = None) -> Gold:
-    """A version with these calls of a dataset, to be frozen."""
+def made(digest: str, rows: int, dataset: Dataset, version: int = 1, refresh: Refresh | None = None) -> Gold:
+    """A version with so many calls of a dataset, of this `calls.content_digest`, to be frozen."""
     return Gold(
         key=place(dataset.family, version),
         family=dataset.family,
-        digest=content_digest(calls),
+        digest=digest,
         dataset_id=dataset.id,
         taxonomy_digest=dataset.taxonomy_digest,
-        rows=calls.height,
+        rows=rows,
         synthetic=dataset.synthetic,
         version=version,
         created_at=stages.now(),
@@ -141,11 +152,14 @@ def made(calls: "pl.DataFrame", dataset: Dataset, version: int = 1, refresh: Ref
     )
 
 
-def freeze(store: Store, made: Gold, calls: "pl.DataFrame", scratch: Path) -> Gold:
-    """Keep a version; if another process was faster, its gold set is the one."""
+def freeze(store: Store, made: Gold, calls: "pl.DataFrame | Path", scratch: Path) -> Gold:
+    """Keep a version, whose calls are a table or a Parquet file of it; if another process was faster, its gold set is the one."""
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    calls.write_parquet(scratch / GOLD)
+    if isinstance(calls, Path):
+        shutil.copyfile(calls, scratch / GOLD)
+    else:
+        calls.write_parquet(scratch / GOLD)
     (scratch / MANIFEST).write_text(made.model_dump_json(indent=1), encoding="utf-8")
     store.commit(scratch, made.key)
     return find(store, made.family, made.version) or made

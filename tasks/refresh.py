@@ -15,7 +15,8 @@ from data_contracts.artifacts import SIDES, Dataset, Splits
 from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.schema import Frozen
 from deploy.store import Store
-from tasks import catalog, gold, history, looks, near, split, stages
+from tasks import catalog, gold, history, links, looks, near, split, stages
+from tasks.calls import content_digest
 from tasks.gold import Gold, Refresh
 from tasks.history import Event
 
@@ -79,7 +80,7 @@ def plan(store: Store, dataset: Dataset, how: SplitSettings, data: DataSettings,
         added=coming.height,
         looks_carried=math.ceil(share * looks.count(store, before.digest)),
     )
-    return Next(gold.made(calls, dataset, before.version + 1, made), calls, trained)
+    return Next(gold.made(content_digest(calls), calls.height, dataset, before.version + 1, made), calls, trained)
 
 
 def refresh(store: Store, planned: Next) -> Gold:
@@ -140,7 +141,8 @@ def _coming(
     if why.since is not None:
         fresh = fresh.filter(split.since(fresh, why.since, "--since"))
     files = _fitted(store, before.family)
-    is_read = fresh["group"].is_in(_customers_read(files, calls).implode()).to_numpy()
+    heads = links.known(store, before.family)
+    is_read = fresh["group"].is_in(_customers_read(files, calls, heads).implode()).to_numpy()
     is_read |= _words_read(files, fresh["input_text"], data.near_duplicate_jaccard)
     return fresh.filter(~pl.Series(is_read, dtype=pl.Boolean)), int(is_read.sum())
 
@@ -155,14 +157,16 @@ def _fitted(store: Store, family: str) -> list[Path]:
     return files
 
 
-def _customers_read(files: Sequence[Path], calls: "pl.DataFrame") -> "pl.Series":
-    """Groups of the calls that models have read: as they were called then, and as this dataset calls whoever made one of them."""
+def _customers_read(files: Sequence[Path], calls: "pl.DataFrame", heads: links.Heads) -> "pl.Series":
+    """Groups of the calls that models have read: as they were called then, as this dataset calls whoever made one of them, and by
+    every other name that they have in any dataset."""
     import polars as pl
 
     read = pl.DataFrame(schema={"conversation_id": pl.String, "group": pl.String})
     for file in files:
         read = pl.concat([read, pl.read_parquet(file, columns=read.columns)]).unique()
-    return gold.customers(calls, read)
+    customers = gold.customers(calls, read)
+    return pl.concat([customers, pl.Series("group", links.others(heads, customers), pl.String)])
 
 
 def _words_read(files: Sequence[Path], texts: "pl.Series", threshold: float) -> "NDArray[np.bool_]":

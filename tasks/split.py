@@ -7,65 +7,100 @@ hash or words stays out of training.
 
 import hashlib
 import json
+from collections import Counter
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from configs.dataset import DataSettings, SplitSettings
 from data_contracts.artifacts import SIDES, Dataset, Side, Splits
 from data_contracts.errors import ConfigurationError, ContractViolation
-from tasks import gold, near
-from tasks.calls import CALLS, content_digest
+from data_contracts.schema import Frozen
+from deploy.store import Store
+from tasks import catalog, gold, links, sides
+from tasks.calls import CALLS
 from tasks.stages import Work
 
 if TYPE_CHECKING:
     import polars as pl
 
 COUNTS = "counts.json"
+WORDLESS = ("conversation_id", "group", "complaint_category", "started_at")
 
 
-def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, version: int, work: Work) -> Splits:
+class Custody(Frozen):
+    """What keeps gold customers out of training: the version of the gold set that counts, and the customers' other names."""
+
+    version: int = 1
+    aliases: tuple[str, ...] = ()
+
+
+def custody(store: Store, dataset: Dataset, settings: SplitSettings) -> Custody:
+    """Of the gold set that a split of this dataset has or makes; customers may have names that only other datasets know.
+
+    Raises:
+        BundleCorrupt: a dataset or a gold set was changed in the store.
+        ConfigurationError: `gold_after` is no date.
+    """
+    version = gold.version(store, dataset.family)
+    heads = links.known(store, dataset.family)
+    if not list(heads):
+        return Custody(version=version)
+    if gold.find(store, dataset.family, version):
+        customers = gold.barred(store, dataset.family, version)["group"]
+    else:
+        calls = sided(catalog.calls_of(store, dataset, WORDLESS), settings)
+        customers = calls.filter(calls["side"] == "gold")["group"]
+    return Custody(version=version, aliases=links.others(heads, customers))
+
+
+def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, custody: Custody, work: Work) -> Splits:
     """One Parquet file a side, and counts.json: rows a side and category, and what was left out and why.
 
+    Of the dataset its ids and categories are held, and of calibration, validation and gold what finds words like theirs; texts of
+    training pass through.
+
     Args:
-        version: of the family's gold set (`gold.version`); the first is made here.
+        custody: of the family's gold set (`custody`); the first version is made here.
 
     Raises:
         ContractViolation: the family's gold set has another taxonomy, or a side would be empty or of one category.
         ConfigurationError: `gold_after` is no date.
+        BundleCorrupt: the dataset or the gold set was changed in the store.
     """
-    import polars as pl
-
     store = work.store
-    calls = sided(pl.read_parquet(store.local(dataset.key) / CALLS), settings)
-    frozen = gold.find(store, dataset.family, version)
+    calls = sided(catalog.calls_of(store, dataset, WORDLESS), settings)
+    file, frozen = store.local(dataset.key) / CALLS, gold.find(store, dataset.family, custody.version)
     if frozen:
         require_of_gold(dataset, frozen)
-    rows = gold.rows(store, frozen) if frozen else calls.filter(pl.col("side") == "gold").drop("side")
-    barred = gold.barred(store, dataset.family, version) if frozen else rows
-    sides, dropped = _apart(calls, rows, barred, data.near_duplicate_jaccard)
-    _require(sides, dataset)
+    kept = sides.Kept(
+        gold.file(store, frozen) if frozen else None,
+        gold.barred(store, dataset.family, custody.version) if frozen else sides.gold_of(file, calls),
+        custody.aliases,
+    )
+    divided = sides.divided(calls, file, kept, data.near_duplicate_jaccard)
+    digest = sides.write(file, divided.side, kept.file, work.out)
+    rows = sides.categories(calls, divided.side, kept.file)
+    _require(rows, divided.dropped, dataset)
     if frozen is None:
-        frozen = gold.freeze(store, gold.made(rows, dataset), rows, work.scratch / "gold")
-        if frozen.digest != content_digest(rows):  # another process froze its gold set first
-            return split(dataset, settings, data, version, work)
-    _write(sides, _counts(sides, dropped, dataset), work.out)
+        made = gold.made(digest, rows["gold"].total(), dataset)
+        frozen = gold.freeze(store, made, work.out / gold.GOLD, work.scratch / "gold")
+        if frozen.digest != digest:  # another process froze its gold set first
+            return split(dataset, settings, data, custody, work)
+    (work.out / COUNTS).write_text(json.dumps(_counts(rows, divided.dropped, dataset), indent=1), encoding="utf-8")
+    return _made(dataset, rows, divided.dropped, frozen, work)
+
+
+def _made(
+    dataset: Dataset, rows: dict[Side, Counter[str]], dropped: dict[str, int], frozen: gold.Gold, work: Work
+) -> Splits:
     return Splits(
         key=work.key,
         dataset_id=dataset.id,
         family=dataset.family,
-        counts={side: sides[side].height for side in SIDES},
+        counts={side: rows[side].total() for side in SIDES},
         gold_digest=frozen.digest,
         dropped_near_gold=dropped["near_gold"],
     )
-
-
-def _write(sides: dict[Side, "pl.DataFrame"], counts: dict[str, object], out: Path) -> None:
-    for side, frame in sides.items():
-        frame.write_parquet(out / f"{side}.parquet")
-    (out / COUNTS).write_text(json.dumps(counts, indent=1), encoding="utf-8")
 
 
 def side_of(group: str, settings: SplitSettings) -> Side:
@@ -103,8 +138,8 @@ def sided(calls: "pl.DataFrame", settings: SplitSettings) -> "pl.DataFrame":
     """Calls with their `side`; null for the earlier calls of a group that is gold by time."""
     import polars as pl
 
-    sides = {group: side_of(group, settings) for group in calls["group"].unique()}
-    calls = calls.with_columns(pl.col("group").replace_strict(sides, return_dtype=pl.String).alias("side"))
+    of_group = {group: side_of(group, settings) for group in calls["group"].unique()}
+    calls = calls.with_columns(pl.col("group").replace_strict(of_group, return_dtype=pl.String).alias("side"))
     if settings.gold_after is None:
         return calls
     calls = calls.with_columns(since(calls, settings.gold_after, "split.gold_after").alias("late"))
@@ -136,50 +171,32 @@ def _moment(text: str | None) -> datetime | None:
         return None
 
 
-def _apart(
-    calls: "pl.DataFrame", frozen: "pl.DataFrame", barred: "pl.DataFrame", threshold: float
-) -> tuple[dict[Side, "pl.DataFrame"], dict[str, int]]:
-    """Sides without shared groups or near-duplicates; where two share words, the one nearer to training loses."""
-    import polars as pl
-
-    rest = calls.filter(pl.col("side").is_not_null() & (pl.col("side") != "gold"))
-    free = rest.filter(~pl.col("group").is_in(gold.customers(calls, barred).implode()))
-    sketches = near.sketch(free["input_text"])
-    near_gold = near.any_near(sketches, near.sketch(barred["input_text"]), threshold)
-    sides: dict[Side, pl.DataFrame] = {"gold": frozen}
-    held = np.empty(0, np.int64)
-    near_sides = 0
-    for side in ("calibration", "validation", "train"):
-        own = np.flatnonzero((free["side"] == side).to_numpy() & ~near_gold)
-        kept = own[~near.any_near(sketches.take(own), sketches.take(held), threshold)]
-        near_sides += len(own) - len(kept)
-        held = np.concatenate([held, kept])
-        sides[side] = free.drop("side")[kept]
-    reserved = calls.height - rest.height - calls.join(frozen, on="conversation_id", how="semi").height
-    dropped = {"reserved_for_gold": max(0, reserved), "group_in_gold": rest.height - free.height}
-    return sides, dropped | {"near_gold": int(near_gold.sum()), "near_another_side": near_sides}
+def _counts(rows: dict[Side, Counter[str]], dropped: dict[str, int], dataset: Dataset) -> dict[str, object]:
+    present = [key for key, count in dataset.categories.items() if count]
+    missing = {side: [key for key in present if key not in rows[side]] for side in SIDES}
+    return {"rows": {side: dict(own) for side, own in rows.items()}, "missing_categories": missing, "dropped": dropped}
 
 
-def _counts(sides: dict[Side, "pl.DataFrame"], dropped: dict[str, int], dataset: Dataset) -> dict[str, object]:
-    by_side = {
-        side: dict(sorted(frame["complaint_category"].value_counts().iter_rows())) for side, frame in sides.items()
-    }
-    present = [key for key, rows in dataset.categories.items() if rows]
-    missing = {side: [key for key in present if key not in by_side[side]] for side in SIDES}
-    return {"rows": by_side, "missing_categories": missing, "dropped": dropped}
+def _barred(dropped: dict[str, int], dataset: Dataset) -> str:
+    """What to know where so many calls are of gold customers that hardly any is left."""
+    if dropped["group_in_gold"] * 2 < dataset.accepted:
+        return ""
+    return (
+        f", {dropped['group_in_gold']} of them of customers of the gold set, whom no model may read. Datasets that give one "
+        "conversation id to different customers make one of them: are these ids numbers of rows, make them unique; else"
+    )
 
 
-def _require(sides: dict[Side, "pl.DataFrame"], dataset: Dataset) -> None:
+def _require(rows: dict[Side, Counter[str]], dropped: dict[str, int], dataset: Dataset) -> None:
     """Every side has calls; training and gold have at least two categories.
 
     Raises:
         ContractViolation: names the side.
     """
-    for side, frame in sides.items():
-        categories = frame["complaint_category"].n_unique()
-        if frame.height == 0 or (side in ("train", "gold") and categories < 2):
-            found = f"{frame.height} calls of {categories} categories; it needs calls of two or more"
+    for side, categories in rows.items():
+        if not categories or (side in ("train", "gold") and len(categories) < 2):
+            found = f"{categories.total()} calls of {len(categories)} categories; it needs calls of two or more"
             raise ContractViolation(
                 f"side {side!r} of dataset {dataset.id[:12]} has {found}. The dataset has {dataset.accepted} calls in "
-                f"{dataset.groups} groups: submit calls of more customers and categories"
+                f"{dataset.groups} groups{_barred(dropped, dataset) or ':'} submit calls of more customers and categories"
             )

@@ -15,6 +15,7 @@ from deploy.operate import lock
 from deploy.store import Store
 from tasks import catalog, stages
 from tasks.calls import CALLS, COLUMNS, ROWS, Digest, own_group, write
+from tasks.links import Heads
 
 if TYPE_CHECKING:
     import polars as pl
@@ -114,21 +115,12 @@ def _one_customer(every: "pl.DataFrame") -> dict[str, str]:
         .filter(pl.col("group").list.len() > 1)
         .sort("conversation_id")
     )
-    head: dict[str, str] = {}
-
-    def found(group: str) -> str:
-        root = group
-        while head.get(root, root) != root:
-            root = head[root]
-        while group != root:  # or a customer of a thousand ids would be walked through a thousand times
-            head[group], group = root, head[group]
-        return root
-
+    heads = Heads()
     for conversation, groups in links.iter_rows():
         own = own_group(conversation)
-        names = sorted({found(g) for g in groups}, key=lambda g: (g == own, g))  # a customer's name before a call's
-        head.update(dict.fromkeys(names, names[0]))
-    return {group: found(group) for group in list(head) if found(group) != group}
+        names = sorted({heads.of(g) for g in groups}, key=lambda g: (g == own, g))  # a customer's name before a call's
+        heads.join(names)
+    return {group: heads.of(group) for group in list(heads) if heads.of(group) != group}
 
 
 def _disputed(every: "pl.DataFrame") -> "pl.DataFrame":

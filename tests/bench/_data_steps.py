@@ -213,7 +213,7 @@ def divide(folder: Path, calls: int) -> tuple[Act, Keep]:
     for place in (out, scratch):
         place.mkdir(exist_ok=True)
     work = Work(store=FolderStore(folder / "store"), key="stages/split/bench", out=out, scratch=scratch)
-    return lambda: split.split(dataset, SplitSettings(), SETTINGS, 1, work), None
+    return lambda: split.split(dataset, SplitSettings(), SETTINGS, split.Custody(), work), None
 
 
 def encode_training(folder: Path, calls: int) -> tuple[Act, Keep]:

@@ -14,6 +14,7 @@ from data_contracts import samples, taxonomy
 from flows.session import Session
 from flows.submit import Kept, Submission, keep
 from tasks import catalog, gold
+from tasks.calls import content_digest
 from tests.flows.test_command_line import tingsu
 from tests.tasks.broken import PHONE, SECRET, good, table
 
@@ -102,7 +103,7 @@ def test_an_identical_file_is_checked_anew_once_a_gold_set_or_a_setting_says_som
     again, is_new, same = submitted(session, path)
     calls = catalog.calls_of(session.store, first.dataset)
     some = calls.filter(pl.col("group") == calls["group"][0])
-    gold.freeze(session.store, gold.made(some, first.dataset), some, tmp_path / "scratch")
+    gold.freeze(session.store, gold.made(content_digest(some), some.height, first.dataset), some, tmp_path / "scratch")
     after, was_checked, with_gold = submitted(session, path)
     strict = session.settings.data.model_copy(update={"severities": {"gold_customer": "quarantine"}})
     other = Session(session.settings.model_copy(update={"data": strict}), session.home)

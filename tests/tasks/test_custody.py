@@ -1,10 +1,12 @@
 """Whatever is submitted, merged, refreshed and trained on, in whatever order: nobody in the gold set was ever trained on."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -53,18 +55,35 @@ class World:
         self.trained: list[pl.DataFrame] = []
         self.sides: dict[str, Side] = {}
 
+    def customers(self) -> dict[str, str]:
+        """Every name of a customer in any dataset, and one that stands for all of them, by pairs and until nothing changes."""
+        known = [catalog.calls_of(self.store, one, ("conversation_id", "group")) for one in catalog.listed(self.store)]
+        names: dict[str, set[str]] = {}
+        for conversation, group in pl.concat(known).iter_rows():
+            names.setdefault(conversation, set()).add(group)
+        least = {group: group for groups in names.values() for group in groups}
+        is_done = False
+        while not is_done:
+            is_done = True
+            for groups in names.values():
+                smallest = min(least[group] for group in groups)
+                is_done &= all(least[group] == smallest for group in groups)
+                least.update(dict.fromkeys(groups, smallest))
+        return least
+
     def train(self, dataset: Dataset) -> None:
         """Split as a retrain does; no call it learns from belongs to any version of the gold set."""
         _, sides = divide(self.store, dataset)
-        learned, calls = fitted(sides), catalog.calls_of(self.store, dataset)
+        learned, own = fitted(sides), catalog.calls_of(self.store, dataset)
+        today, customers = dict(own.select("conversation_id", "group").iter_rows()), self.customers()
         self.trained.append(learned)
         for one in gold.versions(self.store, "complaints"):
-            assert_strangers(learned, gold.rows(self.store, one), calls)
+            assert_strangers(learned, gold.rows(self.store, one), today, customers)
         for side in ("train", "validation", "calibration"):
             for group in sides[side]["group"]:
                 assert self.sides.setdefault(group, side) == side
             others = pl.concat([frame for other, frame in sides.items() if other != side])
-            assert_strangers(sides[side], others, calls)
+            assert_strangers(sides[side], others, today)
 
     def refresh(self, dataset: Dataset, how: SplitSettings, since: str | None) -> None:
         """No call that joins belongs to anything that was learned from before."""
@@ -80,19 +99,25 @@ class World:
         came = planned.calls.join(gold.rows(self.store, before), on="conversation_id", how="anti")
         assert came.height
         for learned in self.trained:
-            assert_strangers(learned, came, catalog.calls_of(self.store, dataset))
+            assert_strangers(learned, came, {}, self.customers())
 
 
-def assert_strangers(some: pl.DataFrame, others: pl.DataFrame, calls: pl.DataFrame) -> None:
-    """No conversation, customer or words in common; a customer goes also by the name that `calls` has for one of the conversations."""
-    today = dict(calls.select("conversation_id", "group").iter_rows())
+def assert_strangers(
+    some: pl.DataFrame,
+    others: pl.DataFrame,
+    today: Mapping[str, str],
+    customers: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """No conversation, customer or words in common; a customer goes also by the name that a dataset has `today` for one of the
+    conversations, and by all names that stand for one of the `customers`."""
     assert not set(some["conversation_id"]) & set(others["conversation_id"])
-    assert not names(some, today) & names(others, today)
+    assert not names(some, today, customers) & names(others, today, customers)
     assert not {t[:LENGTH] for t in some["input_text"]} & {t[:LENGTH] for t in others["input_text"]}
 
 
-def names(frame: pl.DataFrame, today: dict[str, str]) -> set[str]:
-    return {*frame["group"], *(today[name] for name in frame["conversation_id"] if name in today)}
+def names(frame: pl.DataFrame, today: Mapping[str, str], customers: Mapping[str, str]) -> set[str]:
+    known = {*frame["group"], *(today[name] for name in frame["conversation_id"] if name in today)}
+    return known | {customers[name] for name in known if name in customers}
 
 
 @settings(max_examples=25, deadline=None, phases=(Phase.reuse, Phase.generate))  # to shrink a failure takes minutes
@@ -131,3 +156,38 @@ def test_a_customer_who_was_trained_on_without_a_name_does_not_join_gold_when_th
     assert len(read) > 10 and planned.trained >= 2 * len(read)
     assert not {f"c{4000 + at:05}" for at in read} & joined
     assert joined & {f"c{4000 + at:05}" for at in range(len(customers)) if at not in read}
+
+
+def test_a_second_id_that_only_another_dataset_reveals_keeps_a_gold_customer_out_of_training(tmp_path: Path) -> None:
+    """May knows them by one id, June tells that a second one is theirs, July has calls under the second alone, August under a third."""
+    store = FolderStore(tmp_path)
+    world = World(store)
+    world.train(keep(store, BASE, "may"))
+    frozen = gold.rows(store, gold.versions(store, "complaints")[0])
+    second = {str(name): f"second-{group}" for name, group in frozen.select("conversation_id", "group").iter_rows()}
+    told = [call(int(name[1:]), customer=other) for name, other in second.items()]
+    june = [*told, *(call(5000 + at, customer=other) for at, other in enumerate(second.values()))]
+    third = [call(5000 + at, customer=f"third{at}") for at, _ in enumerate(second)]
+    july = keep(store, [*BASE, *(call(6000 + at, customer=other) for at, other in enumerate(second.values()))], "july")
+    before = split.custody(store, july, HOW)
+    keep(store, june, "june")
+    keep(store, third, "third")
+    after = split.custody(store, july, HOW)
+    august = keep(store, [*BASE, *(call(7000 + at, customer=f"third{at}") for at, _ in enumerate(second))], "august")
+    _, sides = divide(store, july)
+    _, later = divide(store, august)
+
+    assert before.aliases == () and len(frozen) > 5
+    assert set(after.aliases) >= {*second.values(), *(f"third{at}" for at, _ in enumerate(second))}
+    assert not {*second.values()} & {*fitted(sides)["group"]}
+    assert not [group for group in fitted(later)["group"] if group.startswith("third")]
+    assert split.custody(store, july, HOW) == after  # nothing new, so nothing is split again
+
+
+def test_ids_that_are_numbers_of_rows_make_everybody_a_gold_customer_and_the_refusal_says_so(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    divide(store, keep(store, [call(at, customer=f"may{at // 2}") for at in range(200)], "may"))
+    june = keep(store, [call(at, customer=f"june{(at + 1) // 2}", words=text(9000 + at)) for at in range(200)], "june")
+
+    with pytest.raises(ContractViolation, match="are these ids numbers of rows, make them unique"):
+        divide(store, june)

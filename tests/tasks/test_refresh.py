@@ -31,9 +31,9 @@ def calls(start: int, count: int, day: str = "2026-01-15") -> list[Row]:
 
 def divide(store: FolderStore, dataset: Dataset, how: SplitSettings = HOW) -> tuple[Splits, dict[Side, pl.DataFrame]]:
     """Split as the pipeline does, kept by its stage key."""
-    version = gold.version(store, dataset.family)
-    key = stages.stage_key("split", {"0": dataset, "1": how, "2": DATA, "3": version}, split)
-    made = stages.run(store, key, Splits, lambda work: split.split(dataset, how, DATA, version, work)).result
+    custody = split.custody(store, dataset, how)
+    key = stages.stage_key("split", {"0": dataset, "1": how, "2": DATA, "3": custody}, split)
+    made = stages.run(store, key, Splits, lambda work: split.split(dataset, how, DATA, custody, work)).result
     return made, {side: pl.read_parquet(store.local(made.file(side))) for side in (*FITTED, "gold")}
 
 

@@ -73,7 +73,7 @@ def test_what_split_keeps_out_of_training_because_of_gold_is_told_at_submission(
         work = Work(
             store, f"stages/{dataset.name}", tmp_path / dataset.name / "out", tmp_path / dataset.name / "scratch"
         )
-        split.split(dataset, SplitSettings(), settings, 1, work)
+        split.split(dataset, SplitSettings(), settings, split.Custody(), work)
         counts: dict[str, int] = pl.read_json(work.out / split.COUNTS)["dropped"].to_list()[0]
         return counts
 

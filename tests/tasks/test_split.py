@@ -1,5 +1,6 @@
 """Splits: what is apart stays apart, whatever order datasets arrive in, and the gold set never changes."""
 
+import hashlib
 import tempfile
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,7 +16,8 @@ from data_contracts.artifacts import SIDES, Dataset, Splits
 from data_contracts.errors import ConfigurationError, ContractViolation
 from deploy.store import FolderStore
 from tasks import gold, near, split
-from tasks.calls import CALLS, COLUMNS
+from tasks.calls import CALLS, COLUMNS, content_digest
+from tasks.split import Custody
 from tasks.stages import Work
 
 DATA = DataSettings()
@@ -39,11 +41,11 @@ def many(groups: int, start: int = 0) -> list[Row]:
 
 
 def put(folder: Path, rows: Sequence[Row], name: str, taxonomy: str = "t", family: str = "complaints") -> Dataset:
-    key = f"datasets/{name}"
-    (folder / "store" / key).mkdir(parents=True)
+    store, key = FolderStore(folder / "store"), f"datasets/{name}"
     schema = {c: pl.Float64 if c == "confidence_score" else pl.String for c in COLUMNS}
     frame = pl.DataFrame(list(rows), schema=schema)
-    frame.write_parquet(folder / "store" / key / CALLS)
+    frame.write_parquet(store.scratch(key) / CALLS)
+    store.commit(store.scratch(key), key)
     return Dataset(
         id=name * 8,
         key=key,
@@ -65,7 +67,7 @@ def divide(folder: Path, dataset: Dataset, how: SplitSettings = EVEN) -> tuple[S
     out.mkdir(parents=True)
     scratch.mkdir(parents=True)
     work = Work(store=FolderStore(folder / "store"), key=f"stages/split/{dataset.name}", out=out, scratch=scratch)
-    made = split.split(dataset, how, DATA, gold.version(work.store, dataset.family), work)
+    made = split.split(dataset, how, DATA, Custody(version=gold.version(work.store, dataset.family)), work)
     return made, {side: pl.read_parquet(out / f"{side}.parquet") for side in SIDES}
 
 
@@ -147,6 +149,33 @@ def test_a_later_dataset_keeps_the_gold_set_and_what_belongs_to_it_never_trains(
     assert not {"copy", "same"} & {name for frame in after.values() for name in frame["conversation_id"]}
     found = gold.find(FolderStore(tmp_path / "store"), "complaints", 1)
     assert found is not None and found.dataset_id == "one" * 8
+
+
+AS_EVER = {  # sides of the same calls as they have always been: train, validation, calibration, gold, counts.json
+    "one": ("c3ac918b", "2680d3fb", "4bb45e90", "c89f3085", "c5de6a72"),
+    "two": ("f0eea100", "308eb477", "dd57cac6", "c89f3085", "31165c14"),
+    "late": ("ffb57b98", "0685d432", "1f68a59c", "607af8fe", "a8917789"),
+}
+
+
+def test_the_same_calls_have_the_same_sides_for_ever(tmp_path: Path) -> None:
+    rows = [
+        call(
+            f"c{at:06}",
+            f"g{at // 3 if at % 5 else at}",
+            text(at - 1) if at % 11 == 0 else text(at // 2) + "呀" if at % 7 == 0 else text(at),
+            "abc"[at % 3],
+            f"2026-0{1 + at // 3 % 6}-01T10:00:00",
+        )
+        for at in range(600)
+    ]
+    late = EVEN.model_copy(update={"gold_after": "2026-05-15"})
+    for name, own, how in (("one", rows[:300], EVEN), ("two", rows, EVEN), ("late", rows, late)):
+        family = "late" if name == "late" else "complaints"
+        _, sides = divide(tmp_path, put(tmp_path, own, name, family=family), how)
+        counts = hashlib.sha256((tmp_path / f"stages/{name}/counts.json").read_bytes()).hexdigest()
+
+        assert tuple(d[:8] for d in (*(content_digest(sides[side]) for side in SIDES), counts)) == AS_EVER[name]
 
 
 def test_gold_of_another_taxonomy_is_refused(tmp_path: Path) -> None:

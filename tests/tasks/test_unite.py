@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 
 from configs.dataset import DataSettings, SplitSettings
+from data_contracts.artifacts import Dataset
 from data_contracts.errors import BundleCorrupt, ConfigurationError, ContractViolation
 from deploy.store import FolderStore
-from tasks import catalog, gold, split, unite
+from tasks import catalog, split, unite
 from tasks.stages import Work
 from tests.tasks.kept import OTHER, call, keep, text
 
@@ -142,11 +143,11 @@ def test_a_customer_known_by_several_ids_is_one_customer_of_the_merge(store: Fol
 def test_customers_of_the_gold_set_stay_out_of_training_in_a_merge_even_under_another_id(
     store: FolderStore, tmp_path: Path
 ) -> None:
-    def divide(dataset: object, name: str) -> dict[str, pl.DataFrame]:
+    def divide(dataset: Dataset, name: str) -> dict[str, pl.DataFrame]:
         out, how = tmp_path / name, SplitSettings(gold_share=0.25, validation_share=0.25, calibration_share=0.25)
         out.mkdir()
         work = Work(store=store, key=f"stages/split/{name}", out=out, scratch=tmp_path / f"scratch-{name}")
-        split.split(dataset, how, DataSettings(), gold.version(store, "complaints"), work)  # type: ignore[arg-type]
+        split.split(dataset, how, DataSettings(), split.custody(store, dataset, how), work)
         return {s: pl.read_parquet(out / f"{s}.parquet") for s in ("train", "validation", "calibration", "gold")}
 
     first = keep(store, [call(at, customer=f"g{at // 2}") for at in range(120)], "first")
