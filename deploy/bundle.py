@@ -202,19 +202,25 @@ def permit(bundle: Bundle, trusted_key: str) -> Verdict:
 
 
 def admit(bundle: Bundle, home: Path) -> Verdict | Emergency:
-    """What lets this bundle serve in this home now: the gate's PROMOTE, else an operator's emergency verdict.
+    """What lets this bundle serve in this home now; see `in_force`."""
+    return in_force(bundle.folder, bundle.digest, home)
+
+
+def in_force(folder: Path, digest: str, home: Path) -> Verdict | Emergency:
+    """What lets a bundle of this digest, whose content is not read, serve in this home now: the gate's PROMOTE, else an
+    operator's emergency verdict.
 
     Raises:
         GateRefused: neither, or neither holds; says why of both.
         ConfigurationError: this home has no public key of the gate.
     """
     try:
-        return permit(bundle, public_key(home))
+        return sealed.permitted(folder, digest, Verdict, public_key(home), "gate it first")
     except GateRefused as refused:
-        path = sealed.beside(bundle.folder) / EMERGENCY
+        path = sealed.beside(folder) / EMERGENCY
         if not path.is_file():
             raise
-        return lifted(path.read_bytes(), bundle.digest, home, refused)
+        return lifted(path.read_bytes(), digest, home, refused)
 
 
 def lifted(data: bytes, digest: str, home: Path, refused: GateRefused) -> Emergency:

@@ -12,6 +12,7 @@ from deploy.console.backend import Cleaned, Job, LocalStatus, Wish
 from deploy.operate import needs, processes, stack
 from deploy.operate.processes import Command, Process
 from deploy.targets.local import SERVICE, STAGED, Local
+from tasks import rollout
 
 JOB = "deploy-local"
 RUNS = "a rollout to local is under way; nothing was touched. GET /api/v1/local/status tells how it goes"
@@ -51,22 +52,27 @@ class Here:
             candidate=record.candidate,
             state=record.state,
             steps=record.steps,
+            trouble=targets.left_behind(self.home, Local.name),
             job=None if job is None else _job(job),
             parts=stack.status(self.home),
             missing=needs.missing(self.settings),
         )
 
-    def cleanup(self) -> Cleaned:
+    def cleanup(self, by: str) -> Cleaned:
         target = Local(self.home, self.settings)
         try:
-            with targets.alone(self.home, target, "the control plane"):
-                ran = tuple(each.name for each in processes.recorded(self.home) if each.name in (SERVICE, STAGED))
-                target.stop()
+            ran = rollout.stop(target, self.home, by, "cleanup by the control plane", lambda: _stopped(target))
         except Busy as error:
             raise Busy(RUNS) from error
         if processes.find(self.home, JOB) is None:
             processes.stop(self.home, JOB)  # forgets it
         return Cleaned(stopped=ran)
+
+
+def _stopped(target: Local) -> tuple[str, ...]:
+    ran = tuple(each.name for each in processes.recorded(target.home) if each.name in (SERVICE, STAGED))
+    target.stop()
+    return ran
 
 
 def _job(process: Process) -> Job:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
+from typing import Literal
 
 from data_contracts.artifacts import Release
 from deploy import targets
@@ -53,7 +54,7 @@ class Book:
         return targets.write(self.home, moved)
 
     def released(self, record: Record, endpoint: str, note: str = "") -> Release:
-        """The end of one that did; in the same order. What was live already is not told again."""
+        """The end of one that did; in the same order. What was live already is told again only where it had been stopped."""
         live = record.subject
         is_new = not live.is_same(record.live)
         previous = record.live if is_new else record.previous
@@ -68,10 +69,24 @@ class Book:
             previous_version=previous.version if previous else None,
             created_at=record.steps[-1].at,
         )
-        if is_new:
-            self._remember("released", record, {"endpoint": endpoint, "previous_version": release.previous_version})
+        if is_new or self.is_stopped():
+            self._remember(
+                "released" if is_new else "started",
+                record,
+                {"endpoint": endpoint, "previous_version": release.previous_version},
+            )
         targets.write(self.home, record)
         return release
+
+    def is_stopped(self) -> bool:
+        """Whether the last that the history tells of the target is that all of it was stopped."""
+        told = [e.event for e in history.read(self.home) if e.event.kind in history.SERVES]
+        own = [event for event in told if event.detail.get("target") == self.name]
+        return bool(own) and own[-1].kind == "stopped"
+
+    def moved(self, kind: Literal["started", "stopped"], live: Placed, how: str, endpoint: str = "") -> None:
+        """What is live was stopped or started by a command, without a rollout."""
+        history.append(self.home, self._event(kind, live, {"target": self.name, "how": how, "endpoint": endpoint}))
 
     def say(self, kind: words.Kind, record: Record, why: str) -> None:
         """Leave a word for whoever carries this rollout out."""

@@ -5,6 +5,7 @@ rolled out again, and is undone first when it is another one. Whatever fails is 
 it then), undone.
 """
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from configs.rollout import RolloutSettings
 from data_contracts.artifacts import Release
-from data_contracts.errors import ApprovalAwaited, Busy, ConfigurationError, RolloutFailed
+from data_contracts.errors import ApprovalAwaited, Busy, ConfigurationError, RolloutFailed, TingsuError
 from deploy import targets
 from deploy.targets import Placed, Record, Target
 from tasks import canary, serving, way_back
@@ -20,11 +21,14 @@ from tasks.book import Book
 from tasks.canary import NOTICE_S, Clock, Trial
 from tasks.way_back import WayBack
 
+log = logging.getLogger("tingsu")
+
 
 @dataclass(frozen=True)
 class Controller:
     """Drives one target. `by`: who asked, for the history; `permit` refuses a version whose verdict fell; `categories`: of a bundle;
-    `known`: see tasks/serving.py."""
+    `known`: see tasks/serving.py; `intact`
+    reads a whole bundle and raises if it was changed."""
 
     target: Target
     home: Path
@@ -34,6 +38,7 @@ class Controller:
     categories: Callable[[Placed], tuple[str, ...]] = lambda _: ()
     clock: Clock = field(default_factory=Clock)
     known: serving.Known = serving.none
+    intact: Callable[[Placed], None] = lambda _: None
 
     @property
     def book(self) -> Book:
@@ -60,7 +65,7 @@ class Controller:
 
         Raises:
             RolloutFailed: it is not the previous version, or it could not serve; or a rollout is under way.
-            GateRefused, BundleCorrupt: its verdict or its content no longer holds.
+            GateRefused: its verdict no longer holds.
         """
         with self._alone():
             record = self.book.read()
@@ -170,7 +175,21 @@ class Controller:
             with suppress(ConfigurationError):  # a damaged record: what is in hand says as much
                 record = self.book.read()
             raise self._way_back.after(record, error) from error
-        return self.book.released(record, endpoint)
+        release = self.book.released(record, endpoint)
+        if record.is_return:
+            self._look_after()
+        return release
+
+    def _look_after(self) -> None:
+        """A version gone back to was read when it came, and whoever loads it anew reads it first: so its content, gigabytes maybe, is
+        read here when it has the traffic. That it was changed since is said, and does not take it away again."""
+        record = self.book.read()
+        try:
+            self.intact(record.subject)
+        except TingsuError as error:
+            note = f"it serves from what was loaded, and cannot be loaded again: {error}"
+            log.warning("version %d: %s", record.subject.version, note)
+            self.book.reach(record, "live", note)
 
     def _tried(self, record: Record) -> Record:
         """Staged, verified, approved and tried on a part of the traffic, as far as it is not yet; about to be switched to."""

@@ -46,7 +46,7 @@ class Tally(Frozen):
 
 
 def lock_file(home: Path) -> Path:
-    """Shared by pipelines while they run; `gc` needs it alone."""
+    """Shared by pipelines and rollouts while they run; `gc` needs it alone."""
     return home / "runs/.gc.lock"
 
 
@@ -160,7 +160,7 @@ def _alone(home: Path) -> Iterator[None]:
     with ExitStack() as stack:
         paths = [lock_file(home), *(targets.lock_file(home, name) for name in targets.known(home))]
         for path in paths:
-            what = "a pipeline" if path == paths[0] else f"a rollout to {path.stem}"
+            what = "a pipeline or a rollout" if path == paths[0] else f"a rollout to {path.stem}"
             try:
                 stack.enter_context(lock.held(path, wait=False))
             except BlockingIOError as error:

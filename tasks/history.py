@@ -28,6 +28,8 @@ Kind = Literal[
     "released",
     "undone",
     "adopted",
+    "started",
+    "stopped",
     "refused",
     "removed",
     "gold_refreshed",
@@ -35,6 +37,9 @@ Kind = Literal[
     "operator_trusted",
     "operator_revoked",
 ]
+
+SERVES = ("released", "adopted", "started", "stopped")
+"""Lines after which a target serves something else than before; each names it."""
 
 
 class Event(Frozen):

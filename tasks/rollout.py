@@ -1,12 +1,15 @@
 """Roll a promoted version out to the target of the settings, take it back, or say what would be done."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from configs.settings import Settings
-from data_contracts.artifacts import BundleRef, Emergency, Release, Version
+from data_contracts.artifacts import BundleRef, Emergency, Release, Verdict, Version
 from data_contracts.errors import BundleCorrupt
 from data_contracts.taxonomy import Taxonomy
 from deploy import bundle, emergency, targets
+from deploy.operate import lock
 from deploy.store import Store, open_store
 from deploy.targets import Placed, Record, Status, Target, words
 from deploy.targets.kubernetes import Kubernetes
@@ -14,9 +17,12 @@ from deploy.targets.local import Local
 from deploy.targets.ollama import OllamaTarget
 from deploy.targets.server import Server
 from deploy.targets.words import Kind, Word
-from tasks import history, plan, serving
+from tasks import declared, gc, history, plan, serving
+from tasks.book import Book
 from tasks.controller import Controller
 from tasks.plan import Plan
+
+T = TypeVar("T")
 
 
 def rollout(store: Store, version: Version, settings: Settings, home: Path, by: str = "tingsu") -> Release:
@@ -29,8 +35,9 @@ def rollout(store: Store, version: Version, settings: Settings, home: Path, by: 
         RolloutFailed: undone, or another rollout is under way; says what serves now.
     """
     require_way(settings, home)
-    candidate = admit(store, version.version, version.bundle, home)
-    return _controller(settings, home, by).rollout(candidate)
+    with lock.held(gc.lock_file(home), shared=True):  # the bundle stays, also before the record names it
+        candidate = admit(store, version.version, version.bundle, home)
+        return _controller(settings, home, by).rollout(candidate)
 
 
 def undo(to: int, settings: Settings, home: Path, by: str = "tingsu", why: str = "") -> Release:
@@ -38,7 +45,7 @@ def undo(to: int, settings: Settings, home: Path, by: str = "tingsu", why: str =
 
     Raises:
         RolloutFailed: there is none, it could not serve, or a rollout is under way.
-        GateRefused, BundleCorrupt: its verdict or its content no longer holds.
+        GateRefused: its verdict no longer holds.
     """
     return _controller(settings, home, by).undo(to, why)
 
@@ -88,6 +95,43 @@ def status(settings: Settings, home: Path) -> tuple[Record, Status]:
     return record(settings, home), find(settings, home).status()
 
 
+def stop(target: Target, home: Path, by: str, how: str, end: Callable[[], T], *, forgets: bool = False) -> T:
+    """What `end` answers, which ends all that the target serves; a rollout that was cut off ends with it, and the history tells both.
+
+    Args:
+        how: the command, for the history.
+        forgets: the versions cannot be gone back to any more.
+
+    Raises:
+        Busy: a rollout is under way; nothing was touched.
+    """
+    with targets.alone(home, target, by):
+        answer = end()
+        book = Book(home, target.name, by)
+        its = book.read()
+        if not its.is_finished and its.state != "awaiting":
+            its = book.undone(its, f"version {its.subject.version} is not live: {how} ended all that {target.name} ran")
+        if its.live is not None and not book.is_stopped():
+            book.moved("stopped", its.live, how)
+        if forgets:
+            targets.write(home, Record(target=target.name))
+    return answer
+
+
+def started(settings: Settings, home: Path, by: str, how: str) -> None:
+    """After what is live on the target of the settings was started again: a rollout that was cut off is undone, and the history tells.
+
+    Raises:
+        RolloutFailed: what served before the rollout cannot be brought back.
+    """
+    its = record(settings, home)
+    if targets.left_behind(home, its.target) and its.state != "awaiting":
+        its = withdraw(f"{how} found it cut off", settings, home, by)
+    book, now = Book(home, its.target, by), find(settings, home).status()
+    if its.live is not None and now.serving is not None and book.is_stopped():
+        book.moved("started", its.live, how, now.endpoint)
+
+
 def record(settings: Settings, home: Path) -> Record:
     """What the target's record says; the target is not asked."""
     return targets.read(home, find(settings, home).name)
@@ -122,7 +166,8 @@ def admit(store: Store, version: int, ref: BundleRef, home: Path) -> Placed:
         GateRefused, BundleCorrupt: no valid PROMOTE or emergency verdict, or changed content.
     """
     folder = bundle.place(store, ref)
-    verdict = bundle.admit(bundle.open(folder), home)
+    bundle.open(folder)
+    verdict = _admitted(folder, ref.digest, home)
     return Placed(
         version=version,
         bundle_digest=ref.digest,
@@ -141,6 +186,7 @@ def _controller(settings: Settings, home: Path, by: str) -> Controller:
         settings.rollout,
         _categories,
         known=lambda digest: _known(digest, settings, home),
+        intact=_intact,
     )
 
 
@@ -165,4 +211,17 @@ def _categories(placed: Placed) -> tuple[str, ...]:
 
 
 def _still_permitted(placed: Placed, home: Path) -> None:
-    bundle.admit(bundle.open(Path(placed.folder)), home)
+    _admitted(Path(placed.folder), placed.bundle_digest, home)
+
+
+def _intact(placed: Placed) -> None:
+    if bundle.open(Path(placed.folder)).digest != placed.bundle_digest:
+        raise BundleCorrupt(f"{placed.folder} holds another bundle than version {placed.version}; restore the store")
+
+
+def _admitted(folder: Path, digest: str, home: Path) -> Verdict | Emergency:
+    """What lets it serve; an operator's word counts only with its line in the history."""
+    verdict = bundle.in_force(folder, digest, home)
+    if isinstance(verdict, Emergency):
+        declared.require(verdict, home)
+    return verdict

@@ -11,7 +11,7 @@ from data_contracts.schema import Frozen
 from deploy import bundle as bundles
 from deploy import signing
 from deploy.store import Store
-from tasks import cited, history
+from tasks import cited, declared, history
 from tasks.history import Entry
 from tasks.tracking import Tracker
 
@@ -187,7 +187,9 @@ def lifted(at: Registry, version: Version, refused: GateRefused) -> Emergency:
     data = at.store.read(f"{version.bundle.key}.attest/{bundles.EMERGENCY}")
     if data is None:
         raise refused
-    return bundles.lifted(data, version.bundle.digest, at.home, refused)
+    said = bundles.lifted(data, version.bundle.digest, at.home, refused)
+    declared.require(said, at.home)
+    return said
 
 
 def verdict_of(at: Registry, version: Version) -> Verdict:

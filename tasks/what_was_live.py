@@ -7,12 +7,14 @@ from data_contracts.artifacts import Verdict
 from data_contracts.errors import ConfigurationError
 from data_contracts.messages import say
 from data_contracts.schema import Frozen
-from tasks.history import Entry, accepted
+from deploy.targets import Record, Step
+from tasks.history import SERVES, Entry, accepted
 
 
 class Live(Frozen):
     """What answered. `line`: of the history, says so; `grounds`: the verdict in force then, its id first; `champion`: the version
-    that the registry called champion; `beside`: another version that was being rolled out then, and in which state."""
+    that the registry called champion; `beside`: another version that was being rolled out then, in which state and with which share;
+    `stopped`: which version had been live, and what ended it."""
 
     target: str
     at: str
@@ -25,6 +27,7 @@ class Live(Frozen):
     grounds: str = ""
     champion: int | None = None
     beside: str = ""
+    stopped: str = ""
 
 
 def moment(text: str, local: tzinfo | None = None) -> datetime:
@@ -45,8 +48,11 @@ def moment(text: str, local: tzinfo | None = None) -> datetime:
     return found.astimezone(UTC)
 
 
-def find(entries: tuple[Entry, ...], target: str, at: datetime) -> Live:
-    """What the target served at that moment; version None: nothing yet.
+def find(entries: tuple[Entry, ...], target: str, at: datetime, record: Record | None = None) -> Live:
+    """What the target served at that moment; version None: nothing yet, or it was stopped.
+
+    Args:
+        record: the target's, for a rollout that has not ended.
 
     Raises:
         ConfigurationError: nothing was ever rolled out to a target of this name, and something was to others.
@@ -55,32 +61,34 @@ def find(entries: tuple[Entry, ...], target: str, at: datetime) -> Live:
     if known and target not in known:
         raise ConfigurationError(f"nothing was ever rolled out to target {target!r}; to these: {', '.join(known)}")
     told = [e for e in entries if datetime.fromisoformat(e.at) <= at]
-    released = [e for e in told if e.event.kind == "released" and e.event.detail.get("target") == target]
+    own = [e for e in told if e.event.kind in SERVES and e.event.detail.get("target") == target]
     moves = [e for e in told if e.event.kind in ("promoted", "rolled_back")]
-    asked = {"target": target, "at": at.isoformat(timespec="seconds"), "beside": _beside(entries, target, at)}
-    champion = moves[-1].event.version if moves else None
-    if not released:
-        return Live.model_validate({**asked, "version": None, "champion": champion})
-    line = released[-1]
-    return Live(
-        **asked,
-        version=line.event.version,
-        bundle_digest=line.event.bundle_digest,
-        since=line.at,
-        line=line.number,
-        by=line.event.by,
-        endpoint=str(line.event.detail.get("endpoint", "")),
-        grounds=_grounds(tuple(told), line),
-        champion=champion,
-    )
+    asked = {
+        "target": target,
+        "at": at.isoformat(timespec="seconds"),
+        "beside": _beside(entries, target, at, record),
+        "champion": moves[-1].event.version if moves else None,
+    }
+    if not own:
+        return Live.model_validate({**asked, "version": None})
+    line = own[-1]
+    asked |= {"since": line.at, "line": line.number, "by": line.event.by}
+    if line.event.kind == "stopped":
+        stopped = f"version {line.event.version}, {line.event.detail.get('how')}"
+        return Live.model_validate({**asked, "version": None, "stopped": stopped})
+    endpoint, grounds = str(line.event.detail.get("endpoint", "")), _grounds(tuple(told), line)
+    found = {"version": line.event.version, "bundle_digest": line.event.bundle_digest}
+    return Live.model_validate({**asked, **found, "endpoint": endpoint, "grounds": grounds})
 
 
 def text(live: Live, language: Literal["en", "zh"] = "en") -> str:
     """It for people, times in UTC and in this machine's own zone."""
     fields = {**live.model_dump(), "at": _both(live.at), "since": _both(live.since) if live.since else ""}
-    lines = [say("live_then" if live.version is not None else "live_nothing", **fields)]
+    code = "live_then" if live.version is not None else "live_stopped" if live.stopped else "live_nothing"
+    lines = [say(code, **fields)]
     lines += [say("live_beside", **fields)] if live.beside else []
     lines += [say("live_other_champion", **fields)] if live.champion not in (None, live.version) else []
+    lines += [say("live_limits")] if live.line is not None else []
     return "\n".join(pair[language == "zh"] for pair in lines)
 
 
@@ -101,18 +109,26 @@ def _grounds(told: tuple[Entry, ...], line: Entry) -> str:
     return f"{verdict.decision}, line {recorded.number}: judged {verdict.created_at} on gold set {verdict.gold_digest[:12]}"
 
 
-def _beside(entries: tuple[Entry, ...], target: str, at: datetime) -> str:
-    """The rollout that was under way then: its steps stand in the line that ended it."""
+def _beside(entries: tuple[Entry, ...], target: str, at: datetime, record: Record | None) -> str:
+    """The rollout that was under way then: its steps stand in the line that ended it, else in the record."""
     for entry in entries:
         steps = entry.event.detail.get("steps")
-        if entry.event.detail.get("target") != target or not isinstance(steps, list) or not steps:
-            continue
-        times = [datetime.fromisoformat(str(step["at"])) for step in steps]
-        if times[0] <= at < times[-1]:
-            state = [step for step, when in zip(steps, times, strict=True) if when <= at][-1]
-            note = f" ({state['note']})" if state.get("note") else ""
-            return f"version {entry.event.version}: {state['state']}{note}"
-    return ""
+        if entry.event.detail.get("target") == target and isinstance(steps, list) and steps:
+            found = _state([Step.model_validate(step) for step in steps], at)
+            if found is not None and at < datetime.fromisoformat(str(steps[-1]["at"])):
+                return f"version {entry.event.version}: {found}"
+    if record is None or record.is_finished:
+        return ""
+    now = _state(list(record.steps), at)
+    return "" if now is None else f"version {record.subject.version}: {now}"
+
+
+def _state(steps: list[Step], at: datetime) -> str | None:
+    """The state that was reached by then."""
+    reached = [step for step in steps if datetime.fromisoformat(step.at) <= at]
+    if not reached:
+        return None
+    return f"{reached[-1].state}{f' ({reached[-1].note})' if reached[-1].note else ''}"
 
 
 def _both(at: str) -> str:

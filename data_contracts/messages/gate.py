@@ -88,6 +88,14 @@ TABLE: dict[str, tuple[str, str]] = {
         "At {at} nothing was live on {target}: no rollout to it had ended as live.",
         "{at}，{target} 上没有版本在服务：此前没有成功的上线。",
     ),
+    "live_stopped": (
+        "At {at} nothing was live on {target}: {stopped} had ended it at {since}, by {by}.\nHistory line {line}.",
+        "{at}，{target} 上没有版本在服务：{since} 由 {by} 停止（{stopped}）。\n历史记录第 {line} 行。",
+    ),
+    "live_limits": (
+        "This is what Tingsu's commands left. A crash, a machine that was off and what was done there by hand are not in the history.",
+        "以上为听诉各命令留下的状态；进程崩溃、关机以及在目标上的手工改动不在历史记录中。",
+    ),
     "live_beside": ("Being rolled out then: {beside}.", "当时正在上线：{beside}。"),
     "live_other_champion": (
         "The registry's champion then was version {champion}.",

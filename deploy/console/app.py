@@ -72,9 +72,9 @@ def _add_local(app: FastAPI, backend: Backend) -> None:
         return await asyncio.to_thread(backend.status)
 
     @app.delete(CLEANUP, response_model=Cleaned)
-    async def cleanup() -> Cleaned:
+    async def cleanup(request: Request) -> Cleaned:
         """Stop what serves on this machine and what is staged. Bundles, history and settings stay."""
-        return await asyncio.to_thread(backend.cleanup)
+        return await asyncio.to_thread(backend.cleanup, _name(request))
 
 
 def _name(request: Request) -> str:

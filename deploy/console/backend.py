@@ -27,7 +27,8 @@ class Job(Frozen):
 
 class LocalStatus(Frozen):
     """This machine. `state` and `steps` of the rollout under way, or of the last one; `serving`: the digest of the bundle that answers;
-    `missing`: programs that the settings need and that are not installed."""
+    `trouble`: what to do about a rollout that was cut off and that nobody watches, or empty; `missing`: programs that the settings
+    need and that are not installed."""
 
     mode: str
     endpoint: str
@@ -38,6 +39,7 @@ class LocalStatus(Frozen):
     candidate: Placed | None
     state: str | None
     steps: tuple[Step, ...]
+    trouble: str
     job: Job | None
     parts: tuple[Part, ...]
     missing: tuple[Missing, ...]
@@ -65,7 +67,7 @@ class Backend(Protocol):
         """How this machine is."""
         ...
 
-    def cleanup(self) -> Cleaned:
+    def cleanup(self, by: str) -> Cleaned:
         """Stop what serves here and what is staged.
 
         Raises:

@@ -35,3 +35,18 @@ def held(path: Path, wait: bool = True, shared: bool = False) -> Iterator[None]:
 def holder(path: Path) -> str:
     """The pid written by the last holder, or `?`."""
     return (path.read_text().strip() if path.is_file() else "") or "?"
+
+
+def is_held(path: Path) -> bool:
+    """Whether the last holder still has it, found out without taking it: a process may outlive what it held it for."""
+    try:
+        opened = list(Path(f"/proc/{holder(path)}/fd").iterdir())
+    except PermissionError:  # another user's, and alive
+        return True
+    except OSError:
+        return False
+    for fd in opened:
+        with suppress(OSError):  # closed meanwhile
+            if Path(os.readlink(fd)) == path.resolve():
+                return True
+    return False

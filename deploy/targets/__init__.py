@@ -248,13 +248,21 @@ def left_behind(home: Path, target: str) -> str:
         return ""
     if record.state == "awaiting":
         return waits(record)
-    pid = lock.holder(lock_file(home, target))
-    if pid.isdecimal() and Path(f"/proc/{pid}").exists():
+    if lock.is_held(lock_file(home, target)):
         return ""
+    if record.state == "undoing":
+        return f"a rollout to {target} is not undone yet: {record.steps[-1].note}; ./tingsu undo --target {target} tries again"
+    tried = record.canary.judged if record.canary and record.state == "canary" else None
+    share = f" with {tried.settings.steps[tried.step].weight:.0%} of the traffic" if tried else ""
     return (
-        f"the rollout of version {record.subject.version} to {target} was cut off when it was {record.state}, and nobody watches "
-        f"it: the same command goes on, ./tingsu undo --target {target} takes it back"
+        f"the rollout of version {record.subject.version} to {target} was cut off when it was {record.state}{share}, and nobody "
+        f"watches it: the same command goes on, ./tingsu undo --target {target} takes it back"
     )
+
+
+def every_left_behind(home: Path) -> tuple[str, ...]:
+    """As `left_behind`, of every target."""
+    return tuple(sentence for name in known(home) if (sentence := left_behind(home, name)))
 
 
 def known(home: Path) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,22 +29,46 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start Prefect, a worker, MLflow, the champion's service and the control plane on this machine."""
+    from getpass import getuser
+
     from deploy.operate import needs, stack
     from flows.session import open_session
+    from tasks import rollout
 
     session = open_session(profile, sets=sets or ())
     if install:
         needs.install(needs.missing(session.settings))
     needs.require(session.settings)
-    _show(stack.up(session.home, session.settings), as_json)
+    parts = stack.up(session.home, session.settings)
+    local = session.settings.model_copy(
+        update={"rollout": session.settings.rollout.model_copy(update={"target": "local"})}
+    )
+    rollout.started(local, session.home, getuser(), "./tingsu up")
+    _show(parts, as_json)
 
 
 def down(as_json: Json = False) -> None:
-    """Stop everything that runs under this home."""
-    from deploy.operate import stack
-    from flows.session import open_session
+    """Stop everything that runs under this home; a rollout to this machine that is under way is taken back."""
+    from getpass import getuser
 
-    stopped = stack.down(open_session().home)
+    from data_contracts.errors import Busy, RolloutFailed
+    from deploy.operate import stack
+    from deploy.targets.local import Local
+    from flows.session import open_session
+    from tasks import rollout
+
+    session, by, how = open_session(sets=["rollout.target=local"]), getuser(), "./tingsu down"
+
+    def stop() -> tuple[str, ...]:
+        target = Local(session.home, session.settings)
+        return rollout.stop(target, session.home, by, how, lambda: stack.down(session.home))
+
+    try:
+        stopped = stop()
+    except Busy:  # whoever carries it out takes it back before its service ends
+        with suppress(RolloutFailed):
+            rollout.withdraw(how, session.settings, session.home, by)
+        stopped = stop()
     show(list(stopped), f"stopped: {', '.join(stopped)}" if stopped else "nothing was running", as_json)
 
 
@@ -68,8 +93,7 @@ def _troubles(session: Any) -> tuple[str, ...]:
     from flows.run import registry_of
     from tasks import audit
 
-    names = sorted(path.stem for path in (session.home / "rollouts").glob("*.json") if "." not in path.stem)
-    behind = tuple(sentence for name in names if (sentence := targets.left_behind(session.home, name)))
+    behind = targets.every_left_behind(session.home)
     live = targets.read(session.home, session.settings.rollout.target).live
     if live is None:
         return behind

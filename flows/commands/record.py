@@ -47,6 +47,7 @@ def history(
 ) -> None:
     """Who promoted, released, undid or was refused what, and when. Lines are shown also if one was tampered with, and that is said."""
     from data_contracts.errors import BundleCorrupt
+    from deploy import targets
     from flows.session import open_session
     from tasks import history as recorder
 
@@ -61,6 +62,8 @@ def history(
         for e in entries
     ]
     show([e.model_dump(mode="json") for e in entries], "\n".join(lines) or "nothing yet", as_json)
+    for sentence in targets.every_left_behind(home):
+        typer.echo(f"tingsu: {sentence}", err=True)
     broken = recorder.verify(home)
     if broken:
         raise BundleCorrupt(broken)
@@ -93,15 +96,16 @@ def what_was_live(
     as_json: Json = False,
 ) -> None:
     """What a target served at a moment, since when, on which verdict and by whose hand."""
-    from flows.registry import open_registry
+    from deploy import targets
+    from flows.run import registry_of
     from flows.session import open_session
     from tasks import proven
     from tasks import what_was_live as answers
 
-    then = answers.moment(at)
-    known = proven.read(open_registry(profile, sets))
-    place = target or open_session(profile, sets=sets or ()).settings.rollout.target
-    live = answers.find(known.entries, place, then)
+    then, session = answers.moment(at), open_session(profile, sets=sets or ())
+    known = proven.read(registry_of(session.settings, session.home, session.store))
+    place = target or session.settings.rollout.target
+    live = answers.find(known.entries, place, then, targets.read(session.home, place))
     text = f"{answers.text(live, _language(language))}\n{known.said}"
     show({**live.model_dump(mode="json"), "verified": known.said}, text, as_json)
 

@@ -24,9 +24,9 @@ def uninstall(
     """
     from getpass import getuser
 
-    from deploy import targets
     from deploy.targets.server import Server
     from flows.session import open_session
+    from tasks import rollout
 
     session = open_session(profile, sets=[*(sets or ()), "rollout.target=server"])
     target = Server(session.home, session.settings)
@@ -36,7 +36,5 @@ def uninstall(
         text = f"would remove from {where}: {what}. It has now: {target.status().detail}. Do it with --yes"
         show({"removed": False, "host": where}, text, as_json)
         return
-    with targets.alone(session.home, target, getuser()):
-        target.remove()
-        targets.write(session.home, targets.Record(target=target.name))
+    rollout.stop(target, session.home, getuser(), "./tingsu uninstall", target.remove, forgets=True)
     show({"removed": True, "host": where}, f"removed from {where}: {what}", as_json)

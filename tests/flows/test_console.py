@@ -19,6 +19,7 @@ from deploy.operate import lock, ports, processes, stack
 from deploy.store import FolderStore
 from deploy.targets import Placed, Record
 from deploy.targets.local import SERVICE, Local
+from tasks import history, rollout, stages
 from tests.deploy import served
 
 DEPLOY, STATUS, CLEANUP = (f"/api/v1/local/{word}" for word in ("deploy", "status", "cleanup"))
@@ -75,7 +76,10 @@ def test_what_serves_is_told_and_stopped_by_the_cleanup_but_not_in_the_middle_of
 ) -> None:
     bundle = placed(home, 1)
     Local(home, settings, command).switch(bundle)
-    targets.write(home, Record(target="local", live=bundle))
+    cut_off = Record(target="local", id="x", live=bundle, candidate=bundle).at(
+        "canary", stages.now(), "step 1 of 2: 10%"
+    )
+    targets.write(home, cut_off)
     told = console.get(STATUS).json()
     with lock.held(targets.lock_file(home, "local")):
         refused = console.delete(CLEANUP)
@@ -87,7 +91,19 @@ def test_what_serves_is_told_and_stopped_by_the_cleanup_but_not_in_the_middle_of
         409,
         "console_refused",
     ) and served_on == bundle.bundle_digest
+    assert "was cut off when it was canary, and nobody watches it" in told["trouble"]
     assert cleaned.json() == {"stopped": [SERVICE]}
+    assert targets.read(home, "local").state == "undone" and not console.get(STATUS).json()["trouble"]
+    Local(home, settings, command).switch(bundle)
+    rollout.started(settings, home, "ops", "./tingsu up")
+    lines = [(e.event.kind, e.event.by, e.event.detail.get("how")) for e in history.read(home)]
+    by = "console"
+    assert lines == [
+        ("undone", by, None),
+        ("stopped", by, "cleanup by the control plane"),
+        ("started", "ops", "./tingsu up"),
+    ]
+    Local(home, settings, command).stop()
     assert console.get(STATUS).json()["detail"] == "stopped" and Path(bundle.folder).is_dir()
 
 

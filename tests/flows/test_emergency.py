@@ -287,3 +287,15 @@ def test_a_service_says_by_whom_it_serves_goes_on_when_that_expires_and_is_not_s
         assert reloaded.status_code == 422 and "expired at" in reloaded.text
         assert verify.passed(verify.verify(live.url, 30.0, ref.digest))
     assert "expired at" in served.refused(folder, tmp_path).stderr
+
+
+def test_a_word_that_an_operator_signed_past_the_history_lets_nothing_serve(at: Case) -> None:
+    declared(at)
+    two = versions.get(at.registry, 2)
+    assert rollout.admit(at.store, 2, two.bundle, at.home).emergency
+    signed_anew(at, at.key, reason="told to nobody")
+
+    with pytest.raises(GateRefused, match="is not in the history of this home"):
+        rollout.admit(at.store, 2, two.bundle, at.home)
+    with pytest.raises(GateRefused, match="is not in the history of this home"):
+        permit.permit(at.registry, 2)

@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,13 +19,13 @@ import pytest
 from configs.settings import Settings
 from configs.sources import load
 from data_contracts.artifacts import Version
-from data_contracts.errors import BundleCorrupt, ConfigurationError, ResourceInsufficient
+from data_contracts.errors import BundleCorrupt, ConfigurationError, ResourceInsufficient, TingsuError
 from deploy import emergency, targets
 from deploy.operate import lock
 from deploy.operate.processes import Process
 from deploy.store import LISTING, Store
 from deploy.targets import Placed, Record
-from tasks import cited, gc, history, registry, stages, versions, why
+from tasks import cited, gc, history, registry, rollout, stages, versions, why
 from tasks.audit_export import export
 from tasks.gc import collect
 from tasks.history import Event
@@ -297,14 +299,35 @@ def test_work_of_finished_stages_old_work_old_reports_and_halves_of_folders_go(a
     assert not any(p.exists() for p in (done, young, report, half))
 
 
-@pytest.mark.parametrize("busy", ["a pipeline", "a rollout to server"])
+@pytest.mark.parametrize("busy", ["a pipeline or a rollout", "a rollout to server"])
 def test_nothing_goes_while_something_runs_that_may_use_it(at: Case, busy: str) -> None:
     on_target(at)
-    path = gc.lock_file(at.home) if busy == "a pipeline" else targets.lock_file(at.home, "server")
+    path = targets.lock_file(at.home, "server") if busy.endswith("server") else gc.lock_file(at.home)
 
-    with lock.held(path, shared=busy == "a pipeline"), pytest.raises(ResourceInsufficient, match=f"{busy} runs here"):
+    with lock.held(path, shared="pipeline" in busy), pytest.raises(ResourceInsufficient, match=f"{busy} runs here"):
         collect(at.registry, at.settings, now_s=LATER)
     assert at.store.has(at.version(1).bundle.key)
+
+
+def test_nothing_goes_while_a_first_rollout_runs_whose_target_has_no_record_yet(at: Case) -> None:
+    """The target, an Ollama, collects while it is asked."""
+    version, said = add(at, "bundle 4"), []
+
+    class Collecting(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with pytest.raises(ResourceInsufficient) as refused:
+                collect(at.registry, at.settings, now_s=LATER)
+            said.append(str(refused.value))
+            self.send_error(500)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collecting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"serve.ollama_url=http://127.0.0.1:{server.server_port}"
+        with pytest.raises(TingsuError):
+            rollout.rollout(at.store, version, load("tiny", sets=["rollout.target=ollama", url], env={}), at.home)
+        server.shutdown()
+
+    assert said and "a pipeline or a rollout runs here" in said[0]
 
 
 @pytest.mark.parametrize("damage", ["history", "rollout"])

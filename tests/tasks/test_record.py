@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from data_contracts.errors import BundleCorrupt, ConfigurationError
 from deploy.store import sha256_file
+from deploy.targets import Placed, Record, Step
 from tasks import history, proven, registry, stages, versions, what_was_live
 from tasks.audit_export import export
 from tasks.emergency import declare, revoke, trust
@@ -141,6 +142,10 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[history.Entry
     tell(tmp_path, monkeypatch, 9, "promoted", 3)
     tell(tmp_path, monkeypatch, 12, "released", 1, target="local")
     tell(tmp_path, monkeypatch, 12.1, "rolled_back", 1)
+    tell(tmp_path, monkeypatch, 20, "stopped", 1, target="local", how="./tingsu down", steps=[])
+    tell(tmp_path, monkeypatch, 22, "started", 1, target="local", how="./tingsu up", steps=[])
+    tell(tmp_path, monkeypatch, 30, "stopped", 1, target="server", how="./tingsu uninstall", steps=[])
+    tell(tmp_path, monkeypatch, 40, "adopted", 3, target="server", steps=[])
     return history.read(tmp_path)
 
 
@@ -154,19 +159,29 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[history.Entry
         ("local", 8.99, 1, 1, "version 3: canary"),
         ("local", 9, 3, 3, ""),
         ("local", 12.05, 1, 3, ""),
-        ("local", 99, 1, 1, ""),
+        ("local", 19, 1, 1, ""),
+        ("local", 20, None, 1, ""),
+        ("local", 22, 1, 1, ""),
+        ("local", 99, 1, 1, "version 2: canary (10% of the traffic)"),
         ("server", 2, None, 1, "version 1: planned"),
-        ("server", 99, 1, 1, ""),
+        ("server", 29, 1, 1, ""),
+        ("server", 39, None, 1, ""),
+        ("server", 99, 3, 1, ""),
     ],
 )
 def test_what_was_live_is_the_last_release_of_the_target_before_that_moment(
     told: tuple[history.Entry, ...], target: str, hours: float, version: int | None, champion: int | None, beside: str
 ) -> None:
-    live = what_was_live.find(told, target, BASE + timedelta(hours=hours))
+    begun = Step(state="canary", at=(BASE + timedelta(hours=50)).isoformat(), note="10% of the traffic")
+    candidate = Placed(version=2, bundle_digest="2", folder="", verdict_signature="")
+    record = Record(target="local", candidate=candidate, steps=(begun,)) if target == "local" else None
+
+    live = what_was_live.find(told, target, BASE + timedelta(hours=hours), record)
 
     assert (live.version, live.champion, live.beside) == (version, champion, beside)
     assert version is None or (live.by, live.bundle_digest) == ("ops", str(version) * 64)
     assert version is None or live.grounds.startswith(("PROMOTE, line", "no verdict"))
+    assert live.stopped == {20: "version 1, ./tingsu down", 39: "version 1, ./tingsu uninstall"}.get(hours, "")
     for language in ("en", "zh"):
         assert live.at[:10] in what_was_live.text(live, language)  # type: ignore[arg-type]
 

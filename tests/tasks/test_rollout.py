@@ -3,16 +3,18 @@
 import re
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from data_contracts.errors import ConfigurationError, EngineUnavailable, GateRefused, RolloutFailed
+from data_contracts.errors import BundleCorrupt, ConfigurationError, EngineUnavailable, GateRefused, RolloutFailed
 from deploy import targets
 from deploy.operate import lock
 from deploy.operate.canary_window import Look
 from deploy.targets import Placed
-from tasks import history
+from flows.commands import machine
+from tasks import history, what_was_live
 from tasks.controller import Controller
 from tests.tasks import rolled
 from tests.tasks.rolled import FolderTarget, placed
@@ -266,6 +268,45 @@ def test_a_full_disk_in_a_canary_takes_the_traffic_back_though_nothing_can_be_wr
 
         disk.free()
         assert control.withdraw("enough", 5).state == "undone"
+
+
+def test_down_ends_a_canary_that_was_cut_off_and_the_history_tells(
+    controller: Controller, target: FolderTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller.rollout(placed(1))
+    target.breaks["look", 2] = Killed()
+    with pytest.raises(Killed):
+        rolled.controller(controller.home, rolled.CANARY, target).rollout(placed(2))
+    said = targets.left_behind(controller.home, "local")
+    assert re.search("was cut off when it was canary with 10% of the traffic, and nobody watches it", said)
+    monkeypatch.setenv("TINGSU_HOME", str(controller.home))
+
+    for _ in range(2):
+        machine.down()
+
+    lines = history.read(controller.home)
+    assert targets.read(controller.home, "local").state == "undone" and not targets.left_behind(
+        controller.home, "local"
+    )
+    assert [entry.event.kind for entry in lines] == ["released", "undone", "stopped"]
+    assert what_was_live.find(lines, "local", datetime.now(UTC)).stopped == "version 1, ./tingsu down"
+    controller.rollout(placed(1))
+    assert history.read(controller.home)[-1].event.kind == "started"
+
+
+def test_a_version_gone_back_to_is_read_after_it_has_the_traffic_and_that_it_was_changed_is_said(
+    controller: Controller, target: FolderTarget
+) -> None:
+    controller.rollout(placed(1))
+    controller.rollout(placed(2))
+
+    def changed(_: Placed) -> None:
+        assert target.serving == 1 and targets.read(controller.home, "local").state == "live"
+        raise BundleCorrupt("weights were changed")
+
+    assert replace(controller, intact=changed).undo(1).version == 1
+    record = targets.read(controller.home, "local")
+    assert record.state == "live" and "cannot be loaded again: weights were changed" in record.steps[-1].note
 
 
 def test_a_live_version_that_was_judged_again_is_not_its_own_predecessor(
