@@ -6,6 +6,8 @@ exits with `exit_code`; an exception outside this tree is a bug.
 
 from typing import ClassVar
 
+from data_contracts.messages import Said
+
 
 class TingsuError(Exception):
     """Root of the tree; never raised itself. `code` is stable and machine-readable."""
@@ -14,7 +16,36 @@ class TingsuError(Exception):
     code: ClassVar[str] = "error"
 
 
-class ContractViolation(TingsuError):
+class Told(TingsuError):
+    """A submitter or a reviewer reads it: it has a message of the table, and so a code of its own and both languages."""
+
+    def __init__(self, said: Said) -> None:
+        super().__init__(said)
+
+    @property
+    def said(self) -> Said:
+        """Its message."""
+        said: Said = self.args[0]
+        return said
+
+    @property
+    def answer(self) -> dict[str, object]:
+        """What a machine is told (`--json`)."""
+        return {"passed": False, "refusals": [self.said._asdict()]}
+
+
+def revived(kind: str, sentence: str) -> TingsuError:
+    """An error that another process told of by its kind and its sentence.
+
+    Raises:
+        KeyError: there is no such kind.
+    """
+    known = globals()[kind]
+    made: TingsuError = known(Said(known.code, sentence, "")) if issubclass(known, Told) else known(sentence)
+    return made
+
+
+class ContractViolation(Told):
     """The data do not hold what the contract promises."""
 
     exit_code = 3
@@ -26,6 +57,10 @@ class ConfigurationError(TingsuError):
 
     exit_code = 2
     code = "configuration_error"
+
+
+class WrongRequest(Told, ConfigurationError):
+    """What a submitter asked for is not there or cannot be: a path, a column, a dataset, an option."""
 
 
 class ResourceInsufficient(TingsuError):

@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from data_contracts.errors import ConfigurationError, ModelLoadError
+from data_contracts.errors import ModelLoadError, WrongRequest
+from data_contracts.messages import told
 from data_contracts.prompt import Encoder
 from data_contracts.schema import Frozen
 
@@ -93,20 +94,18 @@ def load(path: Path = DEFAULT) -> Taxonomy:
     """Read a taxonomy file.
 
     Raises:
-        ConfigurationError: missing, not YAML, or not a taxonomy; names the field.
+        WrongRequest: missing, not YAML, or not a taxonomy; names the field.
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Taxonomy.model_validate(raw)
     except FileNotFoundError as error:
-        raise ConfigurationError(f"taxonomy file {path} does not exist; give the path of a YAML file") from error
+        raise WrongRequest(told("taxonomy_missing", path=path)) from error
     except OSError as error:
-        raise ConfigurationError(f"taxonomy file {path} cannot be read: {error.strerror}; give a YAML file") from error
+        raise WrongRequest(told("taxonomy_unreadable", path=path, why=error.strerror)) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"taxonomy file {path} is not UTF-8 YAML: {error}") from error
+        raise WrongRequest(told("taxonomy_not_yaml", path=path, why=error)) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"]) or "file"
-        raise ConfigurationError(
-            f"taxonomy file {path}: {where}: {first['msg']}. See data_contracts/taxonomy.yaml"
-        ) from error
+        raise WrongRequest(told("taxonomy_wrong", path=path, where=where, why=first["msg"])) from error

@@ -1,12 +1,13 @@
 """The command line, `./tingsu …`. Nothing heavy is imported before a command needs it."""
 
+import json
 import logging
 import sys
 from io import TextIOWrapper
 
 import typer
 
-from data_contracts.errors import TingsuError
+from data_contracts.errors import TingsuError, Told
 from flows.commands import (
     data,
     datasets,
@@ -56,6 +57,9 @@ def main() -> int:
             stream.reconfigure(errors="replace")  # a terminal without Chinese shows question marks, not a traceback
     try:
         app(prog_name="./tingsu")
+    except Told as error:
+        _tell(error)
+        return error.exit_code
     except TingsuError as error:
         print(f"tingsu: {error}", file=sys.stderr)
         return error.exit_code
@@ -69,6 +73,15 @@ def main() -> int:
         print(f"tingsu: {known}", file=sys.stderr)
         return known.exit_code
     return 0
+
+
+def _tell(error: Told) -> None:
+    """What a submitter or a reviewer is told: a line in each language, and with `--json` the same for a machine."""
+    lines = [f"tingsu: {error.said.en}", error.said.zh]
+    report = error.answer.get("report")
+    print(*lines, *([f"report: {report}"] if report else []), sep="\n", file=sys.stderr)
+    if "--json" in sys.argv:
+        print(json.dumps(error.answer, ensure_ascii=False, indent=1, default=str))
 
 
 def _of_disk(error: Exception) -> TingsuError | None:

@@ -25,7 +25,7 @@ def found(session: Session, wanted: Sequence[str]) -> list[Dataset]:
     """The datasets of these ids or names.
 
     Raises:
-        ConfigurationError: one stands for none, or for several.
+        WrongRequest: one stands for none, or for several.
     """
     return [catalog.find(session.store, one, session.settings.data.family) for one in wanted]
 
@@ -34,7 +34,7 @@ def merge(session: Session, wanted: Sequence[str], name: str, newest_wins: bool)
     """Several datasets as one; what was merged before is found.
 
     Raises:
-        ConfigurationError, ContractViolation: as `unite.unite`.
+        WrongRequest, ContractViolation: as `unite.unite`.
     """
     return unite.unite(session.store, found(session, wanted), name, newest_wins=newest_wins)
 
@@ -51,7 +51,7 @@ def refresh_gold(session: Session, wanted: str | None, why: Why, dry_run: bool =
     """The next version of a gold set, in the store and in the history; one that was asked for before, in these words, is found.
 
     Raises:
-        ConfigurationError, ContractViolation: as `refresh.plan`.
+        WrongRequest, ContractViolation: as `refresh.plan`.
     """
     s, store = session.settings, session.store
     dataset = catalog.find(store, wanted, s.data.family)

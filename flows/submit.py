@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from data_contracts import taxonomy as taxonomies
 from data_contracts.artifacts import Dataset
-from data_contracts.errors import ContractViolation, TingsuError
+from data_contracts.errors import ContractViolation, TingsuError, Told
+from data_contracts.messages import Said
 from data_contracts.personal import mask
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
@@ -94,14 +95,9 @@ def _keep_discreetly(session: Session, wanted: Submission) -> Kept:
     try:
         return keep(session, wanted)
     except TingsuError as error:
-        place, sentence = Path(wanted.file), str(error)
-        for told, instead in (
-            (str(place.expanduser()), place.name),
-            (wanted.file, place.name),
-            *((column, column) for column in wanted.mapping.values()),
-        ):
-            sentence = sentence.replace(told, catalog.tidied(instead))
-        error.args = (sentence,)
+        said = error.said if isinstance(error, Told) else Said(error.code, str(error), "")
+        said = accept.discreet(said, Path(wanted.file), wanted.mapping)
+        error.args = (said if isinstance(error, Told) else said.reason_en,)
         raise
 
 
@@ -155,9 +151,9 @@ def describe(dataset: Dataset, said: Mapping[str, Any] = MappingProxyType({})) -
 
 def describe_refusal(wanted: Submission, error: ContractViolation) -> str:
     """Why a file was refused, how its rows fared and what to do, in markdown; of the path only the name, masked."""
-    sentence = mask(str(error)).text
-    head = f"**{wanted.name}** refused 已退回: {sentence}"
-    if not isinstance(error, accept.Refused):
+    english, chinese = (mask(text).text for text in (error.said.en, error.said.zh))
+    head = f"**{wanted.name}** refused 已退回\n\n{english}\n\n{chinese}"
+    if not isinstance(error, accept.Refused) or error.summary["rows"] is None:
         return head
     said = error.summary
     counts = " + ".join(f"{said[part]:,} {part}" for part in ("accepted", "quarantined", "rejected"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from data_contracts import messages
+from data_contracts.messages import Said
 from data_contracts.taxonomy import Taxonomy
 from tasks import spreadsheet
 from tasks.calls import ABOUT
@@ -82,6 +83,25 @@ def write(out: Path, summary: Mapping[str, Any], checked: "Answered", taxonomy: 
     (out / REPORT).write_text(_report(summary, checked, taxonomy), encoding="utf-8")
 
 
+def write_unread(out: Path, about: Mapping[str, str], said: Said) -> dict[str, Any]:
+    """report.html and summary.json of a file that could not be read as calls, so of no rows.
+
+    Args:
+        about: its `name` and `file`, as they may be shown.
+    """
+    summary = {
+        **about,
+        "passed": False,
+        "rows": None,
+        "refusals": [said._asdict()],
+        "cautions": [],
+        "report": str(out / REPORT),
+    }
+    (out / SUMMARY).write_text(json.dumps(summary, ensure_ascii=False, indent=1), encoding="utf-8")
+    (out / REPORT).write_text(_rendered(summary=summary, verdict=VERDICTS[False, True]), encoding="utf-8")
+    return summary
+
+
 def copy(out: Path, target: Path) -> None:
     """The answer alone, whatever else lies in `out`."""
     shutil.copytree(out / DOCS, target / DOCS)
@@ -90,14 +110,11 @@ def copy(out: Path, target: Path) -> None:
 
 
 def _report(summary: Mapping[str, Any], checked: "Answered", taxonomy: Taxonomy) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     people = sorted({row for pair in (summary["agreement"] or {"pairs": ()})["pairs"] for row in pair["rows"]})
     most = max([*summary["categories"].values(), 1])
     names = {c.key: c.name_zh for c in taxonomy.categories}
     lessons = [one | {"name": names[one["category"]], "bar": one["calls"] / most} for one in summary["lessons"]]
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return _rendered(
         summary=summary,
         lessons=lessons,
         verdict=VERDICTS[summary["passed"], summary["is_kept"]],
@@ -115,6 +132,13 @@ def _report(summary: Mapping[str, Any], checked: "Answered", taxonomy: Taxonomy)
             ("Rows with a warning", "有提示的行", WARNINGS, *_first(checked.warned)),
         ],
     )
+
+
+def _rendered(**values: object) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(**values)
 
 
 def _first(rows: "pl.DataFrame") -> tuple[list[dict[str, Any]], int]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.artifacts import Dataset
-from data_contracts.errors import BundleCorrupt, ConfigurationError
+from data_contracts.errors import BundleCorrupt, WrongRequest
+from data_contracts.messages import told
 from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
 from deploy.operate import lock
@@ -95,21 +96,19 @@ def find(store: Store, wanted: str | None, family: str) -> Dataset:
     """The dataset whose id starts so, or the newest of that name; for None or `latest` the newest of the family.
 
     Raises:
-        ConfigurationError: none, or more than one, and nothing at all stands for none; lists what there is.
+        WrongRequest: none, or more than one, and nothing at all stands for none; lists what there is.
     """
     known = listed(store)
     if wanted in (None, "latest"):
         own = [d for d in known if d.family == family]
         if not own:
-            raise ConfigurationError(f"no dataset of family {family!r} yet; make one with ./tingsu submit FILE")
+            raise WrongRequest(told("dataset_none", family=family))
         return own[-1]
     found = [d for d in known if d.name == wanted][-1:] or [d for d in known if wanted and d.id.startswith(wanted)]
     if len(found) != 1:
-        listing = ", ".join(f"{d.id[:12]} ({d.name})" for d in (found or known)[-8:]) or "none yet"
-        raise ConfigurationError(
-            f"dataset {wanted!r} stands for {len(found)} datasets; write more of the id of one: {listing}"
-            if found
-            else f"there is no dataset {wanted!r}, by its name or the beginning of its id; there are: {listing}"
+        listing = ", ".join(f"{d.id[:12]} ({d.name})" for d in (found or known)[-8:]) or "–"
+        raise WrongRequest(
+            told("dataset_unclear" if found else "dataset_unknown", wanted=wanted, found=len(found), known=listing)
         )
     return found[0]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts import personal
-from data_contracts.errors import ConfigurationError, ContractViolation
+from data_contracts.errors import ContractViolation, WrongRequest
+from data_contracts.messages import told
 from data_contracts.transcript import CONTROLS, FOLD, SPACES, ZERO_WIDTH
 
 if TYPE_CHECKING:
@@ -99,10 +100,10 @@ def as_text(series: "pl.Series") -> "pl.Series":
 def checked_header(names: list[str], path: Path) -> list[str]:
     """The header of a CSV, or a refusal that names what is twice in it."""
     if not any(names):
-        raise ContractViolation(f"{path} has no header; its first line must name the columns")
+        raise ContractViolation(told("header_missing", path=path))
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
-        raise ContractViolation(f"{path}: column {shown(twice[0])} stands twice in the header; rename or remove one")
+        raise ContractViolation(told("column_twice", path=path, name=shown(twice[0])))
     return [name or f"column {at}" for at, name in enumerate(names, start=1)]
 
 
@@ -203,22 +204,21 @@ def sources(names: Sequence[str], mapping: Mapping[str, str], path: Path) -> dic
     """Contract name to column of the file.
 
     Raises:
-        ConfigurationError: the mapping names what neither the contract nor the file has, or one thing twice.
+        WrongRequest: the mapping names what neither the contract nor the file has, or one thing twice.
         ContractViolation: two columns stand for one of the contract's.
     """
     chosen: dict[str, str] = {}
     for name, column in mapping.items():
         target = ALIASES.get(name, name)
         if target not in CONTRACT:
-            raise ConfigurationError(
-                f"--map {name}={column}: {name!r} is no column of the contract; allowed: {', '.join(CONTRACT)}"
-            )
+            raise WrongRequest(told("map_unknown", name=name, column=column, allowed=", ".join(CONTRACT)))
         if column not in names:
-            has = f"has no column {column!r}{_near(column, names)}; it has {listed(names)}"
-            raise ConfigurationError(f"--map {name}={column}: {path} {has}")
+            near = _near(column, names)
+            code = "map_near_column" if near else "map_no_column"
+            raise WrongRequest(told(code, name=name, column=column, path=path, names=listed(names), near=near))
         if target in chosen or column in chosen.values():
             twice = target if target in chosen else column
-            raise ConfigurationError(f"--map {name}={column}: {twice!r} is mapped twice; map each column once")
+            raise WrongRequest(told("map_twice", given=f"{name}={column}", twice=twice))
         chosen[target] = column
     own = _own([name for name in names if name not in chosen.values()], chosen, path)
     found = own | chosen
@@ -233,9 +233,8 @@ def _own(names: Sequence[str], chosen: Mapping[str, str], path: Path) -> dict[st
         if target not in CONTRACT or target in chosen or (target in own and own[target] in CONTRACT):
             continue
         if target in own:
-            raise ContractViolation(
-                f"{path}: columns {shown(own[target])} and {shown(column)} both stand for {target!r}; rename or remove one"
-            )
+            alike = {"one": shown(own[target]), "other": shown(column), "name": target}
+            raise ContractViolation(told("columns_alike", path=path, **alike))
         own[target] = column
     return own
 
@@ -243,9 +242,9 @@ def _own(names: Sequence[str], chosen: Mapping[str, str], path: Path) -> dict[st
 def listed(names: Sequence[str]) -> str:
     """Column names as a message lists them."""
     some = ", ".join(shown(c) for c in names[:12])
-    return some + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return some + (f", … (+{len(names) - 12})" if len(names) > 12 else "")
 
 
 def _near(name: str, columns: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, columns, n=1, cutoff=0.6)
-    return f"; did you mean {shown(close[0])}?" if close else ""
+    return shown(close[0]) if close else ""

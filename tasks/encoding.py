@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_contracts.errors import ContractViolation
+from data_contracts.messages import Said, told
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -52,10 +53,7 @@ def detect(path: Path) -> str:
         return MIXED if "utf-8" in lines else "gb18030"
     if None not in lines and len(lines) == 2:
         return MIXED
-    raise ContractViolation(
-        f"{path} is neither UTF-8 (byte {utf8_fails_at}) nor GBK/GB18030 (byte {gb_fails_at}); "
-        "save it as UTF-8 and submit again"
-    )
+    raise ContractViolation(told("encoding_unknown", path=path, utf8_at=utf8_fails_at, gb_at=gb_fails_at))
 
 
 def lines(path: Path, mending: bool = False) -> Iterator[str]:
@@ -114,9 +112,7 @@ def _with_zeros(path: Path, start: bytes) -> str | None:
         if any(c in head for c in "\r\n") and any(c in head for c in ',;\t|{"'):
             return name
     if (low + high) * 10 > len(start):
-        raise ContractViolation(
-            f"{path} is no text: {low + high} of its first {len(start)} bytes are zero; export it as CSV UTF-8, JSONL or Parquet"
-        )
+        raise ContractViolation(told("encoding_none", path=path, zeros=low + high, bytes=len(start)))
     return None
 
 
@@ -172,22 +168,15 @@ def _undone(path: Path, before: str) -> Iterator[str]:
 def _checked(some: Iterator[str], path: Path) -> Iterator[str]:
     for at, line in enumerate(some, start=1):
         if len(line) > MAX_LINE_CHARS:
-            raise ContractViolation(
-                f"{path}, line {at}: it has more than {MAX_LINE_CHARS:,} characters, no call has; most often the line ends "
-                "were lost. Export again, a call a line"
-            )
+            raise ContractViolation(told("line_endless", path=path, line=at, most=MAX_LINE_CHARS))
         yield line
 
 
-def _unreadable(path: Path, name: str) -> str:
-    mend = f"Save all of it as UTF-8, or let Tingsu do so: ./tingsu submit {path} --fix OUT"
+def _unreadable(path: Path, name: str) -> Said:
     if name == MIXED:
         at = first_of_each(path)
-        return f"{path} is in two encodings: line {at['utf-8']} is UTF-8, line {at['gb18030']} is GBK/GB18030. {mend}"
-    return (
-        f"{path} was encoded twice: its Chinese, {TWICE[name].upper()} once, was read as Western text and saved as UTF-8. "
-        f"{mend}"
-    )
+        return told("encoding_mixed", path=path, utf8_line=at["utf-8"], gb_line=at["gb18030"])
+    return told("encoding_twice", path=path, name=TWICE[name].upper())
 
 
 def _fails_at(path: Path, name: str) -> int | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.artifacts import Dataset
-from data_contracts.errors import ConfigurationError
+from data_contracts.errors import WrongRequest
+from data_contracts.messages import told
 from deploy import disk
 from deploy.store import Store
 from tasks import catalog, spreadsheet
@@ -25,16 +26,16 @@ def export(store: Store, dataset: Dataset, out: Path, force: bool = False) -> in
     Cells that a spreadsheet would run get an apostrophe in CSV; JSONL and Parquet hold the calls as they are.
 
     Raises:
-        ConfigurationError: another suffix, the file is there and may not be overwritten, or there is no such folder.
+        WrongRequest: another suffix, the file is there and may not be overwritten, or there is no such folder.
         ResourceInsufficient, StoreUnavailable: the disk is full or not writable.
     """
     kind = out.suffix.lower()
     if kind not in KINDS:
-        raise ConfigurationError(f"--out {out} ends in {out.suffix!r}; allowed: {', '.join(KINDS)}")
+        raise WrongRequest(told("export_suffix", out=out, suffix=out.suffix, allowed=", ".join(KINDS)))
     if not out.parent.is_dir():
-        raise ConfigurationError(f"--out {out}: there is no folder {out.parent}; make it first")
+        raise WrongRequest(told("export_folder", out=out, folder=out.parent))
     if out.is_dir():
-        raise ConfigurationError(f"--out {out} is a folder; name a file")
+        raise WrongRequest(told("export_is_folder", out=out))
     if out.exists() and not force:
         raise _there(out)
     calls = catalog.parts(store, dataset)
@@ -96,5 +97,5 @@ def _placed(beside: Path, out: Path) -> None:
         os.replace(beside, out)
 
 
-def _there(out: Path) -> ConfigurationError:
-    return ConfigurationError(f"--out {out} is there already; name another file, or say --force to replace it")
+def _there(out: Path) -> WrongRequest:
+    return WrongRequest(told("export_there", out=out))

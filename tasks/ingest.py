@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.errors import ContractViolation
+from data_contracts.messages import told
 from tasks import columns, packed, records, submitted, suggest
 from tasks.columns import Problem
 from tasks.records import Raw
@@ -62,14 +63,14 @@ def read(
     Raises:
         ContractViolation: no records, too many, not the format its name says, changed meanwhile, or a needed column is
             missing.
-        ConfigurationError: no such file, or the mapping names what neither the contract nor the file has.
+        WrongRequest: no such file, or the mapping names what neither the contract nor the file has.
     """
     kind = submitted.kind_of(path)
     before = submitted.state(path)
     file = _parquet(path, mapping) if kind == "parquet" else _tables(raw(path, kind), mapping, path)
     sources = _sources(path, kind, file.columns, mapping, needed) if file.columns else {}
     if not any(part.height for part in file.parts):
-        raise ContractViolation(f"{path} has a header and no rows; it needs a call a row, with a text and a category")
+        raise ContractViolation(told("rows_none", path=path))
     submitted.require_unchanged(path, before)
     parts = columns.under_contract((file.parts.popleft() for _ in range(len(file.parts))), sources, categories)
     return Calls(parts, columns.unread(file.columns, sources), suggest.suggest(file.columns, sources, ()))
@@ -79,7 +80,7 @@ def require_columns(path: Path, mapping: Mapping[str, str]) -> None:
     """Return if the file is one of calls and, where its header alone tells (CSV), has the columns that are needed.
 
     Raises:
-        ContractViolation, ConfigurationError: as `read` would, but in a moment.
+        ContractViolation, WrongRequest: as `read` would, but in a moment.
     """
     kind = submitted.kind_of(path)
     if kind == "csv":
@@ -122,10 +123,7 @@ def _tables(found: Iterator[Raw], mapping: Mapping[str, str], path: Path) -> Fil
         if len(parts) * PART > MAX_ROWS:
             raise packed.too_many(path, MAX_ROWS)
     if first and not names:
-        raise ContractViolation(
-            f"{path}: no line of it is a JSON object (the first fails as {first.code}, column {first.detail or 1}); write one "
-            "object a line, with nothing before and after it"
-        )
+        raise ContractViolation(told("json_none", path=path, problem=first.code, column=first.detail or 1))
     return File(parts, list(names))
 
 

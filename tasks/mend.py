@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from data_contracts.errors import ConfigurationError
+from data_contracts.errors import WrongRequest
 from data_contracts.messages import say
+from data_contracts.messages import told as tell
 from data_contracts.taxonomy import Taxonomy
 from deploy import disk
 from tasks import encoding, mend_packed, mend_rows, own_files, records, spreadsheet, submitted
@@ -34,7 +35,7 @@ def mend(path: Path, taxonomy: Taxonomy, mapping: Mapping[str, str], out: Path) 
     """Write the mended file to `out` and the changes beside it, both readable by their owner alone.
 
     Raises:
-        ConfigurationError: `out` has another suffix, is in no folder, or is there and holds something else.
+        WrongRequest: `out` has another suffix, is in no folder, or is there and holds something else.
         ContractViolation: the file cannot be read at all.
     """
     kind = _kind(path, out)
@@ -73,13 +74,12 @@ def _kind(path: Path, out: Path) -> str:
     kind = submitted.kind_of(path)
     allowed = {"csv": (".csv",), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}[kind]
     if out.suffix.lower() not in allowed:
-        raise ConfigurationError(
-            f"--fix {out} ends in {out.suffix or 'nothing'!r}; allowed for {path.name}: {', '.join(allowed)}"
-        )
+        about = {"suffix": repr(out.suffix), "name": path.name, "allowed": ", ".join(allowed)}
+        raise WrongRequest(tell("fix_suffix", out=out, **about))
     if not out.parent.is_dir():
-        raise ConfigurationError(f"--fix {out}: there is no folder {out.parent}; make it first")
+        raise WrongRequest(tell("fix_folder", out=out, folder=out.parent))
     if out.exists() and out.samefile(path):
-        raise ConfigurationError(f"--fix {out} is the file itself; name a new one, it stays as it is")
+        raise WrongRequest(tell("fix_itself", out=out))
     return kind
 
 

@@ -36,7 +36,7 @@ def plan(header: list[str], found: Iterable[Raw], path: Path, mapping: Mapping[s
     """What a first reading of all records tells.
 
     Raises:
-        ConfigurationError, ContractViolation: as `columns.sources`.
+        WrongRequest, ContractViolation: as `columns.sources`.
     """
     names: dict[str, None] = dict.fromkeys(header)
     labels: set[str] = set()

@@ -6,7 +6,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from data_contracts.errors import ConfigurationError
+from data_contracts.errors import WrongRequest
+from data_contracts.messages import told
 
 _NO_LINKS = (errno.ENOTSUP, errno.EPERM, errno.ENOSYS)  # a FAT stick, a share of Windows, a mounted bucket
 
@@ -31,7 +32,7 @@ def appear(files: Mapping[Path, Path]) -> None:
     """Each file under its name, in their order; one that is there already must hold the same.
 
     Raises:
-        ConfigurationError: it holds something else.
+        WrongRequest: it holds something else.
     """
     for made, out in files.items():
         if os.path.lexists(out) and (not out.is_file() or out.read_bytes() != made.read_bytes()):
@@ -44,9 +45,9 @@ def appear(files: Mapping[Path, Path]) -> None:
                 raise _taken(out) from error
 
 
-def _taken(out: Path) -> ConfigurationError:
-    what = "is a link to nothing" if out.is_symlink() and not out.exists() else "holds something else"
-    return ConfigurationError(f"--fix: {out} is there already and {what}; name another file, or remove it")
+def _taken(out: Path) -> WrongRequest:
+    is_dangling = out.is_symlink() and not out.exists()
+    return WrongRequest(told("fix_dangling" if is_dangling else "fix_taken", out=out))
 
 
 def _put(made: Path, out: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.errors import ContractViolation
+from data_contracts.messages import told
 from tasks import columns, unpacking
 
 if TYPE_CHECKING:
@@ -48,10 +49,8 @@ def head(path: Path, rows: int) -> list[Mapping[str, object]]:
 
 def too_many(path: Path, most: int, rows: int | None = None) -> ContractViolation:
     """What to say of a file of too many rows."""
-    has = f"{rows:,}" if rows else f"more than {most:,}"
-    return ContractViolation(
-        f"{path} has {has} rows, at most {most:,} are read at a time; submit it in parts, then ./tingsu datasets merge"
-    )
+    has = (f"{rows:,}",) * 2 if rows else (f"more than {most:,}", f"超过 {most:,}")
+    return ContractViolation(told("rows_too_many", path=path, has_en=has[0], has_zh=has[1], most=most))
 
 
 def _require_text(path: Path, cells: "pl.Series", is_text: bool) -> None:
@@ -59,10 +58,7 @@ def _require_text(path: Path, cells: "pl.Series", is_text: bool) -> None:
     import polars as pl
 
     if is_text and isinstance(cells.dtype, (pl.List, pl.Array, pl.Struct)):
-        raise ContractViolation(
-            f"{path}: column {columns.shown(cells.name)} holds lists or structures, not texts; a list of turns is mapped with "
-            f"--map turns=COLUMN"
-        )
+        raise ContractViolation(told("column_nested", path=path, name=columns.shown(cells.name)))
     total, longest = _text_bytes(cells)
     unpacking.require_readable(path, cells.name, longest)
     unpacking.require_ratio(path, total)

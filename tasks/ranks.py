@@ -123,8 +123,7 @@ def _fault(codes: Sequence[int | None], folder: Path) -> Exception:
     """Why the group failed: what one of them refused, else which was killed, else a bug."""
     if (folder / REFUSED).exists():
         refused = json.loads((folder / REFUSED).read_text(encoding="utf-8"))
-        kind: type[TingsuError] = getattr(errors, refused["kind"])
-        return kind(refused["message"])
+        return errors.revived(refused["kind"], refused["message"])
     killed = [(rank, -code) for rank, code in enumerate(codes) if code is not None and code < 0]
     if killed:
         rank, number = killed[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_contracts.errors import ContractViolation
+from data_contracts.messages import told
 from tasks import columns, encoding
 from tasks.columns import Problem
 
@@ -86,10 +87,8 @@ def _rows(rows: Any, lines: _Lines, header: list[str], path: Path) -> Iterator[R
     try:
         for at, cells in enumerate(rows, start=2):
             if lines.ended:  # the reader looks for a further line only within quotes
-                raise ContractViolation(
-                    f"{path}, row {at}: a double quote opens in line {before + 1} and never closes, so the last "
-                    f"{rows.line_num - before} lines would be one cell. Close it, write a quote within a text twice, or export as JSONL"
-                )
+                where = {"row": at, "line": before + 1, "lines": rows.line_num - before}
+                raise ContractViolation(told("quote_open", path=path, **where))
             if len(cells) == len(header):
                 yield Raw(at, dict(zip(header, cells, strict=True)), None, cells)
             elif len(cells) > 1 or any(cell.strip() for cell in cells):
@@ -97,10 +96,7 @@ def _rows(rows: Any, lines: _Lines, header: list[str], path: Path) -> Iterator[R
                 yield Raw(at, dict(zip(header, cells, strict=False)), problem, cells)
             before = rows.line_num
     except csv.Error as error:
-        raise ContractViolation(
-            f"{path}, line {before + 1}: {error}; most often a double quote opens and never closes. "
-            "Mend that line or export as JSONL"
-        ) from error
+        raise ContractViolation(told("csv_broken", path=path, line=before + 1, why=error)) from error
 
 
 def separator(path: Path) -> str:
@@ -149,18 +145,13 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _require_lines(first: Raw, line: str, path: Path) -> None:
     """Refuse what is one JSON document, by its first line."""
     if line.startswith("["):
-        raise ContractViolation(f"{path} is one JSON array; write one object a line (jq -c '.[]' FILE > calls.jsonl)")
+        raise ContractViolation(told("json_array", path=path))
     if line == "{" or (first.problem and first.problem.code == "not_json" and _is_cut(line)):
-        raise ContractViolation(
-            f"{path} is one JSON object over several lines; write one object a line (jq -c . FILE > calls.jsonl; if the "
-            "calls are a list in it: jq -c '.NAME[]')"
-        )
+        raise ContractViolation(told("json_spread", path=path))
     lists = [name for name, v in first.cells.items() if isinstance(v, list) and v and isinstance(v[0], dict)]
     if len(lists) == 1 and lists[0] != "turns" and not columns.names_text(first.cells):
-        raise ContractViolation(
-            f"{path} is one JSON object whose list {columns.shown(lists[0])} may hold the calls; write one object a line "
-            f"(jq -c '.{lists[0] if lists[0].isascii() and lists[0].isidentifier() else 'NAME'}[]' FILE > calls.jsonl)"
-        )
+        key = lists[0] if lists[0].isascii() and lists[0].isidentifier() else "NAME"
+        raise ContractViolation(told("json_list", path=path, name=columns.shown(lists[0]), key=key))
 
 
 def _is_cut(line: str) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 
 from configs.dataset import DataSettings, SplitSettings
 from data_contracts.artifacts import SIDES, Dataset, Splits
-from data_contracts.errors import ConfigurationError, ContractViolation
+from data_contracts.errors import ContractViolation, WrongRequest
+from data_contracts.messages import Said, told
 from data_contracts.schema import Frozen
 from deploy.store import Store
 from tasks import catalog, gold, history, links, looks, near, split, stages
@@ -57,7 +58,7 @@ def plan(store: Store, dataset: Dataset, how: SplitSettings, data: DataSettings,
     """The version after the newest, with the calls of a dataset; nothing is written.
 
     Raises:
-        ConfigurationError: there is no gold set to refresh, no reason, or `since` is no date.
+        WrongRequest: there is no gold set to refresh, no reason, or `since` is no date.
         ContractViolation: the dataset has no call that may come, or is of another taxonomy or kind.
     """
     before = _before(store, dataset, why)
@@ -94,10 +95,13 @@ def refresh(store: Store, planned: Next) -> Gold:
         looks.carry(store, wanted.digest, wanted.refresh.looks_carried)
     frozen = gold.freeze(store, wanted, planned.calls, store.scratch(f"refresh/{wanted.family}.{wanted.version}"))
     if frozen.digest != wanted.digest:
-        raise ContractViolation(
-            f"another refresh has just made version {wanted.version} of the gold set of {wanted.family!r}, with "
-            f"{frozen.rows} calls; look at it (./tingsu datasets show {frozen.dataset_id[:12]}), then decide again"
-        )
+        made = {
+            "version": wanted.version,
+            "family": wanted.family,
+            "rows": frozen.rows,
+            "dataset": frozen.dataset_id[:12],
+        }
+        raise ContractViolation(told("refresh_overtaken", **made))
     return frozen
 
 
@@ -117,12 +121,10 @@ def tell(store: Store, home: Path, family: str) -> None:
 
 def _before(store: Store, dataset: Dataset, why: Why) -> Gold:
     if not why.reason.strip():
-        raise ConfigurationError("a refresh of the gold set needs a reason, which is kept with it: --reason 'WHY'")
+        raise WrongRequest(told("refresh_reason"))
     before = gold.newest(store, dataset.family)
     if before is None:
-        raise ConfigurationError(
-            f"family {dataset.family!r} has no gold set yet; its first ./tingsu retrain makes one, and a refresh comes later"
-        )
+        raise WrongRequest(told("refresh_no_gold", family=dataset.family))
     split.require_of_gold(dataset, before)
     return before
 
@@ -192,9 +194,6 @@ def _parts(files: Sequence[Path], rows: int) -> "Iterator[pl.Series]":
             yield texts.slice(start, rows).collect()["input_text"]
 
 
-def _nothing_new(dataset: Dataset, before: Gold, coming: int, trained: int) -> str:
-    return (
-        f"dataset {dataset.id[:12]} ({dataset.name}) has {coming} calls that version {before.version} of the gold set of "
-        f"{before.family!r} lacks and no model was trained on ({trained} others are of customers or words that models have "
-        "read); submit newer calls, or choose an earlier --since"
-    )
+def _nothing_new(dataset: Dataset, before: Gold, coming: int, trained: int) -> Said:
+    which = {"dataset": dataset.id[:12], "name": dataset.name, "version": before.version, "family": before.family}
+    return told("refresh_nothing", coming=coming, trained=trained, **which)

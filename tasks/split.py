@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from configs.dataset import DataSettings, SplitSettings
 from data_contracts.artifacts import SIDES, Dataset, Side, Splits
-from data_contracts.errors import ConfigurationError, ContractViolation
+from data_contracts.errors import ContractViolation, WrongRequest
+from data_contracts.messages import told
 from data_contracts.schema import Frozen
 from deploy.store import Store
 from tasks import catalog, gold, links, sides
@@ -39,7 +40,7 @@ def custody(store: Store, dataset: Dataset, settings: SplitSettings) -> Custody:
 
     Raises:
         BundleCorrupt: a dataset or a gold set was changed in the store.
-        ConfigurationError: `gold_after` is no date.
+        WrongRequest: `gold_after` is no date.
     """
     version = gold.version(store, dataset.family)
     heads = links.known(store, dataset.family)
@@ -64,7 +65,7 @@ def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, custody
 
     Raises:
         ContractViolation: the family's gold set has another taxonomy, or a side would be empty or of one category.
-        ConfigurationError: `gold_after` is no date.
+        WrongRequest: `gold_after` is no date.
         BundleCorrupt: the dataset or the gold set was changed in the store.
     """
     store = work.store
@@ -122,16 +123,9 @@ def require_of_gold(dataset: Dataset, frozen: gold.Gold) -> None:
         ContractViolation: another taxonomy, or real and synthetic calls together.
     """
     if frozen.taxonomy_digest != dataset.taxonomy_digest:
-        raise ContractViolation(
-            f"the gold set of family {dataset.family!r} has another taxonomy; results under two cannot be compared; "
-            "submit under another family (--set data.family=NAME), or with that gold set's taxonomy"
-        )
+        raise ContractViolation(told("gold_taxonomy", family=dataset.family))
     if frozen.synthetic != dataset.synthetic:
-        kinds = ("synthetic", "real") if frozen.synthetic else ("real", "synthetic")
-        raise ContractViolation(
-            f"the gold set of family {dataset.family!r} is {kinds[0]} and this dataset is {kinds[1]}; they are never "
-            "mixed. Work in a home of its own: export TINGSU_HOME=FOLDER"
-        )
+        raise ContractViolation(told("gold_synthetic" if frozen.synthetic else "gold_real", family=dataset.family))
 
 
 def sided(calls: "pl.DataFrame", settings: SplitSettings) -> "pl.DataFrame":
@@ -151,13 +145,13 @@ def since(calls: "pl.DataFrame", date: str, name: str) -> "pl.Series":
     """Whether each call is known to have started on this day or later.
 
     Raises:
-        ConfigurationError: `date`, which is called `name`, is no date.
+        WrongRequest: `date`, which is called `name`, is no date.
     """
     import polars as pl
 
     bound = _moment(date)
     if bound is None:
-        raise ConfigurationError(f"{name} = {date!r} is no date; write it as 2026-06-01")
+        raise WrongRequest(told("bad_date", name=name, given=date))
     return pl.Series(
         [(m := _moment(text)) is not None and m >= bound for text in calls["started_at"]], dtype=pl.Boolean
     )
@@ -177,16 +171,6 @@ def _counts(rows: dict[Side, Counter[str]], dropped: dict[str, int], dataset: Da
     return {"rows": {side: dict(own) for side, own in rows.items()}, "missing_categories": missing, "dropped": dropped}
 
 
-def _barred(dropped: dict[str, int], dataset: Dataset) -> str:
-    """What to know where so many calls are of gold customers that hardly any is left."""
-    if dropped["group_in_gold"] * 2 < dataset.accepted:
-        return ""
-    return (
-        f", {dropped['group_in_gold']} of them of customers of the gold set, whom no model may read. Datasets that give one "
-        "conversation id to different customers make one of them: are these ids numbers of rows, make them unique; else"
-    )
-
-
 def _require(rows: dict[Side, Counter[str]], dropped: dict[str, int], dataset: Dataset) -> None:
     """Every side has calls; training and gold have at least two categories.
 
@@ -195,8 +179,8 @@ def _require(rows: dict[Side, Counter[str]], dropped: dict[str, int], dataset: D
     """
     for side, categories in rows.items():
         if not categories or (side in ("train", "gold") and len(categories) < 2):
-            found = f"{categories.total()} calls of {len(categories)} categories; it needs calls of two or more"
-            raise ContractViolation(
-                f"side {side!r} of dataset {dataset.id[:12]} has {found}. The dataset has {dataset.accepted} calls in "
-                f"{dataset.groups} groups{_barred(dropped, dataset) or ':'} submit calls of more customers and categories"
-            )
+            found = {"calls": categories.total(), "categories": len(categories)}
+            whole = {"dataset": dataset.id[:12], "accepted": dataset.accepted, "groups": dataset.groups}
+            barred = dropped["group_in_gold"]
+            code = "side_barred" if barred * 2 >= dataset.accepted else "side_too_small"
+            raise ContractViolation(told(code, side=side, barred=barred, **found, **whole))

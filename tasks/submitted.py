@@ -1,10 +1,12 @@
 """A submitted file: what it is by its first bytes, and whether it is still what it was."""
 
+import errno
 import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from data_contracts.errors import ConfigurationError, ContractViolation
+from data_contracts.errors import ContractViolation, WrongRequest
+from data_contracts.messages import told
 from deploy.store import sha256_file
 
 SUFFIXES = {
@@ -16,23 +18,24 @@ SUFFIXES = {
     ".json": "jsonl",
     ".parquet": "parquet",
 }
-WORKBOOK = "is an Excel workbook or an archive; save the sheet as 'CSV UTF-8' and submit that"
-FOREIGN = {  # how other files begin
+WORKBOOK: tuple[str, dict[str, str]] = ("file_workbook", {})
+FOREIGN: dict[bytes, tuple[str, dict[str, str]]] = {  # how other files begin, and what is said of them
     b"PK\x03\x04": WORKBOOK,
     b"PK\x05\x06": WORKBOOK,
     b"\xd0\xcf\x11\xe0": WORKBOOK,
-    b"\x1f\x8b": "is a gzip archive; unpack it (gunzip) and submit what is in it",
-    b"BZh": "is a bzip2 archive; unpack it (bunzip2) and submit what is in it",
-    b"\xfd7zXZ": "is an xz archive; unpack it (unxz) and submit what is in it",
-    b"\x28\xb5\x2f\xfd": "is a zstd archive; unpack it (unzstd) and submit what is in it",
-    b"7z\xbc\xaf": "is a 7z archive; unpack it and submit what is in it",
-    b"Rar!": "is a RAR archive; unpack it and submit what is in it",
-    b"%PDF": "is a PDF; export the calls as CSV, JSONL or Parquet",
-    b"SQLite format": "is an SQLite database; export its table as CSV",
-    b"ORC": "is an ORC file; export the calls as Parquet",
-    b"Obj\x01": "is an Avro file; export the calls as Parquet",
-    b"{\\rtf": "is a text document (RTF); export the calls as CSV, JSONL or Parquet",
+    b"\x1f\x8b": ("file_archive", {"kind": "gzip", "command": "gunzip"}),
+    b"BZh": ("file_archive", {"kind": "bzip2", "command": "bunzip2"}),
+    b"\xfd7zXZ": ("file_archive", {"kind": "xz", "command": "unxz"}),
+    b"\x28\xb5\x2f\xfd": ("file_archive", {"kind": "zstd", "command": "unzstd"}),
+    b"7z\xbc\xaf": ("file_archive", {"kind": "7z", "command": "7z x"}),
+    b"Rar!": ("file_archive", {"kind": "RAR", "command": "unrar x"}),
+    b"%PDF": ("file_foreign", {"kind": "PDF"}),
+    b"SQLite format": ("file_foreign", {"kind": "SQLite"}),
+    b"ORC": ("file_foreign", {"kind": "ORC"}),
+    b"Obj\x01": ("file_foreign", {"kind": "Avro"}),
+    b"{\\rtf": ("file_foreign", {"kind": "RTF"}),
 }
+REASONS = {errno.ENOENT: "file_missing", errno.EACCES: "file_forbidden"}
 PAGES = (b"<html", b"<!doctype", b"<?xml", b"<table")
 
 
@@ -40,34 +43,31 @@ def kind_of(path: Path) -> str:
     """`csv`, `jsonl` or `parquet`, by a look at its name and first bytes.
 
     Raises:
-        ConfigurationError: no such file, no ordinary one, or not to be read.
+        WrongRequest: no such file, no ordinary one, or not to be read.
         ContractViolation: empty, or none of the three.
     """
-    needed = "give the path of a CSV, JSONL or Parquet file of labelled calls"
+    place = str(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait, reading a device might never end
-            what = "it is a folder" if path.is_dir() else "it is a pipe or a device, not a file"
-            raise ConfigurationError(f"file {str(path)!r} cannot be read: {what}; {needed}")
+            raise WrongRequest(told("file_is_folder" if path.is_dir() else "file_is_device", path=place))
         with path.open("rb") as f:
             start = f.read(64)
     except (OSError, ValueError) as error:  # a path may hold a zero, which no file's has
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigurationError(f"file {str(path)!r} cannot be read: {reason}; {needed}") from error
+        number, why = (error.errno, error.strerror) if isinstance(error, OSError) else (None, str(error))
+        raise WrongRequest(told(REASONS.get(number or 0, "file_unreadable"), path=place, why=why)) from error
     if not start:
-        raise ContractViolation(f"{path} is empty; it needs a call a row, with a text and a category")
+        raise ContractViolation(told("file_empty", path=path))
     if start.startswith(b"PAR1"):
         return "parquet"
-    for mark, what in FOREIGN.items():
+    for mark, (code, values) in FOREIGN.items():
         if start.startswith(mark):
-            raise ContractViolation(f"{path} {what}")
+            raise ContractViolation(told(code, path=path, **values))
     if start.lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(PAGES):
-        raise ContractViolation(f"{path} is a web page or XML, as some platforms export 'Excel'; save it as CSV UTF-8")
+        raise ContractViolation(told("file_web_page", path=path))
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None or kind == "parquet":
-        allowed = ", ".join(SUFFIXES)
-        raise ContractViolation(
-            f"{path}: its content is not Parquet and its name ends in {path.suffix or 'nothing'!r}; allowed: {allowed}"
-        )
+        suffix = repr(path.suffix or "")
+        raise ContractViolation(told("file_suffix", path=path, suffix=suffix, allowed=", ".join(SUFFIXES)))
     return kind
 
 
@@ -82,7 +82,7 @@ def see(path: Path) -> Seen:
     """The file's SHA-256, and what tells later whether it is still that file.
 
     Raises:
-        ConfigurationError, ContractViolation: as `kind_of`.
+        WrongRequest, ContractViolation: as `kind_of`.
     """
     kind_of(path)
     before = state(path)
@@ -102,4 +102,4 @@ def require_unchanged(path: Path, before: tuple[int, int, int]) -> None:
         ContractViolation: somebody did.
     """
     if state(path) != before:
-        raise ContractViolation(f"{path} was changed while it was read; wait until it is whole, then submit it again")
+        raise ContractViolation(told("file_changed", path=path))

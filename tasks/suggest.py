@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from data_contracts.messages import Said, told
 from tasks import columns
 
 LIKELY = {
@@ -40,7 +41,7 @@ def missing(
     sample: Callable[[], Sample],
     path: Path,
     wanted: Sequence[str] = NEEDED,
-) -> str | None:
+) -> Said | None:
     """What to say of a file that lacks a needed column, or None.
 
     Args:
@@ -49,19 +50,14 @@ def missing(
     lacks = [n for n in wanted if n not in sources and (n != "input_text" or "turns" not in sources)]
     if not lacks:
         return None
-    needed = f"column{'s' * (len(lacks) > 1)} {' and '.join(map(repr, lacks))}"
+    lacking = ", ".join(map(repr, lacks))
     if not all(columns.is_name(name) for name in names):
-        return (
-            f"{path} has no {needed}: its first line seems to be a call, not the names of columns. Write a header "
-            "before it, such as conversation_id,input_text,complaint_category"
-        )
+        return told("header_is_call", path=path, lacking=lacking)
     found = suggest(names, sources, sample())
     pairs = {name: found.get(name, "COLUMN") for name in (*lacks, *found)}
     option = ",".join(f"{name}={column}" for name, column in pairs.items())
-    return (
-        f"{path} has no {needed}; it has {columns.listed(names)}. Say which column it is: "
-        f"--map {shlex.quote(option) if not _is_plain(option) else option}"
-    )
+    ready = option if _is_plain(option) else shlex.quote(option)
+    return told("column_missing", path=path, lacking=lacking, names=columns.listed(names), option=ready)
 
 
 def suggest(names: Sequence[str], sources: Mapping[str, str], sample: Sample) -> dict[str, str]:

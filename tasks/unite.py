@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.artifacts import Dataset, Parent
-from data_contracts.errors import ConfigurationError, ContractViolation
-from data_contracts.messages import say
+from data_contracts.errors import ContractViolation, WrongRequest
+from data_contracts.messages import Said, told
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy.operate import lock
@@ -46,11 +46,11 @@ def unite(store: Store, parts: Sequence[Dataset], name: str, newest_wins: bool =
     """One dataset of all calls of several. The order of `parts` does not matter; the same parts give the same dataset.
 
     Raises:
-        ConfigurationError: fewer than two different datasets, or no name.
+        WrongRequest: fewer than two different datasets, or no name.
         ContractViolation: another taxonomy, family or kind of calls, or a conversation under two categories.
     """
     if not name.strip():
-        raise ConfigurationError("a merged dataset needs a name, by which it is found again: --name NAME")
+        raise WrongRequest(told("merge_name"))
     newest_first = sorted({d.id: d for d in parts}.values(), key=catalog.age, reverse=True)
     _require_alike(newest_first)
     every = _together(store, newest_first)
@@ -79,17 +79,15 @@ def merging_of(store: Store, dataset: Dataset) -> Merging | None:
 
 def _require_alike(parts: Sequence[Dataset]) -> None:
     if len(parts) < 2:
-        raise ConfigurationError("a merge needs two or more different datasets; ./tingsu datasets lists them")
+        raise WrongRequest(told("merge_few"))
     first = parts[0]
     for other in parts[1:]:
-        for field, what in (("taxonomy_digest", "taxonomy"), ("family", "family"), ("synthetic", "kind of calls")):
+        for field in ("taxonomy_digest", "family", "synthetic"):
             ours, theirs = getattr(first, field), getattr(other, field)
             if ours != theirs:
-                raise ContractViolation(
-                    f"{first.id[:12]} ({first.name}) and {other.id[:12]} ({other.name}) differ in {what} "
-                    f"({field} {str(ours)[:12]} and {str(theirs)[:12]}); merged are only datasets of one taxonomy, one "
-                    "family, and either real or synthetic calls. Submit one of the files again as the other was"
-                )
+                which = {"a": first.id[:12], "name_a": first.name, "b": other.id[:12], "name_b": other.name}
+                values = {"field": field, "ours": str(ours)[:12], "theirs": str(theirs)[:12]}
+                raise ContractViolation(told("merge_differ", **which, **values))
 
 
 def _together(store: Store, newest_first: Sequence[Dataset]) -> "pl.DataFrame":
@@ -135,9 +133,9 @@ def _disputed(every: "pl.DataFrame") -> "pl.DataFrame":
     return labels.filter(pl.col("complaint_category").list.len() > 1).sort("conversation_id")
 
 
-def _refusal(disputed: "pl.DataFrame") -> str:
+def _refusal(disputed: "pl.DataFrame") -> Said:
     shown = "; ".join(f"{name}: {' / '.join(found)}" for name, found in disputed.head(SHOWN).iter_rows())
-    return " ".join(say("merge_disputed", calls=disputed.height, shown=shown, more="; …" * (disputed.height > SHOWN)))
+    return told("merge_disputed", calls=disputed.height, shown=shown, more="; …" * (disputed.height > SHOWN))
 
 
 def _once(every: "pl.DataFrame") -> "pl.DataFrame":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from data_contracts.errors import ContractViolation
+from data_contracts.messages import told
 from tasks import columns, pages
 from tasks.records import MAX_CELL_CHARS
 
@@ -37,9 +38,7 @@ def metadata_of(path: Path) -> Any:
             file.seek(-8, os.SEEK_END)
             footer, is_whole = int.from_bytes(file.read(4), "little"), file.read() == b"PAR1"
         if is_whole and footer > MAX_FOOTER_BYTES:
-            raise ContractViolation(
-                f"{path}: its list of columns has {footer:,} bytes, at most {MAX_FOOTER_BYTES:,} are read. Export it again"
-            )
+            raise ContractViolation(told("parquet_footer", path=path, bytes=footer, most=MAX_FOOTER_BYTES))
         return parquet.read_metadata(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise unreadable(path) from error
@@ -47,7 +46,7 @@ def metadata_of(path: Path) -> Any:
 
 def unreadable(path: Path) -> ContractViolation:
     """What to say of a file that only begins like Parquet."""
-    return ContractViolation(f"{path} starts like Parquet but cannot be read; it may be cut short. Export it again")
+    return ContractViolation(told("parquet_broken", path=path))
 
 
 def names_of(path: Path, metadata: Any) -> list[str]:
@@ -124,9 +123,7 @@ def require_small(path: Path, metadata: Any, asked: Sequence[Chunk]) -> None:
     require_ratio(path, sum(chunk.unpacked for chunk in asked))
     values = max((chunk.values for chunk in asked), default=0)
     if values > SMALL_VALUES and values > MAX_VALUES_PER_ROW * metadata.num_rows:
-        raise ContractViolation(
-            f"{path}: a column holds {values:,} values in {metadata.num_rows:,} rows; no call has so many turns. Export it again"
-        )
+        raise ContractViolation(told("parquet_values", path=path, values=values, rows=metadata.num_rows))
     for chunk in asked:
         _require_short(path, metadata, chunk)
     sizes: dict[str, tuple[int, int]] = {}
@@ -141,11 +138,8 @@ def require_small(path: Path, metadata: Any, asked: Sequence[Chunk]) -> None:
 def _require_short(path: Path, metadata: Any, chunk: Chunk) -> None:
     """Refuse a page that memory should not hold, and a text that nobody reads, when it alone is unpacked."""
     if chunk.longest > MAX_PAGE_BYTES:
-        raise ContractViolation(
-            f"{path}: column {columns.shown(chunk.column)} has a page that unpacks to {chunk.longest:,} bytes; at most "
-            f"{MAX_PAGE_BYTES:,} are unpacked at a time. Find the cell that is so long (a call has at most {MAX_CELL_CHARS:,} "
-            "characters), or export again in smaller row groups"
-        )
+        name, bounds = columns.shown(chunk.column), {"most": MAX_PAGE_BYTES, "most_chars": MAX_CELL_CHARS}
+        raise ContractViolation(told("parquet_page", path=path, name=name, bytes=chunk.longest, **bounds))
     if chunk.may_be_long:
         require_readable(path, chunk.column, _longest(path, metadata, chunk))
 
@@ -226,14 +220,10 @@ def _is_text(kind: Any) -> bool:
 def require_ratio(path: Path, unpacked: int) -> None:
     size = path.stat().st_size
     if unpacked > max(SMALL_BYTES, MAX_RATIO * size):
-        raise ContractViolation(
-            f"{path} has {size:,} bytes and unpacks to {unpacked:,} or more; at most {MAX_RATIO} times its size is read, and calls "
-            "never come near. Export it again"
-        )
+        raise ContractViolation(told("parquet_bomb", path=path, size=size, unpacked=unpacked, ratio=MAX_RATIO))
 
 
 def require_readable(path: Path, column: str, longest: int) -> None:
     if longest > LONG_BYTES:
-        raise ContractViolation(
-            f"{path}: column {columns.shown(column)} has a cell of {longest:,} bytes; at most {MAX_CELL_CHARS:,} characters are read"
-        )
+        said = told("cell_too_long", path=path, name=columns.shown(column), bytes=longest, most_chars=MAX_CELL_CHARS)
+        raise ContractViolation(said)

@@ -1,12 +1,46 @@
 """What submitters and reviewers read, in English and Chinese, one table. Values are filled in by name.
 
 A reason says what is wrong with this row or file; `<code>.remedy` says how to mend it. Each file holds one subject.
+
+The rule: whatever a submitter or a reviewer reads comes from here, in both languages: rows, whole files, datasets, verdicts, and every
+error under `errors.Told`, which takes nothing but a `Said` (so mypy holds it). What only an operator reads (a port, a kubeconfig, nginx,
+a disk) is English and stands where it is raised.
 """
 
-from data_contracts.messages import datasets, files, gate, rows, service
+from typing import NamedTuple
 
-SUBJECTS = (rows.TABLE, files.TABLE, datasets.TABLE, service.TABLE, gate.TABLE)
+from data_contracts.messages import datasets, files, gate, refusals, requests, rows, service
+
+SUBJECTS = (rows.TABLE, files.TABLE, refusals.TABLE, requests.TABLE, datasets.TABLE, service.TABLE, gate.TABLE)
+ENDS = (".", "。", "?", "？", "!", "！")
 TABLE: dict[str, tuple[str, str]] = {code: said for subject in SUBJECTS for code, said in subject.items()}
+
+
+class Said(NamedTuple):
+    """A message filled in: its stable code, what is wrong, and how to mend it; a remedy may be empty."""
+
+    code: str
+    reason_en: str
+    reason_zh: str
+    remedy_en: str = ""
+    remedy_zh: str = ""
+
+    def replaced(self, old: str, new: str) -> "Said":
+        """The same with other words in it, such as a file's name for its path."""
+        return Said(self.code, *(text.replace(old, new) for text in self[1:]))
+
+    @property
+    def en(self) -> str:
+        """All of it in English, one sentence."""
+        return _sentence(self.reason_en, self.remedy_en, "; ", ".")
+
+    @property
+    def zh(self) -> str:
+        """All of it in Chinese."""
+        return _sentence(self.reason_zh, self.remedy_zh, "；", "。")
+
+    def __str__(self) -> str:
+        return f"{self.en} {self.zh}".strip()
 
 
 def say(code: str, **values: object) -> tuple[str, str]:
@@ -17,3 +51,21 @@ def say(code: str, **values: object) -> tuple[str, str]:
     """
     english, chinese = TABLE[code]
     return english.format(**values), chinese.format(**values)
+
+
+def told(code: str, **values: object) -> Said:
+    """The message with its remedy, as an error carries it.
+
+    Raises:
+        KeyError: as `say`.
+    """
+    remedy = f"{code}.remedy"
+    return Said(code, *say(code, **values), *(say(remedy, **values) if remedy in TABLE else ()))
+
+
+def _sentence(reason: str, remedy: str, joint: str, end: str) -> str:
+    """Reason and remedy; one that is a sentence already is not ended again."""
+    if remedy:
+        after = " " if reason.endswith(".") else ""
+        reason += (after if reason.endswith(ENDS) else joint) + remedy
+    return reason + (end if reason and not reason.endswith(ENDS) else "")

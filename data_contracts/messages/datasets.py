@@ -27,10 +27,12 @@ TABLE: dict[str, tuple[str, str]] = {
     "mended_turns": ("empty turns removed", "去掉空的轮次"),
     # datasets
     "merge_disputed": (
-        "{calls} conversations have another category in another dataset: {shown}{more}. Mend the files and submit them "
-        "again, or take the newest dataset's: --prefer newest. `./tingsu datasets diff A B` lists all.",
-        "{calls} 通通话在不同数据集中类别不同：{shown}{more}。请修改文件后重新提交，或以最新数据集为准：--prefer newest。"
-        "全部列表见 ./tingsu datasets diff A B。",
+        "{calls} conversations have another category in another dataset: {shown}{more}",
+        "{calls} 通通话在不同数据集中类别不同：{shown}{more}",
+    ),
+    "merge_disputed.remedy": (
+        "mend the files and submit them again, or take the newest dataset's: --prefer newest. `./tingsu datasets diff A B` lists all",
+        "请修改文件后重新提交，或以最新数据集为准：--prefer newest。全部列表见 ./tingsu datasets diff A B",
     ),
     "merged": (
         "{calls} calls of {datasets} datasets: {repeated} stood in several and are taken once, {relabelled} of them with the "

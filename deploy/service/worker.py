@@ -261,5 +261,5 @@ def _killed_for_memory(before: int | None) -> bool:
 
 
 def _raised(message: Failed) -> TingsuError:
-    kind = getattr(errors, message.kind, ModelLoadError)
-    return ModelLoadError(message.message) if kind is TingsuError else kind(message.message)
+    is_known = hasattr(errors, message.kind) and message.kind != TingsuError.__name__
+    return errors.revived(message.kind if is_known else ModelLoadError.__name__, message.message)

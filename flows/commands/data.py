@@ -6,13 +6,15 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from data_contracts.errors import ConfigurationError
+from data_contracts.errors import WrongRequest
+from data_contracts.messages import told
 from flows.commands.options import Json, Map, Profile, Sets, TaxonomyFile, show
 
 if TYPE_CHECKING:
@@ -48,9 +50,7 @@ def write_sample(calls: int, seed: int, out: Path, labelled: bool = True) -> Non
         os.chmod(file.name, 0o644)
         os.replace(file.name, out)
     except OSError as error:
-        raise ConfigurationError(
-            f"cannot write {out}: {error.strerror}; give --out a place you may write to"
-        ) from error
+        raise WrongRequest(told("sample_unwritable", out=out, why=error.strerror)) from error
 
 
 def submit(
@@ -72,25 +72,42 @@ def submit(
     from flows.commands.running import flow_of
     from tasks import accept, ingest, submitted
 
-    columns = pairs(mapping)  # these three take a moment; starting Prefect takes ten seconds
+    columns = pairs(mapping)
     file = file.expanduser()
-    submitted.kind_of(file)
     words = taxonomies.load(taxonomy or taxonomies.DEFAULT)
     done: dict[str, Any] = {}
-    if fix is not None:
-        done = mended(file, words, columns, fix.expanduser())
-        file, name = Path(done["out"]), name or file.stem
-    ingest.require_columns(file, columns)
+    with _answered(file, columns, name):  # a moment; starting Prefect takes ten seconds
+        submitted.kind_of(file)
+        if fix is not None:
+            done = mended(file, words, columns, fix.expanduser())
+            file, name = Path(done["out"]), name or file.stem
+    with _answered(file, columns, name):
+        ingest.require_columns(file, columns)
     flow = flow_of("submit", profile, sets)
     secret = {key: SecretStr(column) for key, column in columns.items()}
     known_as = SecretStr(name) if name else None
     try:
         answer = flow(SecretStr(str(file)), str(taxonomy) if taxonomy else None, secret, known_as, profile, sets or [])
     except accept.Refused as error:
-        if as_json:
-            show({**error.summary, **({"mended": done} if done else {})}, "", as_json)
+        error.summary |= {"mended": done} if done else {}
         raise
     show({**answer, **({"mended": done} if done else {})}, accepted(answer), as_json)
+
+
+@contextmanager
+def _answered(file: Path, columns: Mapping[str, str], name: str | None) -> Iterator[None]:
+    """A file that is refused before anything is started has its answer where any other's lies."""
+    from configs.sources import home
+    from data_contracts.errors import ContractViolation
+    from deploy.store import sha256_file
+    from tasks import accept
+
+    try:
+        yield
+    except ContractViolation:
+        out = home() / "submissions" / sha256_file(file)[:12]
+        with accept.answered(file, columns, out, name or file.stem):
+            raise
 
 
 def accepted(answer: Mapping[str, Any]) -> str:
@@ -146,7 +163,7 @@ def check(
     lines = [
         f"{found['rows']:,} {'raw' if found['is_raw'] else 'labelled'} rows would be {' + '.join(parts)}",
         *(f"{r['reason_en']}. {r['reason_zh']}。" for r in found["refusals"]),
-        *(f"{f['severity']:<10} {f['rows']:>8,}  {f['reason_en']}: {f['remedy_en']}" for f in found["findings"]),
+        *(line for f in found["findings"] for line in _both(f)),
         *warned(found["warnings"]),
         f"report: {out / answer.REPORT}",
     ]
@@ -155,15 +172,25 @@ def check(
         raise typer.Exit(3)
 
 
+def _both(finding: Mapping[str, Any]) -> tuple[str, str]:
+    """A finding as the terminal tells it, a line in each language."""
+    from tasks.answer import SEVERITIES
+
+    en, zh = SEVERITIES[finding["severity"]]
+    rows = f"{finding['rows']:>8,}"
+    return (
+        f"{en:<12}{rows}  {finding['reason_en']}: {finding['remedy_en']}",
+        f"{'':20}  {zh}：{finding['reason_zh']}：{finding['remedy_zh']}",
+    )
+
+
 def pairs(text: str) -> dict[str, str]:
     """`a=b,c=d` as a mapping; a column's name may hold commas, a name before `=` may not."""
     items = [item for item in re.split(r",(?=\s*\w+\s*=)", text) if item.strip()]
     if any("=" not in item for item in items):
-        raise ConfigurationError(
-            f"--map {text!r}: write name=column, comma-separated, e.g. input_text=text,complaint_category=label"
-        )
+        raise WrongRequest(told("map_shape", given=text))
     found = [(key.strip(), value.strip()) for key, value in (item.split("=", 1) for item in items)]
     twice = [key for key, n in Counter(key for key, _ in found).items() if n > 1]
     if twice:
-        raise ConfigurationError(f"--map {text!r}: {twice[0]!r} is mapped twice; map each column once")
+        raise WrongRequest(told("map_twice", given=repr(text), twice=twice[0]))
     return dict(found)

@@ -119,12 +119,13 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Several datasets as one; a conversation in several is taken once."""
-    from data_contracts.errors import ConfigurationError
+    from data_contracts.errors import WrongRequest
+    from data_contracts.messages import told
     from flows import custody
     from flows.session import open_session
 
     if prefer not in ("", "newest"):
-        raise ConfigurationError(f"--prefer {prefer!r} is unknown; allowed: newest")
+        raise WrongRequest(told("merge_prefer", given=prefer))
     made = custody.merge(open_session(profile, sets=sets or ()), wanted, name, prefer == "newest")
     next_ = f"next: ./tingsu retrain --dataset {made.dataset.id[:12]}"
     show(made.model_dump(mode="json"), "\n".join([_line(made.dataset), *custody.told_merge(made), next_]), as_json)

@@ -1,6 +1,8 @@
 """Every broken file gets an answer of its own: what is wrong, where, and what to do. None leaves half a dataset."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,17 +12,20 @@ from typing import Any
 
 import polars as pl
 import pytest
+from markupsafe import escape
 
 from configs.dataset import DataSettings
 from data_contracts import taxonomy
 from data_contracts.artifacts import Dataset
-from data_contracts.errors import ConfigurationError, ContractViolation
+from data_contracts.errors import ContractViolation, Told
+from data_contracts.messages import Said
 from deploy.store import FolderStore
 from tasks import accept, answer, catalog, clean
 from tests.tasks import broken
 from tests.tasks.broken import CASES, PHONE, SECRET, Case, long_line_of_a_gigabyte
 
 ROOT = Path(__file__).parents[2]
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
 SETTINGS = DataSettings(min_rows=10, min_rows_per_category=2, min_accepted_share=0.5)
 
 
@@ -29,10 +34,21 @@ def submit(path: Path, folder: Path, name: str = "broken", **mapping: str) -> Da
     return accept.submit(path, taxonomy.load(), mapping, name, SETTINGS, store, folder / "out")
 
 
-def refusal(path: Path, folder: Path, **mapping: str) -> str:
-    with pytest.raises((ContractViolation, ConfigurationError)) as caught:
+def refused(path: Path, folder: Path, **mapping: str) -> Told:
+    with pytest.raises(Told) as caught:
         submit(path, folder, **mapping)
-    return str(caught.value)
+    return caught.value
+
+
+def refusal(path: Path, folder: Path, **mapping: str) -> str:
+    return str(refused(path, folder, **mapping))
+
+
+def one_sided(said: Said) -> list[str]:
+    """What the English half names (quoted words, numbers, options, commands) and the Chinese half does not; or no Chinese at all."""
+    named = re.findall(r"'[^' ][^']*'|--\w+|\d[\d,.]*\d|\d|\./tingsu \w+|[A-Z][\w-]*\d+", said.en)
+    halves = (said.reason_zh, said.remedy_zh)
+    return [*(word for word in named if word not in said.zh), *(half for half in halves if not CHINESE.search(half))]
 
 
 def left(folder: Path) -> list[str]:
@@ -52,14 +68,21 @@ def test_the_corpus_is_as_broad_as_it_claims() -> None:
 @pytest.mark.parametrize("case", [c for c in CASES if c.accepted is None], ids=lambda c: c.name)
 def test_a_file_that_cannot_be_used_is_refused_in_its_own_words_and_leaves_nothing(case: Case, tmp_path: Path) -> None:
     path = case.make(tmp_path)
-    message = refusal(path, tmp_path / "home", **case.mapping)
+    error = refused(path, tmp_path / "home", **case.mapping)
+    message = str(error)
 
     assert [words for words in case.words if words not in message] == []
+    assert one_sided(error.said) == []
     assert case.mapping or str(path) in message or repr(str(path)) in message
     assert len(message) < 900
     assert SECRET not in message and PHONE not in message
     assert catalog.listed(FolderStore(tmp_path / "home" / "store")) == []
     assert left(tmp_path) == []
+    if isinstance(error, ContractViolation):  # a wrong path or option is no file that could be answered
+        page = (tmp_path / "home" / "out" / answer.REPORT).read_text(encoding="utf-8")
+        kept = json.loads((tmp_path / "home" / "out" / answer.SUMMARY).read_text(encoding="utf-8"))["refusals"]
+        assert kept and all(CHINESE.search(r["reason_zh"]) and str(escape(r["reason_zh"])) in page for r in kept)
+        assert str(tmp_path) not in page and PHONE not in page
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.accepted is not None], ids=lambda c: c.name)
@@ -71,6 +94,7 @@ def test_a_file_with_odd_rows_is_taken_and_every_row_is_accounted_for(case: Case
     assert set(rejects["code"]) == ({case.code} if case.code else set())
     assert rejects["row"].n_unique() == dataset.rejected
     assert all(words in reason for words in case.words for reason in rejects["reason_en"])
+    assert all(CHINESE.search(reason) for column in ("reason_zh", "remedy_zh") for reason in rejects[column])
     written = [p for p in tmp_path.glob("home/**/*") if p.suffix in (".csv", ".json", ".html")]
     assert written and not [p for p in written if PHONE in p.read_text(encoding="utf-8")]
     assert left(tmp_path / "home") == []
@@ -157,8 +181,8 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
         check=False,
     )
 
-    assert found.stdout.startswith("ConfigurationError"), found.stdout + found.stderr
-    assert "Permission denied" in found.stdout and "give the path" in found.stdout
+    assert found.stdout.startswith("WrongRequest"), found.stdout + found.stderr
+    assert "Permission denied" in found.stdout and "没有读取权限" in found.stdout
 
 
 def test_a_name_that_climbs_or_holds_personal_data_leads_nowhere_and_stays_unsaid(tmp_path: Path) -> None:

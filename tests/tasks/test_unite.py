@@ -88,7 +88,7 @@ def test_preferred_the_newest_dataset_decides_category_and_text(store: FolderSto
     [
         ({"taxonomy": OTHER}, "differ in taxonomy"),
         ({"family": "june"}, "differ in family"),
-        ({"real": True}, "differ in kind of calls"),
+        ({"real": True}, "differ in synthetic"),
     ],
 )
 def test_what_does_not_belong_together_is_not_merged(
