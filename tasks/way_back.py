@@ -55,9 +55,7 @@ class WayBack:
         try:
             self._undo(record)
         except TingsuError as error:
-            failed = (
-                f"{what}. {_not_back(record)}: {error}. {self.target.mend}; then ./tingsu undo {self._to} tries again"
-            )
+            failed = f"{what}. {_not_back(record)}: {error}. To mend it: {self.target.mend}; then ./tingsu undo {self._to} tries again"
             self._noted(begun, "undoing", failed)
             raise RolloutFailed(failed) from error
         outcome = f"{what}. Undone: {_serves(record)}"

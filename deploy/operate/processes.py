@@ -118,7 +118,8 @@ def becomes(home: Path, process: Process, command: Command) -> Process:
         if known is None or known.pid != process.pid or known.started != process.started:
             return process
         now = known.model_copy(update={"argv": command.argv, "fingerprint": command.fingerprint})
-        write_atomically(_record(home, process.name), now.model_dump_json().encode())
+        if now != known:  # on a full disk nothing can be written, and nothing has to be
+            write_atomically(_record(home, process.name), now.model_dump_json().encode())
         return now
 
 

@@ -93,6 +93,8 @@ class Local:
     def switch(self, candidate: Placed) -> str:
         port = self.settings.ports.service
         how = self._reloaded(candidate)
+        if how is not None:
+            self._note(candidate)
         processes.stop(self.home, STAGED)
         if how is None:
             self._wait(self._ensure(SERVICE, candidate, port))
@@ -116,6 +118,8 @@ class Local:
                     client.forget(self._limit_s)
         self._check(self.settings.ports.service, live)
         processes.stop(self.home, STAGED)
+        if how is not None:
+            self._note(live)  # last: it needs a disk, and the traffic does not
 
     def held(self, by: str) -> AbstractContextManager[None]:
         return nullcontext()  # its processes are this home's, and so is the lock that the caller has
@@ -194,8 +198,13 @@ class Local:
                     how = client.reload(folder, placed.version, self._limit_s, keep=True)["how"]
                 except ResourceInsufficient:  # a moment of 503 with a time to come back, and no room for both
                     how = client.reload(folder, placed.version, self._limit_s, drain=True)["how"]
-        processes.becomes(self.home, known, self._command(SERVICE, placed, self.settings.ports.service))
         return how
+
+    def _note(self, placed: Placed) -> None:
+        """What the running service was reloaded with, into its record."""
+        known = processes.find(self.home, SERVICE)
+        if known is not None:
+            processes.becomes(self.home, known, self._command(SERVICE, placed, self.settings.ports.service))
 
     def _withdraw(self, candidate: Placed) -> None:
         """End all that this candidate runs in; a service with another version stays."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from deploy.targets.local import Local
 from tasks import history, rollout
 from tasks.controller import Controller
 from tests.deploy import served
+from tests.tmpfs import mounted
 
 STEPS = "[{weight: 0.3, calls: 100}, {weight: 0.5, calls: 100}]"
 UNDO_S = 5.0
@@ -132,3 +134,34 @@ def test_a_shifted_version_is_undone_by_the_canary_a_healthy_one_goes_live_and_n
     ]
     assert all(event.by == "operator" and event.detail["steps"] for event in told)
     assert "breach" in str(told[1].detail["canary"]) and "pass" in str(told[2].detail["canary"])
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_in_a_canary_takes_the_traffic_back_and_a_lost_record_is_no_loss(
+    controller: Controller, settings: Settings, tmp_path: Path
+) -> None:
+    with mounted(tmp_path / "disk", megabytes=64) as disk:
+        target = Local(disk.at, settings, command)
+        control = replace(controller, target=target, home=disk.at, known=lambda _: first)
+        first, second = placed(disk.at, 1), placed(disk.at, 2)
+        try:
+            load = Load(control.rollout(first).endpoint)
+            (disk.at / "rollouts/local.json").unlink()
+            with ThreadPoolExecutor(1) as pool:
+                rolling = pool.submit(control.rollout, second)
+                while "2" not in load.versions and not rolling.done():
+                    time.sleep(0.05)
+                disk.fill()
+                with pytest.raises(RolloutFailed, match=r"No space left.*Undone: version 1 serves.*not on record"):
+                    rolling.result()
+            load.more(10)
+            after = set(load.more(50))
+            load.end()
+            disk.free()
+            ended = control.withdraw("the disk was full", 5)
+        finally:
+            for process in processes.recorded(disk.at):
+                processes.stop(disk.at, process.name, limit_s=2)
+
+    assert after == {"1"} and "2" in load.versions and ended.state == "undone"
+    assert [step.state for step in ended.steps][-3:] == ["canary", "undoing", "undone"]
