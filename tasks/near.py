@@ -7,7 +7,7 @@ of a text 268 bytes are kept.
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,9 @@ BUCKET = 50  # texts of one band that are looked at; thousands share one only wh
 COMPARED = 16  # texts that one text is compared with, the likeliest first
 DOUBT = 0.2  # below the threshold; five standard deviations of the estimate by 100 minima
 AT_ONCE = 2000
-BLOCK = 200  # texts looked up at a time: each shares bands with up to B x BUCKET others
+LOOKED_UP = 20_000  # texts looked up at a time
+BLOCK = 200  # texts compared at a time: each shares bands with up to B x BUCKET others
+SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 MIX = 0x9E3779B97F4A7C15
 _NOT_WORDS = re.compile(r"(?m)^(?:客户|客服)：|[^\w〔〕]+")
 
@@ -114,38 +116,49 @@ def any_near(own: Sketches, against: Sketches, threshold: float) -> NDArray[np.b
 
 
 class Index:
-    """Distinct texts by band: of each band the keys in order, and whose they are."""
+    """Distinct texts by band: of each band the keys in order, and whose they are; (B, N) each."""
 
     def __init__(self, distinct: Sketches) -> None:
         self._minima = distinct.minima
-        self._order = [np.argsort(keys, kind="stable").astype(np.int32) for keys in distinct.bands.T]
-        self._keys = [keys[order] for keys, order in zip(distinct.bands.T, self._order, strict=True)]
+        self._order = np.stack([np.argsort(keys, kind="stable").astype(np.int32) for keys in distinct.bands.T])
+        self._keys = np.take_along_axis(distinct.bands.T, self._order, axis=1)
 
     def candidates(self, own: Sketches, threshold: float, earlier: bool = False) -> Iterator[tuple[int, list[int]]]:
         """Those of `own` that may be near a text here, each with at most `COMPARED` such texts, the likeliest first.
 
         earlier: `own` are the texts here; each is shown only those before it.
         """
-        for start in range(0, len(own.words), BLOCK):
-            mine, theirs = self._sharing(own.bands[start : start + BLOCK])
+        for start, first, counts in self._buckets(own.bands):
+            mine, theirs = self._sharing(first, counts)
             alike = (self._minima[theirs] == own.minima[start + mine]).mean(axis=1)
             likely = np.flatnonzero((alike >= threshold - DOUBT) & ((theirs < start + mine) | (not earlier)))
-            whose, first = np.unique(mine[likely], return_index=True)
-            for at, found in zip(whose.tolist(), np.split(likely, first[1:]), strict=len(whose) > 0):
+            whose, split = np.unique(mine[likely], return_index=True)
+            for at, found in zip(whose.tolist(), np.split(likely, split[1:]), strict=len(whose) > 0):
                 likeliest = found[np.argsort(-alike[found], kind="stable")[:COMPARED]]
                 yield start + at, theirs[likeliest].tolist()
 
-    def _sharing(self, bands: NDArray[np.uint64]) -> tuple[Indices, Indices]:
-        """Pairs that share a band, each once: indices into bands (N, B), ascending, and into the texts here."""
-        pairs = []
-        for order, keys, wanted in zip(self._order, self._keys, bands.T, strict=True):
-            first = np.searchsorted(keys, wanted)
-            counts = np.minimum(np.searchsorted(keys, wanted, side="right") - first, BUCKET)
-            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-            theirs = order[np.repeat(first, counts) + within]
-            pairs.append(np.repeat(np.arange(len(wanted)), counts) * len(order) + theirs)
-        mine, theirs = np.divmod(np.unique(np.concatenate(pairs)), max(len(self._minima), 1))
-        return mine, theirs
+    def _buckets(self, bands: NDArray[np.uint64]) -> Iterator[tuple[int, Indices, Indices]]:
+        """`BLOCK` texts at a time: which is the first, and where in each band's order the texts that share it begin, and how many
+        are looked at, (n, B) each. Found for many texts at once, in order, which is several times as fast as text by text."""
+        for outer in range(0, len(bands), LOOKED_UP):
+            first = np.empty(bands[outer : outer + LOOKED_UP].shape, np.int64)
+            counts = np.empty_like(first)
+            for band, wanted in enumerate(bands[outer : outer + LOOKED_UP].T):
+                by_key = np.argsort(wanted)
+                begins, ends = (np.searchsorted(self._keys[band], wanted[by_key], side) for side in SIDES)
+                first[by_key, band], counts[by_key, band] = begins, np.minimum(ends - begins, BUCKET)
+            for start in range(0, len(first), BLOCK):
+                yield outer + start, first[start : start + BLOCK], counts[start : start + BLOCK]
+
+    def _sharing(self, first: Indices, counts: Indices) -> tuple[Indices, Indices]:
+        """Pairs that share a band, each once: indices into `first` (n, B), ascending, and into the texts here."""
+        texts = self._order.shape[1]
+        places = (first + np.arange(len(self._order)) * texts).ravel()
+        whose, each = np.repeat(np.arange(len(first)), counts.sum(axis=1)), counts.ravel()
+        within = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
+        theirs = self._order.ravel()[np.repeat(places, each) + within]
+        mine, other = np.divmod(np.unique(whose * texts + theirs), max(texts, 1))
+        return mine, other
 
 
 def _sketch(texts: "pl.Series") -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint8]]:

@@ -74,7 +74,7 @@ def _among_calls(
     heads = left["row"].gather(near.clusters(sketches, threshold)).alias("cluster")
     found = left.select("row", "customer", LABEL, "started_at", CALL).with_columns(heads)
     repeats = pl.when(pl.col("row") != pl.col("cluster")).then("cluster").alias("near_same_as")
-    marked = found.with_columns(repeats, _contradicted("cluster").alias("near_conflict"))
+    marked = found.with_columns(repeats, _contradicted(found).to_series())
     pairs = marked.join(_one_customer(found), on="row", how="left", maintain_order="left")
     if barred is None:
         nothing = pl.lit(None, pl.Int64)
@@ -84,13 +84,22 @@ def _among_calls(
     return pairs.select("row", *FOUND, _flag(held).alias("gold_customer"), _flag(near_gold).alias("gold_text"))
 
 
-def _contradicted(cluster: str) -> "pl.Expr":
-    """The first row of the cluster with another category than the row's own; null where there is none."""
+def _contradicted(found: "pl.DataFrame") -> "pl.DataFrame":
+    """near_conflict, a row each: the first of its cluster with another category than its own; null where there is none.
+
+    By grouping and joining: the same as a window over clusters takes sixteen times as long for four times the calls.
+    """
     import polars as pl
 
-    row, leader = pl.col("row"), pl.col(LABEL).first().over(cluster)  # rows are in order
-    other = pl.col(LABEL) != leader
-    return pl.when(other).then(row.min().over(cluster)).otherwise(pl.when(other).then(row).min().over(cluster))
+    cluster = pl.col("cluster")
+    leaders = found.select("row", LABEL).rename(
+        {"row": "cluster", LABEL: "leader"}
+    )  # a cluster is named after its first row
+    led = found.join(leaders, on="cluster", how="left", maintain_order="left")
+    is_other = pl.col(LABEL) != pl.col("leader")
+    others = led.filter(is_other).group_by("cluster").agg(pl.col("row").min().alias("other"))
+    told = led.join(others, on="cluster", how="left", maintain_order="left")
+    return told.select(pl.when(is_other).then(cluster).otherwise("other").alias("near_conflict"))
 
 
 def _one_customer(found: "pl.DataFrame") -> "pl.DataFrame":
