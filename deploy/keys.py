@@ -140,10 +140,17 @@ def own(home: Path) -> str:
     Raises:
         ResourceInsufficient, StoreUnavailable: the disk is full or not writable.
     """
-    path = machine_file(home)
-    if not path.exists():
-        create_once(path, f"tsk_{secrets.token_urlsafe(32)}".encode())
-    return path.read_text(encoding="ascii").strip()
+    return _made(machine_file(home))
+
+
+def of_pods(home: Path) -> str:
+    """The machine key of the homes that are mounted elsewhere: the services there show it to each other, when a candidate is asked too
+    what the champion has answered. Not this home's own, which only its owner has.
+
+    Raises:
+        ResourceInsufficient, StoreUnavailable: the disk is full or not writable.
+    """
+    return _made(home / "keys/pods.key")
 
 
 def shared(home: Path) -> str:
@@ -180,6 +187,12 @@ def _is_here(url: str) -> bool:
         return False
     own = {found.address for card in psutil.net_if_addrs().values() for found in card}
     return is_loopback(host) or host in own
+
+
+def _made(path: Path) -> str:
+    if not path.exists():
+        create_once(path, f"tsk_{secrets.token_urlsafe(32)}".encode())
+    return path.read_text(encoding="ascii").strip()
 
 
 def _lock(home: Path) -> Path:

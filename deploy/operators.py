@@ -1,11 +1,15 @@
 """Operators: people whose own Ed25519 key this home trusts to sign an emergency verdict, `<home>/keys/operators/<name>.pub`.
 
-The private key is the operator's file and stays with the operator; nothing of Tingsu reads it but the command that signs.
+The private key is the operator's file and stays with the operator; nothing of Tingsu reads it but the command that signs. A home that is
+mounted, as in a pod, has all public keys in one file instead, `<home>/keys/operators.json`.
 """
 
+import json
 import re
 import stat
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from data_contracts.errors import ConfigurationError
 from deploy import signing
@@ -18,6 +22,16 @@ def folder(home: Path) -> Path:
     return home / "keys/operators"
 
 
+def shared_file(home: Path) -> Path:
+    """Where a mounted home has them."""
+    return home / "keys/operators.json"
+
+
+def shared(home: Path) -> str:
+    """The text of that file for services elsewhere: every operator's public key (base64), by name."""
+    return json.dumps(trusted(home), indent=1)
+
+
 def trust(home: Path, name: str, file: Path) -> str:
     """Trust the key in the operator's own file, made there if there is none; returns the public key (base64).
 
@@ -25,7 +39,7 @@ def trust(home: Path, name: str, file: Path) -> str:
         ConfigurationError: the name is not a name or has another key here, or the file is no private key of its owner alone.
         ResourceInsufficient, StoreUnavailable: the disk is full, or a folder not writable.
     """
-    known = trusted(home).get(_named(name))
+    known = _own(home).get(_named(name))
     if not file.exists():
         signing.create(file)
     public = signing.public_part(private(file))
@@ -38,7 +52,23 @@ def trust(home: Path, name: str, file: Path) -> str:
 
 
 def trusted(home: Path) -> dict[str, str]:
-    """Every operator's public key (base64), by name."""
+    """Every operator's public key (base64), by name.
+
+    Raises:
+        ConfigurationError: the file of a mounted home is damaged.
+    """
+    path = shared_file(home)
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(path.read_bytes()) | _own(home)
+    except FileNotFoundError:
+        return _own(home)
+    except (OSError, ValidationError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read as operators' keys; roll out again from the home that made it"
+        ) from error
+
+
+def _own(home: Path) -> dict[str, str]:
     found = sorted(path for path in folder(home).glob("*.pub") if path.is_file())
     return {path.stem: path.read_text(encoding="ascii", errors="replace").strip() for path in found}
 
@@ -49,7 +79,7 @@ def revoke(home: Path, name: str) -> str:
     Raises:
         ConfigurationError: there is no such operator.
     """
-    known = trusted(home)
+    known = _own(home)
     if name not in known:
         raise ConfigurationError(f"there is no operator {name!r}; there are: {', '.join(known) or 'none'}")
     (folder(home) / f"{name}.pub").unlink(missing_ok=True)

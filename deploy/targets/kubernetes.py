@@ -5,32 +5,26 @@ version is applied beside the champion, whose own Deployment is not touched: a n
 candidate as well.
 """
 
-import json
-from base64 import b64encode
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
-
-import yaml
 
 from configs.rollout import KubernetesSettings
 from configs.settings import Settings
 from data_contracts.errors import ChampionUnavailable, EngineUnavailable, TingsuError
-from deploy import keys, signing
-from deploy.client import Client
-from deploy.operate import canary_window, trial
-from deploy.operate.canary_window import Look
-from deploy.operate.trial import Where
+from deploy.operate.canary_window import Counted, Look
 from deploy.targets import Change, Placed, Status
+from deploy.targets import kubernetes_asked as asked
 from deploy.targets import kubernetes_chart as chart
+from deploy.targets import kubernetes_keys as keys
+from deploy.targets import kubernetes_plan as plan
 from deploy.targets import kubernetes_pods as pods
 from deploy.targets import kubernetes_sides as record
 from deploy.targets import kubernetes_traffic as traffic
 from deploy.targets.kubernetes_api import Cluster, Object, connect
+from deploy.targets.kubernetes_lease import Lease
 from deploy.targets.kubernetes_sides import Name, Sides
-
-OURS = {"app.kubernetes.io/managed-by": "tingsu"}
-NOT_ASKED_FOR = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
 
 
 class Kubernetes:
@@ -49,6 +43,22 @@ class Kubernetes:
         self.release = chart.name(self.at.release)
         self._connect = connect
         self._cluster: Cluster | None = None
+        self._lease: Lease | None = None
+
+    @contextmanager
+    def held(self, by: str) -> Iterator[None]:
+        """No other home rolls out to the release while the block runs.
+
+        Raises:
+            Busy: one does; says who, and since when.
+            ConfigurationError, EngineUnavailable: the cluster refuses, or does not answer.
+        """
+        self._lease = Lease(self.open(), self.release, self.home, by)
+        try:
+            with self._lease.held():
+                yield
+        finally:
+            self._lease = None
 
     def open(self) -> Cluster:
         """The cluster; opened at first use, so that a target can be named without one.
@@ -74,7 +84,7 @@ class Kubernetes:
         made = [self.open().apply(one, dry_run=True) for one in self._staged(staged)]
         side = staged.holding(candidate) or staged.champion
         made += traffic.route(self.open(), self.release, staged.led_by(side), self.at.split, dry_run=True)
-        return tuple(change for one in made if (change := self._change(one)).before != change.after)
+        return tuple(one for one in (plan.change(self.open(), made_so) for made_so in made) if one.before != one.after)
 
     def stage(self, candidate: Placed) -> None:
         """Apply the candidate's side and wait for its pods; the weights of the canary are checked before anything is touched."""
@@ -82,7 +92,7 @@ class Kubernetes:
         for step in self.settings.rollout.canary.steps if self.can_split and len(traffic.names(sides)) > 1 else ():
             self._rendered(self._weighed(sides, step.weight))
         objects = self._staged(sides)
-        record.write(self.open(), self.release, sides)
+        self._write(sides)
         for one in objects:
             self.open().apply(one)
         self._wait(sides.holding(candidate) or sides.candidate)
@@ -95,12 +105,13 @@ class Kubernetes:
         self._side_of(candidate)
         sides = self._weighed(self._sides(), share)
         given = self._values()
-        record.write(self.open(), self.release, sides)
+        self._write(sides)
         self._resize(given, sides, sides.candidate)
         traffic.route(self.open(), self.release, sides, self.at.split)
         if self.at.split == "gateway":
             traffic.wait_accepted(self.open(), self.release)
         self._resize(given, sides, sides.champion)
+        self._mirror(sides.champion, self.settings.rollout.canary.mirror_share)
         return self._endpoint()
 
     def look(self, candidate: Placed, at_s: float) -> Look:
@@ -119,53 +130,57 @@ class Kubernetes:
         return Look(at_s=at_s, champion=champion, candidate=candidate_seen)
 
     def switch(self, candidate: Placed) -> str:
-        """All of the traffic to the candidate, once it has as many pods as serve now; the side before stays as it was."""
+        """All of the traffic to the candidate, once it has as many pods as serve now, or to a side that was kept, as its pods come; the
+        side before stays as it was."""
         if self._sides().holding(candidate) is None:
             self.stage(candidate)
         side = self._side_of(candidate)
-        sides = self._sides().led_by(side)
-        given = self._values()
-        self._resize(given, sides, side)
-        record.write(self.open(), self.release, sides)
-        if not traffic.route(self.open(), self.release, sides, self.at.split):
-            for one in filter(traffic.is_entry, self._rendered(sides)):
-                self.open().apply(one)
+        sides, given = self._sides(), self._values()
+        if sides.is_staged:
+            self._resize(given, sides.led_by(side), side)
+        sides = self._led(sides, side)
+        self._make_way_in(sides)
         if self.at.split == "gateway":
             traffic.wait_accepted(self.open(), self.release)
-        traffic.entitle(self.open(), self.release, sides)
         self._check(side, candidate)
         if not self.settings.rollout.keep_previous:
             self._withdraw(sides)
         elif not given["autoscaling"]["enabled"]:
-            traffic.resize(self.open(), self.release, given, sides, sides.candidate)
+            for one in traffic.names(sides):
+                traffic.resize(self.open(), self.release, given, sides, one)
         return self._endpoint()
 
     def undo(self, live: Placed | None, candidate: Placed) -> None:
-        """The traffic goes back before anything else, without the chart; then the other side is taken away."""
-        sides = self._sides()
+        """The traffic goes back before anything else, without the chart; then the other side is taken away. What was not staged for
+        this candidate is left alone."""
         if live is None:
-            traffic.close(self.open(), self.release, self.at.split)
-            for name in ("blue", "green"):
-                traffic.remove(self.open(), self.release, name)
-            record.forget(self.open(), self.release)
+            self._unstage(candidate)
             return
-        side = sides.holding(live)
+        side = self._sides().holding(live)
         if side is None:  # somebody took it away: it is put up again, beside whatever is there
             self.stage(live)
-            sides = self._sides()
             side = self._side_of(live)
-        back = sides.led_by(side)
-        record.write(self.open(), self.release, back)
-        traffic.route(self.open(), self.release, back, self.at.split)
-        traffic.entitle(self.open(), self.release, back)
+        sides = self._sides()
+        back = self._led(sides, side)
         if self.at.split == "replicas":
             self._resize(self._values(), back, side)
         self._check(side, live)
-        if sides.is_staged or sides.champion != side:
+        if sides.is_staged or sides.champion != side or sides.holding(candidate) == back.candidate:
             self._withdraw(back)
 
-    def held(self, by: str) -> AbstractContextManager[None]:
-        return nullcontext()
+    def _unstage(self, candidate: Placed) -> None:
+        """As it was before this candidate came, where nobody knows what served: this home never rolled out here."""
+        sides = self._sides()
+        if sides.holding(candidate) is None or sides.before is None:
+            return
+        if sides.before != "neither":
+            self._withdraw(self._led(sides, sides.before))
+            return
+        self._require_held()
+        traffic.close(self.open(), self.release, self.at.split)
+        for name in ("blue", "green"):
+            traffic.remove(self.open(), self.release, name)
+        record.forget(self.open(), self.release)
 
     def status(self) -> Status:
         try:
@@ -180,13 +195,12 @@ class Kubernetes:
             )
         told = [self._told(sides, side) for side in traffic.names(sides)]
         found = pods.ready(self.open(), self.release, sides.champion)
-        serving = self._info(found[0], "bundle_digest") if found else None
+        serving = asked.info(self.open(), self.home, found[0], "bundle_digest") if found else None
         return Status(endpoint=self._endpoint(), serving=serving, detail="; ".join(told))
 
     def _told(self, sides: Sides, side: Name) -> str:
-        share = 100 - sides.weight if side == sides.champion else sides.weight
         found = len(pods.ready(self.open(), self.release, side))
-        return f"{side}: version {sides.of(side).version}, {found} pods ready, {share} % of the traffic"
+        return f"{side}: version {sides.of(side).version}, {found} pods ready, {sides.share(side)} % of the traffic"
 
     def _sides(self) -> Sides:
         return record.read(self.open(), self.release)
@@ -216,95 +230,68 @@ class Kubernetes:
         made = [one for one in self._rendered(sides) if one["metadata"]["labels"].get(traffic.SIDE) != untouched]
         skipped = [one for one in made if one["metadata"]["name"] == record.name(self.release)]
         skipped += filter(traffic.is_entry, made) if is_first else []
-        return [*self._keys(), *(one for one in made if one not in skipped)]
+        secret = keys.secret(self.open(), self.home, str(self._values()["keys"]["secret"]))
+        return [*secret, *(one for one in made if one not in skipped)]
 
-    def _keys(self) -> list[Object]:
-        """The Secret with what pods check verdicts and callers by, unless somebody else made it."""
-        name = str(self._values()["keys"]["secret"])
-        there = self.open().get("v1", "Secret", name)
-        if there is not None and not OURS.items() <= there["metadata"].get("labels", {}).items():
-            return []
-        held = {"gate.pub": signing.public_key(self.home), "service.json": keys.shared(self.home)}
-        data = {key: b64encode(text.encode()).decode() for key, text in held.items()}
-        metadata = {"name": name, "namespace": self.at.namespace, "labels": OURS}
-        return [{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data}]
+    def _require_held(self) -> None:
+        if self._lease is not None:
+            self._lease.require()
+
+    def _write(self, sides: Sides) -> None:
+        self._require_held()
+        record.write(self.open(), self.release, sides)
 
     def _wait(self, side: Name, limit_s: float | None = None) -> None:
         limit_s = limit_s or self.at.start_timeout_s
         pods.wait(self.open(), self.release, f"{self.release}-{side}", side, limit_s)
 
     def _resize(self, given: Object, sides: Sides, side: Name) -> None:
-        traffic.resize(self.open(), self.release, given, sides, side)
+        """As many pods as its share of the traffic needs. What scales by itself gets at least its share of those that serve now."""
+        if given["autoscaling"]["enabled"]:
+            other: Name = "green" if side == "blue" else "blue"
+            least = ceil(sides.share(side) / 100 * len(pods.ready(self.open(), self.release, other)))
+            traffic.hold(self.open(), self.release, side, least)
+        else:
+            traffic.resize(self.open(), self.release, given, sides, side)
         self._wait(side)
+
+    def _led(self, sides: Sides, side: Name) -> Sides:
+        """With all of the traffic on this side: carried out."""
+        self._require_held()
+        led = traffic.lead(self.open(), self.release, sides, side, self.at.split, self.at.start_timeout_s)
+        traffic.entitle(self.open(), self.release, led)
+        for name in traffic.names(led):
+            self._mirror(name, 0.0)
+        traffic.let_go(self.open(), self.release)
+        return led
+
+    def _make_way_in(self, sides: Sides) -> None:
+        """Where callers come in by, if this is the first release, or its controller was killed in the middle of that."""
+        for one in filter(traffic.is_entry, self._rendered(sides)):
+            if self.open().get(one["apiVersion"], one["kind"], one["metadata"]["name"]) is None:
+                self.open().apply(one)
 
     def _withdraw(self, sides: Sides) -> None:
         """Take the side away that has no traffic."""
         alone = sides.without(sides.candidate)
-        record.write(self.open(), self.release, alone)
         traffic.route(self.open(), self.release, alone, self.at.split)
         traffic.remove(self.open(), self.release, sides.candidate)
+        self._write(alone)
 
-    def _key(self) -> str:
-        return keys.chosen(self.home, "http://127.0.0.1") or keys.own(self.home)
-
-    def _reach(self, pod: Object) -> AbstractContextManager[str]:
-        """The address of a pod's service for as long as the block runs."""
-        (service,) = (one for one in pod["spec"]["containers"] if one["name"] == "service")
-        return self.open().forward(pod["metadata"]["name"], int(service["ports"][0]["containerPort"]))
+    def _mirror(self, live: Name, share: float) -> None:
+        asked.mirror(self.open(), self.home, self.release, live, share)
 
     def _check(self, side: Name, placed: Placed, folder: Path | None = None) -> None:
-        """Every endpoint of every pod; with the bundle's folder, of the first one also what the bundle says it answers, and a load."""
         found = pods.ready(self.open(), self.release, side)
         if not found:
             self._wait(side)
             found = pods.ready(self.open(), self.release, side)
-        limit_s = self.settings.rollout.verify_timeout_s
-        for pod in found:
-            with self._reach(pod) as url:
-                where = Where(url, self._key())
-                try:
-                    if folder is not None and pod is found[0]:
-                        trial.require(where, folder, placed.bundle_digest, limit_s)
-                    else:
-                        trial.endpoints(where, placed.bundle_digest, limit_s)
-                except EngineUnavailable as error:
-                    name = f"pod {pod['metadata']['name']} in {self.at.namespace}"
-                    raise EngineUnavailable(f"version {placed.version} in {name} fails its check: {error}") from error
+        asked.check(self.open(), self.home, found, placed, self.settings.rollout.verify_timeout_s, folder)
 
-    def _counted(self, side: Name) -> dict[str, canary_window.Counted]:
-        """By the names of the pods. One that was taken away between being found and being asked is left out."""
-        found = {}
-        for pod in pods.ready(self.open(), self.release, side):
-            name = str(pod["metadata"]["name"])
-            try:
-                with self._reach(pod) as url, Client(url, key=self._key()) as client:
-                    found[name] = canary_window.read(client)
-            except EngineUnavailable:
-                if any(one["metadata"]["name"] == name for one in pods.ready(self.open(), self.release, side)):
-                    raise
-        return found
-
-    def _info(self, pod: Object, field: str) -> str:
-        with self._reach(pod) as url, Client(url, key=self._key()) as client:
-            return str(client.model_info()[field])
+    def _counted(self, side: Name) -> dict[str, Counted]:
+        return asked.counted(self.open(), self.home, self.release, side)
 
     def _endpoint(self) -> str:
         entry = None if self.at.url else self.open().get("v1", "Service", self.release)
         port = entry["spec"]["ports"][0]["port"] if entry else 8000
         return self.at.url or f"http://{self.release}.{self.at.namespace}.svc:{port}"
-
-    def _change(self, after: Object) -> Change:
-        before = self.open().get(after["apiVersion"], after["kind"], after["metadata"]["name"])
-        what = f"{after['kind']}/{after['metadata']['name']}"
-        return Change(what=what, before=_text(before) if before else "", after=_text(after))
-
-
-def _text(made: Object) -> str:
-    """As it is asked for: without what the API server adds, and of a Secret no more than how long it is."""
-    found = json.loads(json.dumps(made))
-    found.pop("status", None)
-    for name in NOT_ASKED_FOR:
-        found["metadata"].pop(name, None)
-    if found["kind"] == "Secret":
-        found["data"] = {key: f"{len(text)} characters" for key, text in found.get("data", {}).items()}
-    return yaml.safe_dump(found, sort_keys=True, allow_unicode=True)

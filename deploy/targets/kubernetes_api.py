@@ -55,9 +55,23 @@ class Cluster:
     def patch(
         self, api: str, kind: str, name: str, change: Object, *, dry_run: bool = False, missing: bool = False
     ) -> Object | None:
-        """Change some fields; `missing`: an object that is not there is no error, but None."""
+        """Change some fields; `missing`: an object that is not there is no error, but None.
+
+        Raises:
+            Conflict: `change` names another metadata.resourceVersion than the object has by now.
+        """
         query = {"fieldManager": MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
         return self._send("PATCH", self._path(api, kind, name), query, change, MERGE, missing=missing)
+
+    def create(self, made: Object) -> Object:
+        """Make an object that is not there yet.
+
+        Raises:
+            Conflict: there is one of that name.
+        """
+        query = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
+        path = self._path(made["apiVersion"], made["kind"])
+        return self._send("POST", path, query, made, "application/json") or {}
 
     def scale(self, deployment: str, replicas: int) -> None:
         """So many pods from now on, whoever counts them else."""
@@ -196,6 +210,8 @@ class Cluster:
                 f"{what} has no {path}: {said}. Is the namespace {self.namespace!r} there, and does the cluster know the kind "
                 "(an HTTPRoute needs the Gateway API, a ServiceMonitor the Prometheus operator)?"
             )
+        if error.status == 409:
+            return Conflict(f"{what} refuses {method} {path}: {said}. Somebody changed it meanwhile; do the same again")
         return ConfigurationError(
             f"{what} refuses {method} {path}: {said}. Mend the values of the chart, and do the same again"
         )
@@ -203,6 +219,10 @@ class Cluster:
 
 class _Missing(ConfigurationError):
     """There is no such object, namespace or kind."""
+
+
+class Conflict(ConfigurationError):
+    """The object is there already, or is another one by now."""
 
 
 def connect(settings: KubernetesSettings) -> Cluster:

@@ -24,11 +24,13 @@ class Side(Frozen):
 
 
 class Sides(Frozen):
-    """`weight`: percent of the traffic of the side that is not the champion. `is_staged`: a rollout put that one there and is not over."""
+    """`weight`: percent of the traffic of the side that is not the champion. `is_staged`: a rollout put that one there and is not over.
+    `before`: which side served when what was staged last came; None: it was there already, so that no rollout may take it away."""
 
     champion: Name = "blue"
     weight: int = 0
     is_staged: bool = False
+    before: Name | Literal["neither"] | None = None
     blue: Side = Side()
     green: Side = Side()
 
@@ -44,6 +46,10 @@ class Sides(Frozen):
     def of(self, name: Name) -> Side:
         return self.blue if name == "blue" else self.green
 
+    def share(self, name: Name) -> int:
+        """Percent of the traffic of a side."""
+        return 100 - self.weight if name == self.champion else self.weight
+
     def holding(self, placed: Placed) -> Name | None:
         """The side that holds this version, the champion first."""
         side = Side(bundle=placed.bundle_digest, version=placed.version)
@@ -51,18 +57,20 @@ class Sides(Frozen):
 
     def staging(self, placed: Placed) -> "Sides":
         """With this version beside what serves, or as the first one; none of the traffic. It stays where it is already."""
+        is_first = self.is_empty or (self.is_staged and self.before == "neither")
         if self.holding(placed) == self.champion:
-            return self.model_copy(update={"weight": 0})
-        name = self.champion if self.is_empty else self.candidate
+            return self.model_copy(update={"weight": 0} | ({} if is_first else {"before": None}))
+        name = self.champion if is_first else self.candidate
         side = Side(bundle=placed.bundle_digest, version=placed.version)
-        return self.model_copy(update={"weight": 0, "is_staged": True, name: side})
+        before = "neither" if is_first else self.champion
+        return self.model_copy(update={"weight": 0, "is_staged": True, "before": before, name: side})
 
-    def led_by(self, name: Name) -> "Sides":
-        """With all of the traffic on this side."""
-        return self.model_copy(update={"champion": name, "weight": 0, "is_staged": False})
+    def led_by(self, name: Name, weight: int = 0) -> "Sides":
+        """With the traffic on this side, but for `weight` percent."""
+        return self.model_copy(update={"champion": name, "weight": weight, "is_staged": False})
 
     def without(self, name: Name) -> "Sides":
-        return self.model_copy(update={name: Side(), "is_staged": False})
+        return self.model_copy(update={name: Side(), "is_staged": False, "before": None})
 
 
 def read(cluster: Cluster, release: str) -> Sides:

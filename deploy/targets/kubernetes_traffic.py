@@ -4,12 +4,10 @@ Traffic is moved by changing what is there, without the chart: an undo works als
 what the chart renders of the same sides.
 """
 
-from math import ceil
-
 from data_contracts.errors import ConfigurationError, EngineUnavailable
 from deploy.targets import kubernetes_pods as pods
 from deploy.targets.kubernetes_api import Cluster, Object, until
-from deploy.targets.kubernetes_sides import Name, Sides
+from deploy.targets.kubernetes_sides import Name, Sides, write
 
 GATEWAY = "gateway.networking.k8s.io/v1"
 SIDE = "tingsu.io/side"
@@ -18,9 +16,13 @@ PARTS = (
     ("policy/v1", "PodDisruptionBudget"),
     ("apps/v1", "Deployment"),
     ("v1", "Service"),
+    ("v1", "ConfigMap"),
 )
 """What there is once for each side."""
 ACCEPTED_S = 60.0
+SCALER = ("autoscaling/v2", "HorizontalPodAutoscaler")
+LEAST = "tingsu.io/min-replicas"
+"""At an autoscaler: its own minimum, while it has another one for a rollout's sake."""
 
 
 def is_entry(made: Object) -> bool:
@@ -89,20 +91,73 @@ def sizes(given: Object, sides: Sides) -> dict[Name, int]:
 
 
 def resize(cluster: Cluster, name: str, given: Object, sides: Sides, side: Name) -> None:
-    """As many pods as the side's share of the traffic needs. What scales by itself is only brought up, to its share of what serves now."""
+    """As many pods as the side's share of the traffic needs, where nothing scales them."""
     deployment = f"{name}-{side}"
     made = cluster.get("apps/v1", "Deployment", deployment)
-    if made is None:
-        return
-    now = int(made["spec"].get("replicas", 1))
-    if given["autoscaling"]["enabled"]:
-        share = (100 - sides.weight if side == sides.champion else sides.weight) / 100
-        other: Name = "green" if side == "blue" else "blue"
-        wanted = max(now, ceil(share * len(pods.ready(cluster, name, other))))
-    else:
-        wanted = sizes(given, sides)[side]
-    if wanted != now:
+    if made is not None and made["spec"].get("replicas", 1) != (wanted := sizes(given, sides)[side]):
         cluster.scale(deployment, wanted)
+
+
+def hold(cluster: Cluster, name: str, side: Name, least: int) -> None:
+    """No fewer pods than these from now on, until `let_go`. An autoscaler is told so too: it knows the load that was, not what comes."""
+    deployment = f"{name}-{side}"
+    made, scaler = cluster.get("apps/v1", "Deployment", deployment), cluster.get(*SCALER, deployment)
+    if scaler is not None:
+        least = min(least, int(scaler["spec"]["maxReplicas"]))
+        now = str(scaler["spec"].get("minReplicas", 1))
+        own = scaler["metadata"].get("annotations", {}).get(LEAST, now)
+        if least > int(now):
+            change = {"metadata": {"annotations": {LEAST: own}}, "spec": {"minReplicas": least}}
+            cluster.patch(*SCALER, deployment, change)
+    if made is not None and int(made["spec"].get("replicas", 1)) < least:
+        cluster.scale(deployment, least)
+
+
+def let_go(cluster: Cluster, name: str) -> None:
+    """Autoscalers count by their own minimum again."""
+    for side in ("blue", "green"):
+        scaler = cluster.get(*SCALER, f"{name}-{side}") or {"metadata": {}}
+        own = scaler["metadata"].get("annotations", {}).get(LEAST)
+        if own is not None:
+            change = {"metadata": {"annotations": {LEAST: None}}, "spec": {"minReplicas": int(own)}}
+            cluster.patch(*SCALER, f"{name}-{side}", change, missing=True)
+
+
+def lead(cluster: Cluster, name: str, sides: Sides, side: Name, split: str, limit_s: float) -> Sides:
+    """All of the traffic to this side: at once where it carries at least half of it already, or has as many pods ready as the other one.
+    Else as much as they are of those, more with each that gets ready; split by `switch` it waits for the last.
+
+    Raises:
+        EngineUnavailable: not one was ready in time.
+    """
+    led, other = sides, sides.led_by(side).candidate
+    began = sides.share(side)
+
+    def is_enough() -> bool:
+        nonlocal led
+        found, needed = (len(pods.ready(cluster, name, one)) for one in (side, other))
+        if began >= 50 or found >= needed:
+            return True
+        hold(cluster, name, side, needed)
+        share = max(began, 100 * found // needed)
+        if split != "switch" and share > led.share(side):
+            led = led.led_by(side, 100 - share)
+            _carry_out(cluster, name, led, split)
+        return False
+
+    if not until(is_enough, limit_s) and not pods.ready(cluster, name, side):
+        raise EngineUnavailable(
+            f"no pod of Deployment {name}-{side} in {cluster.namespace} was ready within {limit_s:.0f} s; the traffic stays where it is; "
+            f"kubectl -n {cluster.namespace} describe deployment {name}-{side}"
+        )
+    led = led.led_by(side)
+    _carry_out(cluster, name, led, split)
+    return led
+
+
+def _carry_out(cluster: Cluster, name: str, sides: Sides, split: str) -> None:
+    write(cluster, name, sides)
+    route(cluster, name, sides, split)
 
 
 def entitle(cluster: Cluster, name: str, sides: Sides) -> None:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy import engines, fake_ollama
+from tests.deploy import engines, fake_ollama, kube_world
 from tests.deploy.fake_ollama import FakeOllama
+
+kube_bucket, kube_services = kube_world.kube_bucket, kube_world.kube_services
+quick, real = kube_world.quick, kube_world.real
 
 
 @pytest.fixture(scope="module")

@@ -1,27 +1,22 @@
-"""What else there is in a cluster: Deployments that make pods, a kubelet that runs them as processes here, a Gateway, callers."""
+"""What else there is in a cluster: Deployments that make pods, an autoscaler's minimum, a Gateway, names, callers."""
 
-import base64
 import copy
 import hashlib
 import json
 import random
-import re
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests import s3_server
-from tests.deploy import charts, served
+from deploy.store import write_atomically
 from tests.deploy.kube_objects import Object
-from tests.deploy.kube_server import Server
+from tests.deploy.kube_server import NAMESPACE, Server
 
 SIDE = "tingsu.io/side"
 CALL = {"text": "客户：上个月多扣了我三十块钱。"}
@@ -38,7 +33,8 @@ def waiting(container: str, reason: str, message: str = "", kind: str = "contain
 
 @dataclass
 class Nodes:
-    """Runs what the server holds. `start` makes a pod's service and returns its port; `fault` may stop one from starting."""
+    """Runs what the server holds. `start` makes a pod's service and returns its port; `fault` may stop one from starting. `names`: the
+    file by which pods find each other's Services, see `kube_kubelet`."""
 
     server: Server
     start: Callable[[Object], int]
@@ -46,6 +42,7 @@ class Nodes:
     fault: Fault = lambda pod: None
     ports: dict[str, int] = field(default_factory=dict)
     ended: threading.Event = field(default_factory=threading.Event)
+    names: Path | None = None
 
     def run(self) -> None:
         seen = -1
@@ -65,6 +62,26 @@ class Nodes:
             if pod["metadata"]["owner"] not in wanted:
                 self._end(name)
         self._accept()
+        self._publish()
+
+    def _publish(self) -> None:
+        """As DNS and kube-proxy together: each Service leads to one of its pods."""
+        if self.names is None:
+            return
+        found = {}
+        for name, made in self.server.of("services").items():
+            ready = self._selected(made["spec"]["selector"])
+            if ready:
+                found[f"{name}.{NAMESPACE}.svc"] = self.ports[ready[0]]
+        write_atomically(self.names, json.dumps(found).encode())
+
+    def _selected(self, selector: dict[str, str]) -> list[str]:
+        pods = self.server.of("pods").items()
+        return sorted(
+            n
+            for n, p in pods
+            if selector.items() <= p["metadata"]["labels"].items() and p["status"] == READY and n in self.ports
+        )
 
     def _scale(self, name: str, made: Object) -> None:
         scaler = self.server.of("horizontalpodautoscalers").get(name)
@@ -143,13 +160,8 @@ class Nodes:
             ]
         if name not in services:
             return None
-        wanted = services[name]["spec"]["selector"].items()
-        found = [
-            n
-            for n, p in self.server.of("pods").items()
-            if wanted <= p["metadata"]["labels"].items() and p["status"] == READY
-        ]
-        return self.ports.get(chance.choice(sorted(found))) if found else None
+        found = self._selected(services[name]["spec"]["selector"])
+        return self.ports.get(chance.choice(found)) if found else None
 
 
 @contextmanager
@@ -165,58 +177,6 @@ def running(server: Server, nodes: Nodes) -> Iterator[Nodes]:
         thread.join(30)
         for name in list(nodes.ports):
             nodes.stop(name)
-
-
-@dataclass
-class Kubelet:
-    """Runs a pod's containers as they are rendered: `deploy.fetch`, then `deploy.service`, with its volumes as folders here."""
-
-    server: Server
-    folder: Path
-    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
-
-    def start(self, pod: Object) -> int:
-        name = pod["metadata"]["name"]
-        home, bundles, port = self.folder / name / "home", self.folder / name / "srv", served.free_port()
-        self._mount(pod, home)
-        fetching, serving = charts.containers(pod)
-        here = {"/etc/tingsu": str(home), "/srv/tingsu": str(bundles)}
-
-        def moved(arguments: list[str]) -> list[str]:
-            return [re.sub("|".join(here), lambda found: here[found.group()], one) for one in arguments]
-
-        env = {**served.environment(), **s3_server.CREDENTIALS}
-        subprocess.run(
-            [sys.executable, *fetching["command"][1:], *moved(fetching["args"])], env=env, check=True, timeout=120
-        )
-        arguments = [one for one in moved(serving["args"]) if not one.startswith(("--port", "--host"))]
-        command = [sys.executable, "-P", "-c", served.WITH_FAKE, *arguments, f"--port={port}"]
-        with (self.folder / f"{name}.log").open("wb") as log:
-            self.processes[name] = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self._wait(name, port)
-        return port
-
-    def stop(self, name: str) -> None:
-        process = self.processes.pop(name)
-        process.terminate()
-        process.wait(30)
-
-    def _mount(self, pod: Object, home: Path) -> None:
-        (home / "keys").mkdir(parents=True)
-        (volume,) = (one["projected"] for one in pod["spec"]["volumes"] if one["name"] == "home")
-        for source in volume["sources"]:
-            of, plural = ("configMap", "configmaps") if "configMap" in source else ("secret", "secrets")
-            held = self.server.of(plural)[source[of]["name"]]["data"]
-            for item in source[of]["items"]:
-                text = held[item["key"]].encode()
-                (home / item["path"]).write_bytes(base64.b64decode(text) if of == "secret" else text)
-
-    def _wait(self, name: str, port: int) -> None:
-        while self.processes[name].poll() is None:
-            with suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
-                    return
-        raise AssertionError((self.folder / f"{name}.log").read_text()[-2000:])
 
 
 @dataclass

@@ -88,6 +88,11 @@ class Server:
     def patch(self, key: Key, body: Object, query: Any, content: str) -> Object:
         with self.lock:
             live, owners, manager = self.objects.get(key), self.owners.get(key, {}), query.get("fieldManager", "")
+            wanted = body.get("metadata", {}).get("resourceVersion")
+            if live is not None and wanted not in (None, live["metadata"].get("resourceVersion")):
+                raise Refused(
+                    409, f'Operation cannot be fulfilled on {key[1]} "{key[2]}": the object has been modified'
+                )
             if content == "application/apply-patch+yaml":
                 if not manager:
                     raise Refused(422, "fieldManager is required for apply patch")
@@ -103,6 +108,12 @@ class Server:
                 self.turn += 1
                 self.objects[key], self.owners[key] = made, owned
             return self.shown(key, made, owned)
+
+    def create(self, key: Key, body: Object, query: Any) -> Object:
+        with self.lock:
+            if key in self.objects:
+                raise Refused(409, f'{key[1]} "{key[2]}" already exists')
+            return self.patch(key, body, {**query, "force": "true"}, "application/apply-patch+yaml")
 
     def shown(self, key: Key, made: Object, owned: Owners | None = None) -> Object:
         out = copy.deepcopy(made)
@@ -157,7 +168,7 @@ def _admit(server: Server, request: Request, group: str, resource: str, name: st
         raise Refused(401, "Unauthorized")
     if request.path_params["namespace"] != NAMESPACE:
         raise Refused(404, f'namespaces "{request.path_params["namespace"]}" not found')
-    verb = {"GET": "get" if name else "list", "PATCH": "patch", "DELETE": "delete"}[request.method]
+    verb = {"GET": "get" if name else "list", "PATCH": "patch", "DELETE": "delete", "POST": "create"}[request.method]
     server.asked.append((group, resource, verb))
     if not any(group in r["apiGroups"] and resource in r["resources"] and verb in r["verbs"] for r in server.rules):
         of = f'{resource}{"." if group else ""}{group} "{name}"'
@@ -183,6 +194,8 @@ def _serve(server: Server, request: Request, key: Key, sub: str) -> Response:
     if request.method == "DELETE":
         return _delete(server, key)
     body = yaml.safe_load(request.state.body)
+    if request.method == "POST":
+        return JSONResponse(server.create((key[0], plural, body["metadata"]["name"]), body, request.query_params), 201)
     content = request.headers.get("content-type", "")
     return JSONResponse(server.patch(key, body, request.query_params, content))
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,28 @@ def test_a_misspelt_field_of_an_object_would_be_noticed() -> None:
 
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(made, "1.33", strict=True)
+
+
+CHECKOV = next(filter(Path.exists, (charts.HELM.parents[1] / ".venv.checkov/bin/checkov",)), shutil.which("checkov"))
+
+
+@pytest.mark.skipif(CHECKOV is None, reason="checkov is not installed; .ci/run makes it an environment of its own")
+def test_checkov_finds_nothing_that_is_not_excepted_with_its_reason(tmp_path: Path) -> None:
+    for name in FILES:
+        (tmp_path / f"{name}.yaml").write_text("---\n".join(yaml.safe_dump(made) for made in documented(name)))
+    wrong = of_kind(documented("cpu"), "Deployment")["tingsu-blue"]
+    wrong["spec"]["template"]["spec"]["hostNetwork"] = True
+    config = ["--config-file", charts.HELM / "checkov.yaml", "--output", "json"]
+
+    def failed(*where: str | Path) -> set[str]:
+        done = subprocess.run([str(CHECKOV), *where, *config], capture_output=True, text=True)
+        found = json.loads(done.stdout)
+        assert found["summary"]["passed"] > 30, done.stderr
+        return {f"{one['check_id']} {one['resource']}" for one in found["results"]["failed_checks"]}
+
+    assert failed("-d", tmp_path) == set()
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(wrong))
+    assert failed("-f", tmp_path / "wrong.yaml") == {"CKV_K8S_19 Deployment.prod.tingsu-blue"}
 
 
 @EVERY_FILE
@@ -136,11 +160,12 @@ def test_the_programs_take_the_arguments_they_are_given(name: str) -> None:
 
 @EVERY_FILE
 def test_the_settings_are_some_that_the_service_takes(name: str, tmp_path: Path) -> None:
-    (config,) = (c for c in of_kind(documented(name), "ConfigMap").values() if "settings.yaml" in c["data"])
+    config = of_kind(documented(name), "ConfigMap")["tingsu-blue"]
     (tmp_path / "settings.yaml").write_text(config["data"]["settings.yaml"])
 
     found = load(env={"TINGSU_HOME": str(tmp_path)})
 
+    assert found.serve.mode == "production"
     for key, value in values(name).get("settings", {}).get("serve", {}).items():
         assert getattr(found.serve, key) == value
 
@@ -299,8 +324,11 @@ OTHERS = {
 """Of cAdvisor, kube-state-metrics and NVIDIA's DCGM exporter."""
 
 
-def test_alerts_ask_only_for_series_that_there_are() -> None:
+def test_alerts_ask_only_for_series_that_there_are(tmp_path: Path) -> None:
     (made,) = of_kind(documented("gpu"), "PrometheusRule").values()
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(made["spec"]))
+    read = subprocess.run(["promtool", "check", "rules", tmp_path / "rules.yaml"], capture_output=True, text=True)
+    assert read.returncode == 0 and "11 rules found" in read.stdout, read.stderr
     rules = [rule for group in made["spec"]["groups"] for rule in group["rules"]]
     asked = {series for rule in rules for series in re.findall(r"([A-Za-z_]\w+)\{", rule["expr"])}
 
@@ -327,57 +355,6 @@ def test_what_pods_are_scaled_by_is_counted_by_the_service_and_known_to_the_adap
 
 def metrics_of(objects: list[Object]) -> list[Object]:
     return list(of_kind(objects, "HorizontalPodAutoscaler")["tingsu-blue"]["spec"]["metrics"])
-
-
-def job_template() -> Object:
-    found = json.loads(of_kind(documented("prefect-worker"), "ConfigMap")["tingsu-worker-job"]["data"]["job.json"])
-    return dict(found)
-
-
-def test_the_job_of_a_run_is_a_valid_and_hardened_one_once_prefect_has_filled_it_in() -> None:
-    from prefect.utilities.templating import apply_values
-
-    found = job_template()
-    given = {"name": "run", "command": ["prefect", "flow-run", "execute"], "labels": {"a": "b"}, "image": "i:1"}
-    job = apply_values(found["job_configuration"]["job_manifest"], {**given, "env": [{"name": "A", "value": "1"}]})
-    pod = job["spec"]["template"]["spec"]
-    assert (pod.pop("parallelism"), pod.pop("completions")) == (
-        1,
-        1,
-    )  # Prefect asks for them at a place that Kubernetes ignores
-
-    kubernetes_validate.validate(job, "1.33", strict=True)
-    (container,) = pod["containers"]
-    rights = container["securityContext"]
-    assert (rights["readOnlyRootFilesystem"], rights["capabilities"]) == (True, {"drop": ["ALL"]})
-    assert (pod["automountServiceAccountToken"], container["image"], job["metadata"]["generateName"]) == (
-        False,
-        "i:1",
-        "run-",
-    )
-    assert set(found["variables"]["properties"]) == {*given, "env"}
-
-
-def test_the_jobs_get_their_settings_as_the_pipeline_reads_them() -> None:
-    data = of_kind(documented("prefect-worker"), "ConfigMap")["tingsu-worker"]["data"]
-
-    found = load(env={**data, "TINGSU_HOME": "/nonexistent"})
-
-    assert (found.store.url, found.mlflow.uri) == ("s3://tingsu/store", "http://mlflow.mlflow.svc:5000")
-    assert found.train.base_model == "/var/lib/tingsu/models/Qwen3-0.6B"
-
-
-def test_the_worker_takes_from_the_pool_that_the_deployments_are_registered_in() -> None:
-    registered = yaml.safe_load((charts.HELM.parents[1] / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    (container,) = pods(documented("prefect-worker"))["tingsu-worker"]["spec"]["containers"]
-
-    assert {f"--pool={made['work_pool']['name']}" for made in registered} == {container["args"][0]}
-
-
-@pytest.mark.parametrize("empty", ["image__repository", "apiUrl", "job__homeClaim", "to"])
-def test_a_worker_without_what_it_needs_is_refused(empty: str) -> None:
-    with pytest.raises(helm.HelmError, match=f"prefectWorker.{empty.replace('__', '.')} is empty"):
-        render(values("prefect-worker", **{f"prefectWorker__{empty}": [] if empty == "to" else ""}))
 
 
 def test_the_chart_and_its_image_have_the_version_of_the_project() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.errors import ConfigurationError
-from deploy import keys
+from deploy import keys, operators
 
 
 def kept(home: Path) -> tuple[keys.ApiKey, ...]:
@@ -114,3 +114,17 @@ def test_the_file_holds_nothing_but_what_it_says(tmp_path: Path) -> None:
 
     (entry,) = json.loads(keys.file(tmp_path).read_text())["keys"]
     assert set(entry) == {"name", "digest", "scopes", "rate_per_s", "created_at"}
+
+
+def test_a_mounted_home_trusts_the_operators_of_the_home_it_was_made_from(tmp_path: Path) -> None:
+    (tmp_path / "pod/keys").mkdir(parents=True)
+    public = operators.trust(tmp_path, "li", tmp_path / "li.pem")
+    operators.shared_file(tmp_path / "pod").write_text(operators.shared(tmp_path))
+
+    assert operators.trusted(tmp_path / "pod") == {"li": public}
+
+    operators.revoke(tmp_path, "li")
+    assert operators.shared(tmp_path) == "{}"
+    operators.shared_file(tmp_path / "pod").write_text("[]")
+    with pytest.raises(ConfigurationError, match=r"operators.json cannot be read"):
+        operators.trusted(tmp_path / "pod")

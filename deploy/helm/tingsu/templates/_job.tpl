@@ -34,7 +34,10 @@ job_configuration:
           parallelism: 1
           completions: 1
           restartPolicy: Never
-          automountServiceAccountToken: false
+{{- if $w.job.rollsOut }}
+          serviceAccountName: {{ include "tingsu.name" . }}-rollout
+{{- end }}
+          automountServiceAccountToken: {{ $w.job.rollsOut }}
           securityContext: {{- include "tingsu.pod" . | nindent 12 }}
           containers:
             - name: prefect-job
@@ -44,6 +47,9 @@ job_configuration:
               envFrom:
                 - configMapRef: {name: {{ include "tingsu.name" . }}-worker}
 {{- with $w.job.credentialsSecret }}
+                - secretRef: {name: {{ . }}}
+{{- end }}
+{{- with $w.job.serviceKeySecret }}
                 - secretRef: {name: {{ . }}}
 {{- end }}
               resources: {{- toYaml $w.job.resources | nindent 16 }}
