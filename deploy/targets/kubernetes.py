@@ -76,7 +76,9 @@ class Kubernetes:
 
     @property
     def clear(self) -> str:
-        return f"helm -n {self.at.namespace} uninstall {self.release}"
+        kinds = "all,configmap" + (",httproute" if self.at.split == "gateway" else "")
+        made_by_us = f"kubectl -n {self.at.namespace} delete {kinds} -l app.kubernetes.io/instance={self.release}"
+        return f"helm -n {self.at.namespace} uninstall {self.release} if Helm put it there, else {made_by_us}"
 
     def changes(self, candidate: Placed) -> tuple[Change, ...]:
         """Each object that staging and then switching would make or change, as the API server itself says in a dry run."""
@@ -189,10 +191,8 @@ class Kubernetes:
             return Status(endpoint=self.at.url, serving=None, detail=str(error))
 
     def _status(self, sides: Sides) -> Status:
-        if sides.is_empty:
-            return Status(
-                endpoint=self._endpoint(), serving=None, detail=f"nothing is installed in {self.at.namespace}"
-            )
+        if sides.is_silent:
+            return Status(endpoint=self._endpoint(), serving=None, detail=f"nothing serves in {self.at.namespace}")
         told = [self._told(sides, side) for side in traffic.names(sides)]
         found = pods.ready(self.open(), self.release, sides.champion)
         serving = asked.info(self.open(), self.home, found[0], "bundle_digest") if found else None

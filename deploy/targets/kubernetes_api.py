@@ -35,6 +35,12 @@ class Cluster:
     def address(self) -> str:
         return str(self.client.configuration.host)
 
+    def beside(self, patience_s: float) -> "Cluster":
+        """The same one, by a client of its own: for another thread."""
+        from kubernetes.client import ApiClient
+
+        return Cluster(ApiClient(self.client.configuration), self.namespace, patience_s)
+
     def get(self, api: str, kind: str, name: str) -> Object | None:
         """The object; None if there is none."""
         return self._send("GET", self._path(api, kind, name), missing=True)

@@ -101,10 +101,7 @@ class Lease:
         )
 
     def _renew(self, stopped: threading.Event) -> None:
-        """By a client of its own, since the other one is used meanwhile."""
-        from kubernetes.client import ApiClient
-
-        cluster = Cluster(ApiClient(self.cluster.client.configuration), self.cluster.namespace, RENEW_S)
+        cluster = self.cluster.beside(RENEW_S)
         while not stopped.wait(RENEW_S):
             began_s = time.monotonic()
             try:

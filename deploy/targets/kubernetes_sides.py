@@ -39,9 +39,9 @@ class Sides(Frozen):
         return "green" if self.champion == "blue" else "blue"
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing serves."""
-        return not self.of(self.champion).bundle
+    def is_silent(self) -> bool:
+        """Whether nothing serves: nothing is there, or only what was staged as the first."""
+        return not self.of(self.champion).bundle or (self.is_staged and self.before == "neither")
 
     def of(self, name: Name) -> Side:
         return self.blue if name == "blue" else self.green
@@ -57,12 +57,11 @@ class Sides(Frozen):
 
     def staging(self, placed: Placed) -> "Sides":
         """With this version beside what serves, or as the first one; none of the traffic. It stays where it is already."""
-        is_first = self.is_empty or (self.is_staged and self.before == "neither")
         if self.holding(placed) == self.champion:
-            return self.model_copy(update={"weight": 0} | ({} if is_first else {"before": None}))
-        name = self.champion if is_first else self.candidate
+            return self.model_copy(update={"weight": 0} | ({} if self.is_silent else {"before": None}))
+        name = self.champion if self.is_silent else self.candidate
         side = Side(bundle=placed.bundle_digest, version=placed.version)
-        before = "neither" if is_first else self.champion
+        before = "neither" if self.is_silent else self.champion
         return self.model_copy(update={"weight": 0, "is_staged": True, "before": before, name: side})
 
     def led_by(self, name: Name, weight: int = 0) -> "Sides":

@@ -180,9 +180,9 @@ def test_a_second_home_is_refused_with_the_name_of_who_rolls_out(quick: Cluster,
 
 
 def hold(home: Path, settings: Settings) -> None:
-    lease.LASTS_S, lease.RENEW_S = 3, 0.2
+    lease.LASTS_S, lease.RENEW_S = 2, 0.2
     with Kubernetes(home, settings).held("ana"):
-        time.sleep(1)
+        time.sleep(0.5)
         (home / "told").write_text("")
 
 
@@ -201,6 +201,6 @@ def test_who_was_killed_keeps_its_own_home_out_for_no_moment_and_others_for_as_l
     with first.held("ana"):
         pass
     assert killer.run(hold, first.home, first.settings, plan=Plan(r"open w .*/told$")) == -9
-    time.sleep(3)
+    time.sleep(2)
     with other.held("bob"):
         pass
