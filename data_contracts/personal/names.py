@@ -19,7 +19,10 @@ LEAST = {"F": 0.0, "T": 0.0, "N": 0.0, "G": 0.3}  # the score from which a candi
 FULL_FIRST = 2.0  # so that 建国 alone is not taken out of 王建国
 _H = r"[\u4e00-\u9fff]"
 _NOT_TOLD = "你我他她它们的了什么吗呢来去不没过人啥哪这那个停车号几多"  # 我叫你们领导来
-_DOT = re.compile(rf"[·•](?:(?![的是了对吗吧我你他她在有没说就要也和跟女先]){_H}){{2,8}}")  # 阿依古丽·买买提
+_CALLED = "[我俺咱他她名]叫|[大全]名|叫做"
+_TOLD = "名字|姓名|户名|户主|机主|[保款办系件货户理托]人|患者"
+_NO_PART = "是的了对吗吧我你他她在有没说就要也跟女先"
+_DOT = re.compile(rf"[·•]{_H}(?:(?![{_NO_PART}]){_H})(?:(?![{_NO_PART}和]){_H}){{0,6}}")  # 阿依古丽·买买提
 _BEFORE_DOT = re.compile(r"[^\W\d_a-zA-Z叫是着名字上找的户主机人给让]{2,6}$")
 _ANSWER = r"[^\n：:]{0,3}[\n？?。 ]{1,2}(?:[^\n：:]{1,4}[：:])?(?:嗯|啊|呃|哦|我|姓|免贵|，){0,4}"  # 贵姓 / 客户：黄
 _CAPITAL = re.compile(r"(?P<first>[A-Z][a-z]{1,11})(?: [A-Z][a-z]{2,11})?(?![A-Za-z])")
@@ -94,6 +97,20 @@ def _certain(text: str) -> Iterator[Span]:
             yield dot.start() - len(before.group()), dot.end()
     for pattern in _patterns():
         yield from (match.span("name") for match in pattern.finditer(text))
+    words = model()[0].words
+    for told in _told().finditer(text):
+        name = told["name"]
+        if not {name, name[:2], name[1:] if told["called"] else ""} & words.keys():
+            yield told.span("name")
+
+
+@cache
+def _told() -> re.Pattern[str]:
+    """A surname and characters that end where the talk does, after words that only a name follows: 名叫殷展."""
+    surname = "".join(sorted(model()[0].surnames))
+    return re.compile(
+        rf"(?:(?P<called>{_CALLED})|(?:{_TOLD})(?:是|叫|为|写的?|登记的?是?|：)?|(?:{_TOLD}|称呼您?|叫[什啥]么?名?字?){_ANSWER})(?P<name>[{surname}](?:(?![{_NOT_TOLD}]){_H}){{1,2}})(?=[，。,？\n]|$)"
+    )
 
 
 @cache
@@ -105,10 +122,11 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
     forms = (
         rf"姓(?<![百同贵]姓)(?P<name>{surname})(?!名)",
         rf"免贵姓?(?:是|，)?(?P<name>{surname})(?=[，。,、 \n的]|$)",
-        rf"贵姓(?:是|，|{_ANSWER})(?P<name>{surname})(?=[，。,、 \n的]|$)",
+        rf"(?:贵姓|称呼您?|姓[什啥]么?)(?:是|，|{_ANSWER})(?P<name>{surname})(?=[，。,、 \n的]|$)",
         r"(?:弓长|立早|木子|耳东|口天|双木|古月|言午|三横|三划|草头|草字头|走肖|美女|女良|人可|禾木|双口|西早|干勾|文刀|卯金刀|走之|双人"
         rf"|余则|两点水|三点水|单耳)(?:一竖)?的?(?P<name>{surname})",
-        rf"(?<=(?P<name>[{single}]))是我的?姓",
+        rf"(?P<name>{surname})(?=是我的?姓)",
+        rf"[小老](?P<name>{'|'.join(sorted(vocabulary.compound))})",
         rf"(?:我叫|我是|名字是|名字叫|英文名叫?) ?(?P<name>{surname}?[A-Z][a-z]{{2,11}}(?: [A-Z][a-z]{{1,11}})?)(?![a-z])",
         rf"(?:我叫|名字[叫是])(?P<name>(?:(?![{_NOT_TOLD}]){_H}){{3,4}})(?=[，。,？\n]|$)",
     )
