@@ -55,12 +55,13 @@ def known(store: Store, family: str) -> Heads:
     """
     import polars as pl
 
-    datasets = [one for one in catalog.listed(store) if one.family == family]
-    for one in datasets:
-        key = f"{PREFIX}/{family}/{one.id}"
-        with lock.held(store.scratch("locks") / f"{key.replace('/', '-')}.lock"):
-            if not store.has(key):
-                _keep(store, key, _found(store, one, datasets))
+    with lock.held(store.scratch("locks") / f"{PREFIX}-{family}.lock"):
+        datasets = [one for one in catalog.listed(store) if one.family == family]
+        new = [one for one in datasets if not store.has(_key(one))]
+        if new:
+            found = _found(store, family, new, [one for one in datasets if one not in new])
+            for one in new:  # each keeps all: another machine may have been first with some of them, and known fewer
+                _keep(store, _key(one), found)
     files = [store.local(key) / LINKS for key in store.keys(f"{PREFIX}/{family}")]
     return Heads(pair for file in files for pair in pl.read_parquet(file).iter_rows())
 
@@ -72,15 +73,25 @@ def others(heads: Heads, customers: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(name for name in heads if name not in own and heads.of(name) in wanted))
 
 
-def _found(store: Store, dataset: Dataset, datasets: Iterable[Dataset]) -> "pl.DataFrame":
-    """Pairs of names: this dataset's for a conversation, and another one's or a gold set's. Of two datasets that are compared at once on
-    two machines, at least one is there when the other is compared."""
+def _key(dataset: Dataset) -> str:
+    return f"{PREFIX}/{dataset.family}/{dataset.id}"
+
+
+def _found(store: Store, family: str, new: Iterable[Dataset], old: Iterable[Dataset]) -> "pl.DataFrame":
+    """Pairs of names that stand for one customer, one of them at least of a new dataset. Each dataset is read once.
+
+    Of two that are compared at the same time on two machines, at least one was there when the other was compared.
+    """
     import polars as pl
 
-    own = catalog.calls_of(store, dataset, WHO)
-    pairs = [_differing(own, own.clear())]
-    pairs += [_differing(own, catalog.calls_of(store, one, WHO)) for one in datasets if one.id != dataset.id]
-    pairs += [_differing(own, gold.rows(store, one, WHO)) for one in gold.versions(store, dataset.family)]
+    seen = pl.DataFrame(schema=dict.fromkeys(WHO, pl.String))
+    pairs = [_differing(seen, seen)]
+    for one in new:
+        calls = catalog.calls_of(store, one, WHO)
+        pairs.append(_differing(seen, calls))
+        seen = pl.concat([seen, calls.join(seen, on="conversation_id", how="anti")])
+    pairs += [_differing(seen, catalog.calls_of(store, one, WHO)) for one in old]
+    pairs += [_differing(seen, gold.rows(store, one, WHO)) for one in gold.versions(store, family)]
     return pl.concat(pairs).unique().sort("name", "other")
 
 

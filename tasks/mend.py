@@ -15,8 +15,9 @@ from data_contracts.messages import say
 from data_contracts.messages import told as tell
 from data_contracts.taxonomy import Taxonomy
 from deploy import disk
-from tasks import encoding, mend_packed, mend_rows, own_files, records, spreadsheet, submitted
-from tasks.mend_rows import Change, Plan
+from tasks import encoding, mend_packed, mend_rows, own_files, records, submitted
+from tasks.changes import Change, Changes, Stood
+from tasks.mend_rows import Plan
 from tasks.records import Raw
 
 
@@ -42,22 +43,14 @@ def mend(path: Path, taxonomy: Taxonomy, mapping: Mapping[str, str], out: Path) 
     before = submitted.state(path)
     header, found = _opened(path, kind)
     plan = mend_rows.plan(header, found, path, mapping, taxonomy)
-    changes = _of_file(path, kind, header)
-    counts: Counter[str] = Counter()
     listed = out.with_name(f"{out.stem}.changes.csv")
     with disk.explained(out.parent), own_files.beside(out) as made, own_files.beside(listed) as table:
-        if kind == "parquet":
-            mend_packed.write(made, path, plan, changes, counts)
-        else:
-            with made.open("w", encoding="utf-8", errors="surrogateescape", newline="") as f:
-                _write(f, path, kind, plan, changes, counts)
+        with table.open("wb") as f, Changes(f) as changes:
+            changes.add(_of_file(path, kind, header))
+            counts = _written(made, path, kind, plan, changes)
         submitted.require_unchanged(path, before)
-        spreadsheet.inert(mend_rows.table(changes)).write_csv(table, include_bom=True)
         own_files.appear({table: listed, made: out})  # a kill between them leaves no file without its list
-    dropped = counts["in"] - counts["out"]
-    return Mended(
-        out, listed, counts["in"], counts["out"], dropped, dict(Counter(code for _, _, code, _, _ in changes))
-    )
+    return Mended(out, listed, counts["in"], counts["out"], counts["in"] - counts["out"], dict(changes.by_code))
 
 
 def told(mended: Mended) -> tuple[str, str]:
@@ -104,22 +97,31 @@ def _of_file(path: Path, kind: str, header: Sequence[str]) -> list[Change]:
     return changes + (mend_rows.renamed(records.written_header(path), header, 1) if kind == "csv" else [])
 
 
-def _write(f: TextIO, path: Path, kind: str, plan: Plan, changes: list[Change], counts: Counter[str]) -> None:
+def _written(made: Path, path: Path, kind: str, plan: Plan, changes: Changes) -> Counter[str]:
+    """How many records there were, `in`, and how many were written, `out`."""
+    if kind == "parquet":
+        return mend_packed.write(made, path, plan, changes)
+    with made.open("w", encoding="utf-8", errors="surrogateescape", newline="") as f:
+        return _write(f, path, kind, plan, changes)
+
+
+def _write(f: TextIO, path: Path, kind: str, plan: Plan, changes: Changes) -> Counter[str]:
     """Every record, mended, in its order; one that stood before, whole and equal, is listed instead."""
-    seen: dict[bytes, int] = {}
+    counts, stood = Counter[str](), Stood()
     put, found = _csv(f, path, plan) if kind == "csv" else _jsonl(f, path)
     for record in found:
         counts["in"] += 1
         made, own = (record.source, []) if record.problem else mend_rows.mended(record, plan)
         made = made.rstrip("\r\n") + "\n" if isinstance(made, str) else made
-        key = hashlib.sha256(repr(made).encode("utf-8", "surrogatepass")).digest()[:16]
-        if not record.problem and key in seen:
-            changes.append((record.row, "row", "mended_duplicate", f"equal to row {seen[key]}", ""))
+        digest = hashlib.sha256(repr(made).encode("utf-8", "surrogatepass")).digest()[:16]
+        earlier = stood.first(digest, record.row)
+        if not record.problem and earlier is not None:
+            changes.add([(record.row, "row", "mended_duplicate", f"equal to row {earlier}", "")])
             continue
-        seen[key] = record.row
-        changes += own
+        changes.add(own)
         counts["out"] += 1
         put(made)
+    return counts
 
 
 def _jsonl(f: TextIO, path: Path) -> tuple[Callable[..., object], Iterator[Raw]]:

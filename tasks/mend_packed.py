@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import columns, mend_rows, unpacking
-from tasks.mend_rows import Change, Plan
+from tasks.changes import Change, Changes, Stood
+from tasks.mend_rows import Plan
 from tasks.records import Raw
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ def records_of(path: Path) -> Iterator[Raw]:
         yield from _records(batch, first)
 
 
-def write(out: Path, path: Path, plan: Plan, changes: list[Change], counts: Counter[str]) -> None:
-    """Every record, mended, in its order; one that stood before, whole and equal, is listed instead."""
+def write(out: Path, path: Path, plan: Plan, changes: Changes) -> Counter[str]:
+    """Every record, mended, in its order; one that stood before, whole and equal, is listed instead. How many there were, `in`, and
+    how many were written, `out`."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    seen: dict[bytes, int] = {}
+    counts, stood = Counter[str](), Stood()
     schema = parquet.read_schema(path)
     named = pa.schema([field.with_name(name) for field, name in zip(schema, plan.header, strict=True)], schema.metadata)
     with parquet.ParquetWriter(out, named, compression="zstd") as writer:
@@ -59,18 +61,16 @@ def write(out: Path, path: Path, plan: Plan, changes: list[Change], counts: Coun
             made, found = _mended(batch, first, plan)
             keep = []
             for at, own in enumerate(found):
-                row = first + at
-                key = hashlib.sha256(repr([column[at].as_py() for column in made.columns]).encode()).digest()[:16]
-                keep.append(key not in seen)
-                if key in seen:
-                    changes.append((row, "row", "mended_duplicate", f"equal to row {seen[key]}", ""))
-                else:
-                    seen[key] = row
-                    changes += own
+                digest = hashlib.sha256(repr([column[at].as_py() for column in made.columns]).encode()).digest()[:16]
+                earlier = stood.first(digest, first + at)
+                keep.append(earlier is None)
+                duplicate = (first + at, "row", "mended_duplicate", f"equal to row {earlier}", "")
+                changes.add(own if earlier is None else [duplicate])
             counts["in"] += batch.num_rows
             counts["out"] += sum(keep)
             if any(keep):
                 writer.write_table(_kept(made, keep), ROWS)
+    return counts
 
 
 def _kept(batch: "pa.RecordBatch", keep: list[bool]) -> "pa.Table":

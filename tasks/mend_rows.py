@@ -1,27 +1,22 @@
 """Mend a record, whatever file it stands in: which of its cells change, and how the list of changes tells of them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from data_contracts.messages import say
 from data_contracts.personal import mask_cell
 from data_contracts.taxonomy import Taxonomy
 from tasks import columns, findings, json_text, mendings
+from tasks.changes import Change
 from tasks.mendings import Known
 from tasks.records import Raw
-
-if TYPE_CHECKING:
-    import polars as pl
 
 SHOWN_CHARS = 64
 REMEMBERED = 4_096  # most columns repeat few values, and masking one takes longer than all else that is done to it
 IDS = ("conversation_id", "customer_id", "annotator")
 MOMENTS = ("started_at", "ended_at")
-Change = tuple[int | None, str, str, str, str]
-"""Row (None for the file), column, code, before, after; masked."""
 
 
 class Plan(NamedTuple):
@@ -39,6 +34,7 @@ def plan(header: list[str], found: Iterable[Raw], path: Path, mapping: Mapping[s
         WrongRequest, ContractViolation: as `columns.sources`.
     """
     names: dict[str, None] = dict.fromkeys(header)
+    keys: dict[str, str] = {}
     labels: set[str] = set()
     ends: dict[str, set[str]] = {}
     for record in found:
@@ -52,13 +48,21 @@ def plan(header: list[str], found: Iterable[Raw], path: Path, mapping: Mapping[s
                 if name in IDS:
                     is_whole = mendings.WHOLE.fullmatch(value.strip())
                     ends.setdefault(name, set()).add(value.strip().partition(".")[2] if is_whole else "")
+        if len(labels) >= REMEMBERED:  # a column of free text may have a million
+            keys |= _keys(labels, taxonomy)
+            labels = set()
     sources = columns.sources(list(names), mapping, path)
-    whole = {label: label.strip().partition(".")[0] for label in labels if mendings.WHOLE.fullmatch(label.strip())}
-    numbers = {label: key for label, key in whole.items() if key in taxonomy.index and label not in taxonomy.index}
     # with one ending no two ids become one, as 1.0 and 1.00 would
     id_columns = frozenset(name for name, found_ends in ends.items() if len(found_ends) == 1 and "" not in found_ends)
-    known = Known({**findings.spellings(labels, taxonomy), **numbers}, id_columns)
+    known = Known(keys | _keys(labels, taxonomy), id_columns)
     return Plan(header, {column: name for name, column in sources.items()}, known)
+
+
+def _keys(labels: Collection[str], taxonomy: Taxonomy) -> dict[str, str]:
+    """The category that each of these labels means, where it means one and is not its key."""
+    whole = {label: label.strip().partition(".")[0] for label in labels if mendings.WHOLE.fullmatch(label.strip())}
+    numbers = {label: key for label, key in whole.items() if key in taxonomy.index and label not in taxonomy.index}
+    return {**findings.spellings(labels, taxonomy), **numbers}
 
 
 def mended(record: Raw, plan: Plan) -> tuple[Sequence[str] | str, list[Change]]:
@@ -158,14 +162,3 @@ def _masked(value: str) -> str:
 def _column(name: str) -> str:
     """A column's name as it may stand in the list."""
     return columns.shown(name)[1:-1]
-
-
-def table(changes: Sequence[Change]) -> "pl.DataFrame":
-    """The list of changes, in the order they were found, each with what it is in both languages."""
-    import polars as pl
-
-    names = ("row", "column", "code", "before", "after")
-    said = {code: say(code) for code in {change[2] for change in changes}}
-    rows = [(*change, *said[change[2]]) for change in changes]
-    schema = {name: pl.Int64 if name == "row" else pl.String for name in (*names, "what_en", "what_zh")}
-    return pl.DataFrame(rows, schema=schema, orient="row")

@@ -1,6 +1,7 @@
 """Files of the submitter's own: beside each other, readable by their owner alone, there when they are whole."""
 
 import errno
+import filecmp
 import os
 import tempfile
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ def appear(files: Mapping[Path, Path]) -> None:
         WrongRequest: it holds something else.
     """
     for made, out in files.items():
-        if os.path.lexists(out) and (not out.is_file() or out.read_bytes() != made.read_bytes()):
+        if os.path.lexists(out) and (not out.is_file() or not filecmp.cmp(out, made, shallow=False)):
             raise _taken(out)
     for made, out in files.items():
         if not os.path.lexists(out):

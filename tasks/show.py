@@ -6,7 +6,7 @@ from data_contracts.artifacts import Dataset
 from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from deploy.store import Store
-from tasks import answer, catalog, gold, looks, unite
+from tasks import answer, catalog, gold, links, looks, unite
 from tasks.agreement import Agreement
 from tasks.gold import Gold
 from tasks.looks import Looks
@@ -63,8 +63,10 @@ def custody(store: Store, dataset: Dataset) -> Custody | None:
     current = versions[-1]
     calls = catalog.calls_of(store, dataset, ("conversation_id", "group"))
     in_gold = calls.join(gold.rows(store, current), on="conversation_id", how="semi").height
-    customers = gold.customers(calls, gold.barred(store, dataset.family, current.version))
-    held_out = int(calls["group"].is_in(customers.implode()).sum()) - in_gold
+    barred = gold.barred(store, dataset.family, current.version)
+    aliases = links.others(links.known(store, dataset.family), barred["group"])
+    customers = {*gold.customers(calls, barred), *aliases}
+    held_out = sum(group in customers for group in calls["group"]) - in_gold
     by_version = {one.version: looks.of(store, one.digest) for one in versions}
     seen = by_version[current.version]
     values = {"version": current.version, "rows": current.rows, "digest": current.digest[:12], "looks": seen.total}

@@ -14,7 +14,7 @@ from configs.dataset import DataSettings, SplitSettings
 from data_contracts.artifacts import Dataset, Side
 from data_contracts.errors import ContractViolation
 from deploy.store import FolderStore
-from tasks import catalog, gold, refresh, split, unite
+from tasks import catalog, gold, refresh, show, split, unite
 from tasks.calls import own_group
 from tasks.refresh import Why
 from tests.tasks.kept import Row, call, keep, text
@@ -182,6 +182,8 @@ def test_a_second_id_that_only_another_dataset_reveals_keeps_a_gold_customer_out
     assert not {*second.values()} & {*fitted(sides)["group"]}
     assert not [group for group in fitted(later)["group"] if group.startswith("third")]
     assert split.custody(store, july, HOW) == after  # nothing new, so nothing is split again
+    told = show.custody(store, july)
+    assert told and told.held_out >= len(second)
 
 
 def test_ids_that_are_numbers_of_rows_make_everybody_a_gold_customer_and_the_refusal_says_so(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from data_contracts.errors import ConfigurationError, ContractViolation
 from data_contracts.taxonomy import Category, Taxonomy
 from deploy.store import FolderStore
 from tasks import accept, mend, mend_rows, mendings
+from tasks.changes import Stood
 from tests.tasks.broken import COLUMNS, PHONE, PLAIN, SECRET, file, good, jsonl, objects, table, text
 
 NUMBERS = Taxonomy(
@@ -419,3 +420,13 @@ def test_a_value_that_repeats_is_masked_once(tmp_path: Path, monkeypatch: pytest
 
     assert done.by_code == {"mended_category": 200, "mended_confidence": 200}
     assert len(masked) <= 4
+
+
+@given(st.lists(st.binary(min_size=1, max_size=1), max_size=40), st.integers(1, 5))
+def test_the_row_that_stood_first_is_known_however_many_came_between(found: list[bytes], recent: int) -> None:
+    stood, expected = Stood(recent), dict[bytes, int]()
+    digests = [one * 15 + b"\0" for one in found]
+
+    assert [stood.first(one, row) for row, one in enumerate(digests)] == [
+        None if (first := expected.setdefault(one, row)) == row else first for row, one in enumerate(digests)
+    ]
