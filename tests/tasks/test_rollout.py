@@ -125,7 +125,7 @@ def test_an_undo_that_fails_is_tried_again_and_then_says_what_to_do(
     record = targets.read(controller.home, "local")
     assert record.state == "undoing" and target.calls.count(("undo", 2)) == 4
     assert 5 < controller.clock.now() - began < 20
-    said = r"version 3 is not live: no weights\. Version 2, which served before, could not be brought back: port held\. look here"
+    said = r"version 3 is not live: no weights\. Version 2, which served before, could not be brought back: port held\. To mend it: look"
     assert re.search(said, record.steps[-1].note)
     assert [entry.event.kind for entry in history.read(controller.home)] == ["released", "released"]
 
