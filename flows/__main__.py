@@ -42,6 +42,7 @@ def _list_whole(group: typer.Typer) -> None:
         command.short_help = text.partition(". ")[0].rstrip(".") + "."
     for below in group.registered_groups:
         if below.typer_instance is not None:
+            below.short_help = below.typer_instance.info.help
             _list_whole(below.typer_instance)
 
 

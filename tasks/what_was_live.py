@@ -132,8 +132,9 @@ def _state(steps: list[Step], at: datetime) -> str | None:
 
 
 def _both(at: str) -> str:
-    own = datetime.fromisoformat(at)
-    return f"{own.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC ({own.astimezone():%Y-%m-%d %H:%M:%S %z})"
+    own = datetime.fromisoformat(at).astimezone()
+    here = f" ({own:%Y-%m-%d %H:%M:%S %z})" if own.utcoffset() else ""
+    return f"{own.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{here}"
 
 
 _FORMS = "2026-11-22T17:30 (this machine's time), 2026-11-22T17:30Z (UTC) or 2026-11-22T17:30+08:00"

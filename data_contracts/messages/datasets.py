@@ -100,11 +100,11 @@ TABLE: dict[str, tuple[str, str]] = {
         "此前的查看计入 {looks_carried} 次。原因：{reason}",
     ),
     "gold_seen": (
-        "Gold set {digest}: {looks} looks by then, this one included: candidates that answered it, and every further judgement.",
+        "Gold set {digest}: looks at it by then: {looks}, this one included (candidates that answered it, and every further judgement).",
         "黄金集 {digest}：截至当时已查看 {looks} 次（含本次）：候选模型作答与每次再评判均计入。",
     ),
     "gold_now": (
-        "By now {looks} looks, {judged} of them judgements.",
+        "Looks by now: {looks}, of them judgements: {judged}.",
         "目前共查看 {looks} 次，其中评判 {judged} 次。",
     ),
     "gold_overlap_small": (

@@ -144,11 +144,11 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "ignored_columns": (
         "columns that are no part of the contract were not read: {names}. If one should be: --map NAME=COLUMN",
-        "以下列不在合约中，未读取：{names}。如需使用某一列，请用 --map 名称=列名 指定",
+        "以下列不在契约中，未读取：{names}。如需使用某一列，请用 --map 名称=列名 指定",
     ),
     "likely_columns": (
         "columns that are no part of the contract were not read: {names}. Some seem to be: --map {option}",
-        "以下列不在合约中，未读取：{names}。其中有些可能是所需的列：--map {option}",
+        "以下列不在契约中，未读取：{names}。其中有些可能是所需的列：--map {option}",
     ),
     "hard_to_measure": (
         "{categories} of {of} categories have, or would have, fewer than the {needed} gold calls that measure a share within ±5 points "

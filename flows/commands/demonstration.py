@@ -4,6 +4,7 @@ import sys
 import time
 from typing import Any
 
+from configs.places import PortSettings
 from data_contracts.errors import ConfigurationError
 from flows.commands.data import write_sample
 from flows.commands.models import ending_text
@@ -46,7 +47,7 @@ def demonstrate(calls: int, seed: int, sets: list[str]) -> int:
     with Client(ending["release"]["endpoint"], key=keys.machine(session.home)) as client:
         for text, answer in zip(CALLS, client.classify([Call(text=text) for text in CALLS]), strict=True):
             print(f"  {text.splitlines()[0][:30]}…\n    → {sentence(answer)}")
-    print(_where(ending, time.monotonic() - started))
+    print(_where(ending, time.monotonic() - started, session.settings.ports))
     return 0
 
 
@@ -79,13 +80,14 @@ def _tell_baseline(ending: dict[str, Any]) -> None:
         )
 
 
-def _where(ending: dict[str, Any], seconds: float) -> str:
+def _where(ending: dict[str, Any], seconds: float, ports: PortSettings) -> str:
     version = ending["version"]["version"]
     endpoint = ending["release"]["endpoint"]
     return (
         f"\ndone in {seconds:.0f} s. Where to look:\n"
         f"  the service       {endpoint}/docs, ./tingsu verify, ./tingsu classify 'TEXT'\n"
         f"  the evidence      ./tingsu why {version}, ./tingsu gate {version}, ./tingsu history\n"
-        "  MLflow, Prefect   ./tingsu up, then http://127.0.0.1:5001/#/experiments/1/runs and http://127.0.0.1:4200\n"
+        f"  MLflow, Prefect   ./tingsu up, then http://127.0.0.1:{ports.mlflow}/#/experiments/1/runs and "
+        f"http://127.0.0.1:{ports.prefect}\n"
         "  stop it all       ./tingsu down"
     )

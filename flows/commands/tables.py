@@ -1,5 +1,6 @@
 """Tables for a terminal. A Chinese character is two columns wide."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from data_contracts.messages import say
 if TYPE_CHECKING:
     from tasks.versions import Row
 
+NUMBER = re.compile(r"[-+−–]?[\d,.]*(?: ?(?:%|MB|GB|s|ms))?")
 HOP_COLUMNS = {
     "macro-F1": "macro_f1", "accuracy": "accuracy_share", "ECE": "calibration_error_share", "cost/1000": "cost_per_1000",
     "review": "review_share", "truncated": "truncated_share",
@@ -21,10 +23,11 @@ def width(text: str) -> int:
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns, the first to the left and the others to the right."""
+    """Aligned columns, words to the left and numbers to the right."""
     widths = [max(width(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    is_words = [i == 0 or not all(NUMBER.fullmatch(row[i]) for row in rows) for i in range(len(head))]
     return "\n".join(
-        "  ".join(_pad(cell, widths[i], left=i == 0) for i, cell in enumerate(row)).rstrip() for row in [head, *rows]
+        "  ".join(_pad(cell, widths[i], is_words[i]) for i, cell in enumerate(row)).rstrip() for row in [head, *rows]
     )
 
 

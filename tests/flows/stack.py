@@ -1,15 +1,21 @@
 """The real command line on a stack of its own, for tests: a home, free ports, `up` and `down`."""
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from configs.sources import load
+from deploy.operate import prefect_database
 from tests.flows.ports import free_ports
 from tests.killer import PLAN, Plan
 
@@ -20,6 +26,19 @@ QUICK = [
     *("--set", LOW_BAR, "--set", "train.epochs=1", "--set", "benchmark.duration_s=3", "--set", "benchmark.warmup_s=1"),
     *("--set", "gate.resamples=200", "--set", "train.checkpoint_steps=10"),
 ]
+
+
+@cache
+def _database() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="tingsu-prefect-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    prefect_database.ensure(folder, load("tiny"))
+    return folder / "prefect"
+
+
+def lay_database(home: Path) -> None:
+    """Prefect's database, as the product makes it on first use, in a home: all its migrations take ten seconds, so once for all tests."""
+    shutil.copytree(_database(), home / "prefect")
 
 
 Answer = subprocess.CompletedProcess[str]
@@ -56,6 +75,7 @@ def stack(home: Path) -> Iterator[Stack]:
     env |= {"PYTHONPATH": str(ROOT), "TINGSU_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     env |= {f"TINGSU_PORTS__{name.upper()}": str(port) for name, port in ports.items()}
     made = Stack(home, env, ports)
+    lay_database(home)
     try:
         made.run("up")
         yield made

@@ -18,6 +18,7 @@ import pytest
 from tests import s3_server
 from tests.flows.faults import FAULTS, Fault, Scene
 from tests.flows.ports import free_ports
+from tests.flows.stack import lay_database
 from tests.tasks import released
 
 ROOT = Path(__file__).parent.parent.parent
@@ -28,9 +29,10 @@ PR_CAPBSET_DROP, DAC_OVERRIDE, DAC_READ_SEARCH = 24, 1, 2
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One Prefect server for all rows; an embedded one would cost ten seconds a row."""
     (port,) = free_ports(1)
-    home = tmp_path_factory.mktemp("prefect")
+    home = tmp_path_factory.mktemp("served")
+    lay_database(home)
     argv = [sys.executable, "-P", "-m", "prefect", "server", "start", "--port", str(port), "--analytics-off"]
-    env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL"}
+    env = {**os.environ, "PREFECT_HOME": str(home / "prefect"), "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL"}
     server = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(f"http://127.0.0.1:{port}/api/health", server)

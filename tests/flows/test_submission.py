@@ -15,6 +15,7 @@ from flows.session import Session
 from flows.submit import Kept, Submission, keep
 from tasks import catalog, gold
 from tasks.calls import content_digest
+from tests.flows.stack import lay_database
 from tests.flows.test_command_line import tingsu
 from tests.tasks.broken import PHONE, SECRET, good, table
 
@@ -31,6 +32,7 @@ def test_a_refused_file_is_an_artifact_with_the_sentence_the_counts_and_what_to_
         [name, words, "billing_dispute" if at < 5 else "Billing-Dispute"] for at, (name, words, _) in enumerate(good())
     ]
     (tmp_path / f"王小明{PHONE}.csv").write_text(table(rows), encoding="utf-8")
+    lay_database(tmp_path)
     found = tingsu(
         "submit",
         f"王小明{PHONE}.csv",
@@ -62,8 +64,8 @@ def test_what_prefect_records_of_a_submission_holds_nobodys_number_and_is_its_ow
     column = f"会话编号{PHONE}"
     names = (column, "input_text", "complaint_category")
     (tmp_path / f"投诉_{PHONE}_高敏.csv").write_text(table(good()[:5], names), encoding="utf-8")
-    (tmp_path / "prefect").mkdir()
-    (tmp_path / "prefect/prefect.db").touch(mode=0o644)
+    lay_database(tmp_path)
+    (tmp_path / "prefect/prefect.db").chmod(0o644)
     words = ("--map", f"conversation_id={column}", "--name", f"投诉 {PHONE}", "--set", "data.min_rows=10")
     own = {"PREFECT_HOME": str(tmp_path / "prefect")}
     found = tingsu("submit", f"投诉_{PHONE}_高敏.csv", *words, home=tmp_path, env=own)

@@ -200,7 +200,7 @@ def test_torchrun_starts_the_same_training(two: tuple[Adapter, Work], tmp_path: 
     plan = json.loads((two[1].scratch / "plan.json").read_text())
     (folder / "plan.json").write_text(json.dumps({**plan, "scratch": str(folder), "checkpoint": None}))
     argv = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}  # torch leaves a folder of its own there
 
     subprocess.run([*argv, "-m", "tasks.train", str(folder)], env=env, check=True, timeout=300)
 
