@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from deploy.service import contents
 from deploy.service.access import OPEN, SCOPES_OF, Access
 from deploy.service.problems import MEDIA, OPENAI, OpenAIProblem, Problem
 
@@ -169,6 +170,7 @@ def _complete(tree: dict[str, Any], is_open: bool) -> dict[str, Any]:
         schemas.pop(unused, None)
     if not is_open:
         components["securitySchemes"] = SCHEMES
+    contents.name(tree)
     for path, methods in tree["paths"].items():
         for operation in methods.values():
             operation["responses"].pop("422", None)

@@ -32,6 +32,14 @@ def test_the_page_can_be_switched_off_and_the_document_stays(live: Served, tree:
     assert {"/api/v1/classify", "/v1/chat/completions", "/v1/models", "/health"} <= set(tree["paths"])
 
 
+def test_every_endpoint_stands_in_a_group_with_a_line_in_both_languages(tree: dict[str, Any]) -> None:
+    groups = {tag["name"] for tag in tree["tags"]}
+    operations = [operation for methods in tree["paths"].values() for operation in methods.values()]
+
+    assert all(" · " in operation["summary"] for operation in operations)
+    assert {tag for operation in operations for tag in operation["tags"]} == groups
+
+
 def test_the_examples_are_answers_the_service_gives() -> None:
     assert Answer.model_validate(document.ANSWER).category.name_zh == "计费争议"
     assert chat_answer.Completion.model_validate(document.COMPLETION).model == chat_asked.MODEL
