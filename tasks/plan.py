@@ -28,7 +28,7 @@ def of(target: Target, record: Record, candidate: Placed, settings: RolloutSetti
 def _first(record: Record, candidate: Placed) -> tuple[str, ...]:
     if record.is_finished or record.candidate is None:
         return ()
-    if record.candidate == candidate:
+    if record.candidate == candidate and record.state != "undoing":
         return (f"it was cut off when it was {record.state}, and goes on there",)
     return (f"undone: the rollout of version {record.candidate.version}, which was cut off when it was {record.state}",)
 

@@ -85,8 +85,10 @@ def planned(store: Store, version: Version, settings: Settings, home: Path) -> P
     """
     target = find(settings, home)
     found = targets.read(home, target.name)
-    live = serving.found(target, found, lambda digest: _known(digest, settings, home)).live
-    as_served = found.model_copy(update={"live": live}) if live else found
+    known = (
+        serving.found(target, found, lambda digest: _known(digest, settings, home)).live if found.is_finished else None
+    )
+    as_served = found.model_copy(update={"live": known}) if known else found
     return plan.of(target, as_served, admit(store, version.version, version.bundle, home), settings.rollout)
 
 

@@ -7,14 +7,16 @@ import pytest
 
 from configs.settings import Settings
 from configs.sources import load
-from data_contracts.artifacts import Model
-from data_contracts.errors import ConfigurationError, ModelLoadError
+from data_contracts.artifacts import BundleRef, Model, Version
+from data_contracts.errors import ConfigurationError, ModelLoadError, RolloutFailed
 from deploy import bundle, targets
 from deploy.bundle import Golden
 from deploy.engines.ollama_server import Ollama
 from deploy.store import FolderStore
 from deploy.targets import Placed, Record
 from deploy.targets.ollama import OllamaTarget
+from tasks import history, rollout
+from tasks.history import Event
 from tests.deploy import engines, served
 from tests.deploy.engines import PROMPT
 from tests.deploy.fake_ollama import FakeOllama
@@ -34,7 +36,8 @@ def target(home: Path, ollama: FakeOllama) -> Iterator[OllamaTarget]:
     ollama.unload()
     for kept in (ollama.models, ollama.templates, ollama.parameters):
         kept.clear()
-    (home / "rollouts/ollama.json").unlink(missing_ok=True)
+    for left in ("rollouts/ollama.json", history.FILE):
+        (home / left).unlink(missing_ok=True)
 
 
 def settings(url: str) -> Settings:
@@ -90,6 +93,31 @@ def test_a_candidate_that_is_undone_is_removed_and_what_is_live_stays(
     assert set(ollama.models) == {LATEST, target._named(versions[1])}
     target.undo(None, versions[1])
     assert not ollama.models and target.status().serving is None
+
+
+def test_what_another_home_put_there_is_not_rolled_over_and_what_this_home_knows_is_brought_back(
+    target: OllamaTarget, ollama: FakeOllama, versions: dict[int, Placed]
+) -> None:
+    one, two = versions[1], versions[2]
+    target.switch(one)  # and this home has no record of it
+    ref = BundleRef(digest=two.bundle_digest, key=f"bundles/{two.bundle_digest}", synthetic=False)
+    version = Version(name="complaints", version=2, run_id="", bundle=ref, decision="PROMOTE")
+
+    def roll() -> None:
+        rollout.rollout(FolderStore(target.home / "store"), version, settings(ollama.url), target.home)
+
+    with pytest.raises(
+        RolloutFailed, match=rf"serves bundle {one.bundle_digest[:12]} .*nothing was touched.*ollama rm {LATEST}"
+    ):
+        roll()
+    assert set(ollama.models) == {LATEST, target._named(one)} and not targets.read(target.home, "ollama").steps
+    history.append(target.home, Event(kind="recorded", version=1, by="x", bundle_digest=one.bundle_digest))
+    ollama.refuse, ollama.refusals = served.TEXTS[0], 1
+    with pytest.raises(RolloutFailed, match="Undone: version 1 serves"):
+        roll()
+
+    assert target.status().serving == one.bundle_digest and set(ollama.models) == {LATEST, target._named(one)}
+    assert [entry.event.kind for entry in history.read(target.home)] == ["recorded", "adopted", "undone"]
 
 
 def test_a_template_that_is_not_the_bundles_is_found_out(
