@@ -12,7 +12,7 @@ from deploy.console.backend import Cleaned, Job, LocalStatus, Wish
 from deploy.operate import needs, processes, stack
 from deploy.operate.processes import Command, Process
 from deploy.targets.local import SERVICE, STAGED, Local
-from tasks import rollout
+from tasks import on_off
 
 JOB = "deploy-local"
 RUNS = "a rollout to local is under way; nothing was touched. GET /api/v1/local/status tells how it goes"
@@ -61,7 +61,7 @@ class Here:
     def cleanup(self, by: str) -> Cleaned:
         target = Local(self.home, self.settings)
         try:
-            ran = rollout.stop(target, self.home, by, "cleanup by the control plane", lambda: _stopped(target))
+            ran = on_off.stop(target, self.home, by, "cleanup by the control plane", lambda: _stopped(target))
         except Busy as error:
             raise Busy(RUNS) from error
         if processes.find(self.home, JOB) is None:

@@ -1,8 +1,6 @@
 """Roll a promoted version out to the target of the settings, take it back, or say what would be done."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from configs.settings import Settings
 from data_contracts.artifacts import BundleRef, Emergency, Release, Verdict, Version
@@ -17,12 +15,9 @@ from deploy.targets.local import Local
 from deploy.targets.ollama import OllamaTarget
 from deploy.targets.server import Server
 from deploy.targets.words import Kind, Word
-from tasks import declared, gc, history, plan, serving
-from tasks.book import Book
+from tasks import declared, gc, history, on_off, plan, serving
 from tasks.controller import Controller
 from tasks.plan import Plan
-
-T = TypeVar("T")
 
 
 def rollout(store: Store, version: Version, settings: Settings, home: Path, by: str = "tingsu") -> Release:
@@ -56,8 +51,7 @@ def withdraw(why: str, settings: Settings, home: Path, by: str = "tingsu") -> Re
     Raises:
         RolloutFailed: there is none, it went live meanwhile, or what served before could not be brought back.
     """
-    limit_s = settings.serve.start_timeout_s + settings.rollout.verify_timeout_s  # of a step that cannot be broken off
-    return _controller(settings, home, by).withdraw(why, limit_s)
+    return _controller(settings, home, by).withdraw(why, _limit_s(settings))
 
 
 def approve(version: int, why: str, settings: Settings, home: Path, by: str = "tingsu") -> Record:
@@ -97,41 +91,9 @@ def status(settings: Settings, home: Path) -> tuple[Record, Status]:
     return record(settings, home), find(settings, home).status()
 
 
-def stop(target: Target, home: Path, by: str, how: str, end: Callable[[], T], *, forgets: bool = False) -> T:
-    """What `end` answers, which ends all that the target serves; a rollout that was cut off ends with it, and the history tells both.
-
-    Args:
-        how: the command, for the history.
-        forgets: the versions cannot be gone back to any more.
-
-    Raises:
-        Busy: a rollout is under way; nothing was touched.
-    """
-    with targets.alone(home, target, by):
-        answer = end()
-        book = Book(home, target.name, by)
-        its = book.read()
-        if not its.is_finished and its.state != "awaiting":
-            its = book.undone(its, f"version {its.subject.version} is not live: {how} ended all that {target.name} ran")
-        if its.live is not None and not book.is_stopped():
-            book.moved("stopped", its.live, how)
-        if forgets:
-            targets.write(home, Record(target=target.name))
-    return answer
-
-
 def started(settings: Settings, home: Path, by: str, how: str) -> None:
-    """After what is live on the target of the settings was started again: a rollout that was cut off is undone, and the history tells.
-
-    Raises:
-        RolloutFailed: what served before the rollout cannot be brought back.
-    """
-    its = record(settings, home)
-    if targets.left_behind(home, its.target) and its.state != "awaiting":
-        its = withdraw(f"{how} found it cut off", settings, home, by)
-    book, now = Book(home, its.target, by), find(settings, home).status()
-    if its.live is not None and now.serving is not None and book.is_stopped():
-        book.moved("started", its.live, how, now.endpoint)
+    """As `on_off.started`, on the target of the settings."""
+    on_off.started(_controller(settings, home, by), how, _limit_s(settings))
 
 
 def record(settings: Settings, home: Path) -> Record:
@@ -177,6 +139,11 @@ def admit(store: Store, version: int, ref: BundleRef, home: Path) -> Placed:
         verdict_signature=verdict.signature,
         emergency=emergency.told(verdict) if isinstance(verdict, Emergency) else "",
     )
+
+
+def _limit_s(settings: Settings) -> float:
+    """Of a step that cannot be broken off."""
+    return settings.serve.start_timeout_s + settings.rollout.verify_timeout_s
 
 
 def _controller(settings: Settings, home: Path, by: str) -> Controller:

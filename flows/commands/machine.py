@@ -55,13 +55,13 @@ def down(as_json: Json = False) -> None:
     from deploy.operate import stack
     from deploy.targets.local import Local
     from flows.session import open_session
-    from tasks import rollout
+    from tasks import on_off, rollout
 
     session, by, how = open_session(sets=["rollout.target=local"]), getuser(), "./tingsu down"
 
     def stop() -> tuple[str, ...]:
         target = Local(session.home, session.settings)
-        return rollout.stop(target, session.home, by, how, lambda: stack.down(session.home))
+        return on_off.stop(target, session.home, by, how, lambda: stack.down(session.home))
 
     try:
         stopped = stop()

@@ -26,7 +26,7 @@ def uninstall(
 
     from deploy.targets.server import Server
     from flows.session import open_session
-    from tasks import rollout
+    from tasks import on_off
 
     session = open_session(profile, sets=[*(sets or ()), "rollout.target=server"])
     target = Server(session.home, session.settings)
@@ -36,5 +36,5 @@ def uninstall(
         text = f"would remove from {where}: {what}. It has now: {target.status().detail}. Do it with --yes"
         show({"removed": False, "host": where}, text, as_json)
         return
-    rollout.stop(target, session.home, getuser(), "./tingsu uninstall", target.remove, forgets=True)
+    on_off.stop(target, session.home, getuser(), "./tingsu uninstall", target.remove, forgets=True)
     show({"removed": True, "host": where}, f"removed from {where}: {what}", as_json)

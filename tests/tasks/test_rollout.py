@@ -8,13 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.errors import BundleCorrupt, ConfigurationError, EngineUnavailable, GateRefused, RolloutFailed
+from data_contracts.errors import (
+    ApprovalAwaited,
+    BundleCorrupt,
+    ConfigurationError,
+    EngineUnavailable,
+    GateRefused,
+    RolloutFailed,
+)
 from deploy import targets
 from deploy.operate import lock
 from deploy.operate.canary_window import Look
 from deploy.targets import Placed
 from flows.commands import machine
-from tasks import history, what_was_live
+from tasks import history, on_off, what_was_live
 from tasks.controller import Controller
 from tests.tasks import rolled
 from tests.tasks.rolled import FolderTarget, placed
@@ -292,6 +299,30 @@ def test_down_ends_a_canary_that_was_cut_off_and_the_history_tells(
     assert what_was_live.find(lines, "local", datetime.now(UTC)).stopped == "version 1, ./tingsu down"
     controller.rollout(placed(1))
     assert history.read(controller.home)[-1].event.kind == "started"
+
+
+def test_up_takes_back_a_canary_that_was_cut_off_but_not_one_that_somebody_watches_or_a_person_is_asked_about(
+    controller: Controller, target: FolderTarget
+) -> None:
+    controller.rollout(placed(1))
+    asking = rolled.controller(controller.home, rolled.CANARY.model_copy(update={"approval": "required"}), target)
+    with pytest.raises(ApprovalAwaited):
+        asking.rollout(placed(2))
+    on_off.started(controller, "./tingsu up", 5)
+    waiting = targets.read(controller.home, "local").state
+    controller.withdraw("later", 5)
+    target.breaks["look", 2] = Killed()
+    with pytest.raises(Killed):
+        rolled.controller(controller.home, rolled.CANARY, target).rollout(placed(2))
+
+    with lock.held(targets.lock_file(controller.home, "local")):
+        on_off.started(controller, "./tingsu up", 5)
+        watched = target.share
+    on_off.started(controller, "./tingsu up", 5)
+
+    record = targets.read(controller.home, "local")
+    assert (waiting, watched, target.share, target.staged, record.state) == ("awaiting", 0.1, 0.0, None, "undone")
+    assert "./tingsu up found it cut off" in record.steps[-1].note
 
 
 def test_a_version_gone_back_to_is_read_after_it_has_the_traffic_and_that_it_was_changed_is_said(
