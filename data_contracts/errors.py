@@ -93,7 +93,7 @@ class BundleCorrupt(TingsuError):
     code = "bundle_corrupt"
 
 
-class GateRefused(TingsuError):
+class GateRefused(Told):
     """The gate did not answer PROMOTE, or its verdict does not cover this bundle."""
 
     exit_code = 3
@@ -110,7 +110,7 @@ class Busy(RolloutFailed):
     """Somebody else rolls out to the same target now; nothing was touched."""
 
 
-class ApprovalAwaited(TingsuError):
+class ApprovalAwaited(Told):
     """A rollout is staged and verified; a person says whether it gets traffic."""
 
     exit_code = 3

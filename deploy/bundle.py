@@ -23,6 +23,7 @@ from data_contracts.artifacts import (
     Verdict,
 )
 from data_contracts.errors import BundleCorrupt, GateRefused
+from data_contracts.messages import Said, told
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
@@ -198,7 +199,7 @@ def permit(bundle: Bundle, trusted_key: str) -> Verdict:
     Raises:
         GateRefused: there is none, or it does not hold.
     """
-    return sealed.permitted(bundle.folder, bundle.digest, Verdict, trusted_key, "gate it first")
+    return sealed.permitted(bundle.folder, bundle.digest, Verdict, trusted_key, "./tingsu retrain")
 
 
 def admit(bundle: Bundle, home: Path) -> Verdict | Emergency:
@@ -215,12 +216,18 @@ def in_force(folder: Path, digest: str, home: Path) -> Verdict | Emergency:
         ConfigurationError: this home has no public key of the gate.
     """
     try:
-        return sealed.permitted(folder, digest, Verdict, public_key(home), "gate it first")
+        return sealed.permitted(folder, digest, Verdict, public_key(home), "./tingsu retrain")
     except GateRefused as refused:
         path = sealed.beside(folder) / EMERGENCY
         if not path.is_file():
             raise
         return lifted(path.read_bytes(), digest, home, refused)
+
+
+def _also(refused: GateRefused, further: Said) -> Said:
+    """Why the gate's verdict does not hold, and why the emergency one does not."""
+    first = refused.said
+    return Said(further.code, f"{first.en}; and {further.en}", f"{first.zh}；另外，{further.zh}")
 
 
 def lifted(data: bytes, digest: str, home: Path, refused: GateRefused) -> Emergency:
@@ -233,9 +240,9 @@ def lifted(data: bytes, digest: str, home: Path, refused: GateRefused) -> Emerge
         said = Emergency.model_validate_json(data)
         emergency.require(said, digest, home)
     except ValidationError as error:
-        raise GateRefused(f"{refused}; and its {EMERGENCY} cannot be read") from error
+        raise GateRefused(_also(refused, told("emergency_unreadable", file=EMERGENCY))) from error
     except GateRefused as error:
-        raise GateRefused(f"{refused}; and {error}") from error
+        raise GateRefused(_also(refused, error.said)) from error
     return said
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from data_contracts.artifacts import Emergency
 from data_contracts.errors import ConfigurationError, GateRefused
+from data_contracts.messages import told as tell
 from deploy import operators, signing
 
 LASTS = timedelta(hours=24)
@@ -61,14 +62,14 @@ def require(said: Emergency, digest: str, home: Path) -> None:
     Raises:
         GateRefused: says what does not hold.
     """
-    what = f"the emergency verdict of {said.operator} on bundle {said.bundle_digest[:12]}"
+    what = {"operator": said.operator, "bundle": said.bundle_digest[:12]}
     trusted = operators.trusted(home).get(said.operator)
     if trusted is None:
-        raise GateRefused(f"{what} counts for nothing here: this home does not trust that operator, or no longer does")
+        raise GateRefused(tell("emergency_untrusted", **what))
     if said.public_key != trusted or not signing.is_signed(said, trusted):
-        raise GateRefused(f"{what} was not signed by that operator's key, or was changed after it was signed")
+        raise GateRefused(tell("emergency_edited", **what))
     if said.bundle_digest != digest:
-        raise GateRefused(f"{what} does not cover bundle {digest[:12]}")
+        raise GateRefused(tell("emergency_of_other", **what, other=digest[:12]))
     _require_in_force(said, what, latest(home), home)
 
 
@@ -95,19 +96,16 @@ def latest(home: Path) -> datetime:
     return datetime.fromtimestamp(now_s, UTC)
 
 
-def _require_in_force(said: Emergency, what: str, now: datetime, home: Path) -> None:
+def _require_in_force(said: Emergency, what: dict[str, str], now: datetime, home: Path) -> None:
     begins, ends = datetime.fromisoformat(said.created_at), datetime.fromisoformat(said.expires_at)
     if ends - begins > LASTS:
-        raise GateRefused(f"{what} would last {ends - begins}, and at most {LASTS} is allowed")
+        raise GateRefused(tell("emergency_too_long", **what, lasts=ends - begins, most=LASTS))
     if begins - now > CLOCKS_DIFFER:
-        raise GateRefused(f"{what} is of {said.created_at}, which is in the future; set this machine's clock")
+        raise GateRefused(tell("emergency_in_future", **what, at=said.created_at))
     if now >= ends:
         ahead = now - datetime.now(UTC)
-        clock = f"; the clock was set back since: if it was wrong before, remove {_mark(home)}"
-        raise GateRefused(
-            f"{what} expired at {said.expires_at}{clock if ahead > CLOCKS_DIFFER else ''}; have the gate judge the bundle, "
-            f"or sign again: ./tingsu emergency {said.version} --operator NAME --reason WHY"
-        )
+        code = "emergency_clock" if ahead > CLOCKS_DIFFER else "emergency_expired"
+        raise GateRefused(tell(code, **what, at=said.expires_at, mark=_mark(home), version=said.version))
 
 
 def _mark(home: Path) -> Path:

@@ -89,7 +89,7 @@ def permit(bundle: GenerationBundle, trusted_key: str) -> GenerationVerdict:
     Raises:
         GateRefused: there is none, or it does not hold.
     """
-    return sealed.permitted(bundle.folder, bundle.digest, GenerationVerdict, trusted_key, "./tingsu import makes one")
+    return sealed.permitted(bundle.folder, bundle.digest, GenerationVerdict, trusted_key, "./tingsu import PATH")
 
 
 def _link(file: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from data_contracts.artifacts import BundleRef
 from data_contracts.errors import BundleCorrupt, GateRefused, ModelLoadError
+from data_contracts.messages import told
 from deploy import signing
 from deploy.signing import Signed
 from deploy.store import LISTING, Store, folder_digest, sha256_file
@@ -59,11 +60,9 @@ def permitted(folder: Path, content: str, kind: type[Signed], trusted_key: str, 
     try:
         verdict = kind.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise GateRefused(
-            f"bundle {content[:12]} has no verdict at {path}; {first}, or serve --evaluation on loopback"
-        ) from error
+        raise GateRefused(told("verdict_missing", bundle=content[:12], path=path, command=first)) from error
     except ValidationError as error:
-        raise GateRefused(f"{path} is no verdict on such a bundle; {first}") from error
+        raise GateRefused(told("verdict_unreadable", path=path, command=first)) from error
     signing.verify(verdict, content, trusted_key)
     return verdict
 

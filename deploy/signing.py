@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from data_contracts.artifacts import Emergency, GenerationVerdict, Verdict
 from data_contracts.errors import ConfigurationError, GateRefused
+from data_contracts.messages import told
 from deploy.store import create_once, write_atomically
 
 if TYPE_CHECKING:
@@ -88,10 +89,7 @@ def verify(verdict: AnyVerdict, bundle_digest: str, public_key: str) -> None:
     """
     authenticate(verdict, bundle_digest, public_key)
     if verdict.decision != "PROMOTE":
-        raise GateRefused(
-            f"verdict on bundle {verdict.bundle_digest[:12]} is {verdict.decision}, and only PROMOTE is served; "
-            "see ./tingsu why, or serve --evaluation on loopback"
-        )
+        raise GateRefused(told("verdict_not_promote", bundle=verdict.bundle_digest[:12], decision=verdict.decision))
 
 
 def authenticate(verdict: AnyVerdict, bundle_digest: str, public_key: str) -> None:
@@ -100,16 +98,13 @@ def authenticate(verdict: AnyVerdict, bundle_digest: str, public_key: str) -> No
     Raises:
         GateRefused: says which of the two does not hold.
     """
-    what = f"verdict on bundle {verdict.bundle_digest[:12]}"
+    bundle = verdict.bundle_digest[:12]
     if not verdict.signature or verdict.public_key != public_key:
-        raise GateRefused(
-            f"{what} is not signed by the key this home trusts ({public_key[:12]}…); "
-            "run the gate again here, or install its gate.pub"
-        )
+        raise GateRefused(told("verdict_other_key", bundle=bundle, key=public_key[:12]))
     if not is_signed(verdict, public_key):
-        raise GateRefused(f"{what} was changed after it was signed; run the gate again: ./tingsu retrain")
+        raise GateRefused(told("verdict_edited", bundle=bundle))
     if verdict.bundle_digest != bundle_digest:
-        raise GateRefused(f"{what} does not cover bundle {bundle_digest[:12]}; each bundle needs a verdict of its own")
+        raise GateRefused(told("verdict_of_other", bundle=bundle, other=bundle_digest[:12]))
 
 
 def verdict_id(verdict: AnyVerdict) -> str:

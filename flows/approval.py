@@ -18,6 +18,7 @@ from pydantic import Field
 from configs.settings import Settings
 from data_contracts.artifacts import Release
 from data_contracts.errors import ApprovalAwaited, RolloutFailed
+from deploy import targets
 from flows.release import Awaited
 from flows.steps import release
 from tasks import rollout
@@ -47,11 +48,11 @@ def released(at: Registry, version: int, settings: Settings) -> Release | Awaite
     if isinstance(outcome, Release) or not os.environ.get("PREFECT_API_URL"):
         return outcome
     log.warning("%s; or answer on Prefect's page of this run", outcome.sentence)
-    _ask(at, version, settings, outcome.sentence)
+    _ask(at, version, settings)
     return release(at, version, settings)
 
 
-def _ask(at: Registry, version: int, settings: Settings, sentence: str) -> None:
+def _ask(at: Registry, version: int, settings: Settings) -> None:
     """Return once it is approved.
 
     Raises: RolloutFailed: it is rejected, and undone.
@@ -65,7 +66,7 @@ def _ask(at: Registry, version: int, settings: Settings, sentence: str) -> None:
                 wait_for_input=Decision, timeout=PATIENCE_S, poll_interval=LOOK_S, key=uuid4().hex
             )
     except FlowPauseTimeout as error:
-        raise ApprovalAwaited(sentence) from error
+        raise ApprovalAwaited(targets.waits(asked)) from error
     record = rollout.record(settings, at.home)
     if record.id != asked.id or record.is_finished:  # taken back meanwhile, by `reject` or `undo`
         raise RolloutFailed(record.steps[-1].note or f"version {version} was rolled out anew meanwhile")

@@ -6,6 +6,7 @@ from pathlib import Path
 from configs.settings import Settings
 from data_contracts.artifacts import Verdict
 from data_contracts.errors import ConfigurationError, GateRefused
+from data_contracts.messages import told
 from deploy import bundle, signing
 from flows.run import registry_of
 from flows.session import open_session
@@ -40,18 +41,16 @@ def judge_again(at: Registry, version: int, settings: Settings) -> Verdict:
     """
     found = versions.get(at, version)
     before = stored_verdict(at, version)
-    outdated = permit.refreshed_since(at.store, before)
+    outdated = permit.refreshed_since(at.store, before, version)
     if outdated:
-        raise GateRefused(f"version {version} {outdated}")
+        raise GateRefused(outdated)
     evidence = gate.reread(cited.read(at.store, found.bundle, before))
     champion = versions.rival(at)
     rival = champion[0].bundle.digest if champion else None
     if rival not in (evidence.champion_bundle, found.bundle.digest):
-        raise GateRefused(
-            f"version {version} was scored beside champion bundle {str(evidence.champion_bundle)[:12]}, today's is "
-            f"{str(rival)[:12]}, which has to answer the same gold calls first: "
-            f"./tingsu retrain --dataset {evidence.splits.dataset_id[:12]}"
-        )
+        bundles = {"then": str(evidence.champion_bundle)[:12], "today": str(rival)[:12]}
+        dataset_id = evidence.splits.dataset_id[:12]
+        raise GateRefused(told("evidence_other_champion", version=version, dataset=dataset_id, **bundles))
     # the looks of then are no part of what is judged: the same question again is found
     asked = evidence.model_copy(update={"settings": settings.gate, "profile": settings.profile, "gold_looks": 1})
     key = stages.stage_key("judge", {"0": asked, "1": at.trusted_key}, judge)

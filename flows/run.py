@@ -102,12 +102,10 @@ class Run:
         sitting = versions.sitting(self.registry)
         if sitting and sitting.bundle.digest == verdict.bundle_digest:  # it serves already: that is checked again
             return ""
-        outdated = permit.refreshed_since(self.store, verdict)  # while this run was under way
-        if outdated:
-            return f"it {outdated}"
-        differs = permit.other_standard(self.registry, verdict)
-        if differs:
-            return f"it {differs}: ./tingsu promote {version} --new-standard 'REASON'"
+        outdated = permit.refreshed_since(self.store, verdict, version)  # while this run was under way
+        differs = permit.other_standard(self.registry, verdict, version)
+        if outdated or differs:
+            return str(outdated or differs)
         return f"waits for a person: ./tingsu promote {version}" if self.settings.gate.approval else ""
 
     def note(self, title: str, outcome: Outcome[Any]) -> None:

@@ -3,6 +3,7 @@
 from configs.serving import ServeSettings
 from data_contracts.artifacts import BundleRef, Calibration, Model, Verdict, Version
 from data_contracts.errors import GateRefused
+from data_contracts.messages import told
 from data_contracts.prompt import Prompt
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
@@ -49,11 +50,9 @@ def find(at: Registry, taxonomy: Taxonomy, serve: ServeSettings) -> Champion | N
     version, verdict = rival
     content = bundle.open(bundle.place(at.store, version.bundle))
     if content.taxonomy.digest != taxonomy.digest:
-        raise GateRefused(
-            f"not comparable: the champion of {at.name!r} (version {version.version}) answers taxonomy {content.taxonomy.name!r} "
-            f"({content.taxonomy.digest[:12]}), this dataset has {taxonomy.name!r} ({taxonomy.digest[:12]}). "
-            "Give the new classifier a home of its own: export TINGSU_HOME=FOLDER"
-        )
+        theirs = {"theirs": content.taxonomy.name, "theirs_digest": content.taxonomy.digest[:12]}
+        ours = {"ours": taxonomy.name, "ours_digest": taxonomy.digest[:12]}
+        raise GateRefused(told("champion_taxonomy", name=at.name, version=version.version, **theirs, **ours))
     choose.require_installed(content.facts.engine, serve)
     return Champion(
         version=version,

@@ -4,6 +4,7 @@ import hashlib
 
 from data_contracts.artifacts import BundleRef, Verdict
 from data_contracts.errors import GateRefused
+from data_contracts.messages import told
 from deploy import bundle
 from deploy.store import Store
 
@@ -26,11 +27,8 @@ def read(store: Store, ref: BundleRef, verdict: Verdict) -> bytes:
     """
     evidence = store.read(f"{ref.key}.attest/{_name(verdict.report_digest)}")
     if evidence is None or digest(evidence) != verdict.report_digest:
-        state = "is missing" if evidence is None else "was edited after the verdict was signed"
-        raise GateRefused(
-            f"the evidence of bundle {ref.digest[:12]}, {_name(verdict.report_digest)[:25]}…, {state}; "
-            "restore it from a backup, or judge again: ./tingsu retrain"
-        )
+        code = "evidence_missing" if evidence is None else "evidence_edited"
+        raise GateRefused(told(code, bundle=ref.digest[:12], name=_name(verdict.report_digest)[:25]))
     return evidence
 
 

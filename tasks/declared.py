@@ -4,6 +4,7 @@ from pathlib import Path
 
 from data_contracts.artifacts import Emergency
 from data_contracts.errors import GateRefused
+from data_contracts.messages import told as tell
 from tasks import history
 
 
@@ -16,7 +17,5 @@ def require(said: Emergency, home: Path) -> None:
     """
     told = (e.event.detail["emergency"] for e in history.read(home) if e.event.kind == "emergency")
     if said.model_dump(mode="json") not in told:
-        raise GateRefused(
-            f"the emergency verdict of {said.operator} on bundle {said.bundle_digest[:12]} is not in the history of this home: it "
-            f"was signed past it; declare it: ./tingsu emergency {said.version} --operator NAME --reason WHY"
-        )
+        what = {"operator": said.operator, "bundle": said.bundle_digest[:12], "version": said.version}
+        raise GateRefused(tell("emergency_undeclared", **what))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from data_contracts.artifacts import Emergency
 from data_contracts.errors import ConfigurationError, GateRefused
+from data_contracts.messages import told
 from deploy import bundle as bundles
 from deploy import emergency, operators, signing
 from tasks import history, registry, versions
@@ -64,9 +65,7 @@ def _refusal(at: Registry, version: int) -> str:
         by_gate(at, version)
     except GateRefused as refused:
         return str(refused)
-    raise GateRefused(
-        f"version {version} needs no emergency verdict, the gate's own admits it: ./tingsu promote {version}"
-    )
+    raise GateRefused(told("emergency_needless", version=version))
 
 
 def _tell(home: Path, kind: history.Kind, name: str, public: str, by: str) -> None:

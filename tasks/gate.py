@@ -24,7 +24,7 @@ from data_contracts.artifacts import (
     Verdict,
 )
 from data_contracts.errors import BundleCorrupt, ConfigurationError, GateRefused
-from data_contracts.messages import say
+from data_contracts.messages import say, told
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
 from deploy.store import Store, sha256_file
@@ -69,9 +69,7 @@ def reread(evidence: bytes) -> Evidence:
     try:
         return Evidence.model_validate_json(evidence)
     except ValueError as error:
-        raise GateRefused(
-            "the evidence is of another version of Tingsu; run ./tingsu retrain on its dataset"
-        ) from error
+        raise GateRefused(told("evidence_old")) from error
 
 
 def judge(evidence: Evidence, store: Store) -> Verdict:
@@ -207,9 +205,8 @@ def _answers(report: Report, taxonomy: Taxonomy, store: Store) -> Answers:
     for name, value in metrics.values(answers, metrics.table(taxonomy)).items():
         said = report.metrics.get(name, value)
         if abs(said - value) > AGREES * max(1.0, abs(value)):
-            raise GateRefused(
-                f"report of hop {report.hop!r} says {name} {said:.6g}, its predictions give {value:.6g}; evaluate again"
-            )
+            numbers = {"said": f"{said:.6g}", "value": f"{value:.6g}"}
+            raise GateRefused(told("evidence_report", hop=report.hop, name=name, **numbers))
     return answers
 
 
@@ -220,10 +217,7 @@ def _refuse_other_gold(evidence: Evidence) -> None:
     for what in ("rows_digest", "taxonomy_digest"):
         ours, theirs = getattr(served, what), getattr(champion, what)
         if ours != theirs:
-            raise GateRefused(
-                f"not comparable: {what} of the champion's report is {theirs[:12]}, the candidate's {ours[:12]}; "
-                "score the champion again on the same gold calls and taxonomy"
-            )
+            raise GateRefused(told("evidence_other_gold", what=what, theirs=theirs[:12], ours=ours[:12]))
 
 
 def _refuse_leaks(evidence: Evidence, store: Store) -> None:
@@ -236,14 +230,12 @@ def _refuse_leaks(evidence: Evidence, store: Store) -> None:
     words = near.sketch(gold["input_text"])
     for side in (s for s in SIDES if s != "gold"):
         other = pl.read_parquet(store.local(splits.file(side)), columns=columns)
-        shared = {f"values of {c}": len(set(gold[c]) & set(other[c])) for c in columns[:2]}
+        shared = {("values of " + c, f" {c} 值"): len(set(gold[c]) & set(other[c])) for c in columns[:2]}
         texts = near.any_near(near.sketch(other["input_text"]), words, evidence.settings.leak_jaccard)
-        shared |= {"calls with the words of a gold call": int(texts.sum())}
-        for what, count in shared.items():
+        shared |= {("calls with the words of a gold call", "与黄金集用语相同的通话"): int(texts.sum())}
+        for (en, zh), count in shared.items():
             if count:
-                raise GateRefused(
-                    f"{count} {what} are on the {side} side too: gold leaked (gate.leak_jaccard); split again, then train again"
-                )
+                raise GateRefused(told("evidence_leak", count=count, what_en=en, what_zh=zh, side=side))
 
 
 def _refuse_other_training(evidence: Evidence, store: Store) -> None:
@@ -251,10 +243,7 @@ def _refuse_other_training(evidence: Evidence, store: Store) -> None:
     for side in ("train", "validation"):
         there, read = sha256_file(store.local(evidence.splits.file(side))), evidence.trained_on.get(side, "none")
         if there != read:
-            raise GateRefused(
-                f"the model was trained on other calls than the {side} side holds (file {read[:12]}, now {there[:12]}), "
-                "so nobody can say that gold was not among them; train again"
-            )
+            raise GateRefused(told("evidence_other_calls", side=side, read=read[:12], there=there[:12]))
 
 
 def _summary(decision: Decision, results: tuple[BoundResult, ...], calls: int | None, rows: int) -> tuple[str, str]:

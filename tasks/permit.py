@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from data_contracts.artifacts import Emergency, Verdict
 from data_contracts.errors import GateRefused
+from data_contracts.messages import Said, told
 from deploy import bundle as bundles
 from deploy.store import Store
 from tasks import catalog, gold, history, versions
@@ -42,22 +43,20 @@ def by_gate(at: Registry, version: int) -> Verdict:
     if sitting and sitting.version == version:
         return verdict
     _refuse_other_standard(at, version, verdict)
-    outdated = refreshed_since(at.store, verdict)
+    outdated = refreshed_since(at.store, verdict, version)
     if outdated:
-        raise GateRefused(f"version {version} {outdated}")
-    differs = other_standard(at, verdict)
+        raise GateRefused(outdated)
+    differs = other_standard(at, verdict, version)
     if differs and not at.new_standard:
-        raise GateRefused(f"version {version} {differs}: ./tingsu promote {version} --new-standard 'REASON'")
+        raise GateRefused(differs)
     if sitting and verdict.champion_bundle != sitting.bundle.digest:
-        judged = f"champion bundle {verdict.champion_bundle[:12]}" if verdict.champion_bundle else "no champion"
-        raise GateRefused(
-            f"version {version} was judged against {judged}, but the champion is now version {sitting.version} "
-            f"(bundle {sitting.bundle.digest[:12]}); judge it again: `./tingsu retrain` on its dataset"
-        )
+        code = "verdict_other_champion" if verdict.champion_bundle else "verdict_no_champion"
+        now = {"champion": sitting.version, "bundle": sitting.bundle.digest[:12]}
+        raise GateRefused(told(code, version=version, judged=(verdict.champion_bundle or "")[:12], **now))
     return verdict
 
 
-def other_standard(at: Registry, verdict: Verdict) -> str | None:
+def other_standard(at: Registry, verdict: Verdict, version: int) -> Said | None:
     """What a candidate was judged by that the champion, when it was promoted, was not: what to say of it, or None.
 
     A gate that fits its thresholds or its gold set to the candidate promotes anything, so a person has to say why; the
@@ -74,13 +73,11 @@ def other_standard(at: Registry, verdict: Verdict) -> str | None:
     other = [f"{name} {mine[:12]} instead of {theirs[:12]}" for name, mine, theirs in pairs if mine != theirs]
     if not other:
         return None
-    return (
-        f"was judged by another standard than the champion, version {entry.event.version}, was ({', '.join(other)}); "
-        "if that is meant, say why, and the history keeps it"
-    )
+    values = {"champion": entry.event.version, "differences": ", ".join(other)}
+    return told("verdict_other_standard", version=version, **values)
 
 
-def refreshed_since(store: Store, verdict: Verdict) -> str | None:
+def refreshed_since(store: Store, verdict: Verdict, version: int) -> Said | None:
     """What to say of a verdict on gold calls whose set has a newer version, and the command; None on today's.
 
     Others are judged on the newer calls, and the champion answers them anew: on the old ones a candidate would be promoted that
@@ -91,24 +88,22 @@ def refreshed_since(store: Store, verdict: Verdict) -> str | None:
     today = gold.newest(store, then.family) if then else None
     if then is None or today is None or today.digest == then.digest:
         return None
-    by = f"{today.refresh.by} for {today.refresh.reason!r}" if today.refresh else "another split"
-    return (
-        f"was judged on version {then.version} of the gold set of {then.family!r}, and version {today.version} ({today.rows} "
-        f"calls, made by {by}) counts now; have it and the champion judged on that: "
-        f"./tingsu retrain --dataset {verdict.dataset_id[:12]}"
+    why = today.refresh
+    by = (
+        (f"{why.by} for {why.reason!r}", f"{why.by} 更新，原因 {why.reason!r}")
+        if why
+        else ("another split", "另一次划分产生")
     )
+    values = {"then": then.version, "family": then.family, "today": today.version, "rows": today.rows}
+    dataset_id = verdict.dataset_id[:12]
+    return told("verdict_outdated", version=version, by_en=by[0], by_zh=by[1], dataset=dataset_id, **values)
 
 
 def _refuse_other_standard(at: Registry, version: int, verdict: Verdict) -> None:
     if (verdict.profile, verdict.thresholds_digest) != (at.today.profile, at.today.thresholds):
-        raise GateRefused(
-            f"version {version} was judged under profile {verdict.profile!r} and thresholds {verdict.thresholds_digest[:12]}, "
-            f"today's are {at.today.profile!r} and {at.today.thresholds[:12]} (--profile and --set count); judge it again "
-            f"under today's: ./tingsu gate {version} --again"
-        )
+        then = {"profile": verdict.profile, "thresholds": verdict.thresholds_digest[:12]}
+        now = {"profile_now": at.today.profile, "thresholds_now": at.today.thresholds[:12]}
+        raise GateRefused(told("verdict_other_settings", version=version, **then, **now))
     ahead = datetime.fromisoformat(verdict.created_at) - datetime.now(UTC)
     if ahead > CLOCKS_DIFFER:
-        raise GateRefused(
-            f"the verdict of version {version} is of {verdict.created_at}, which is {ahead} in the future; set this "
-            f"machine's clock, or judge it again: ./tingsu gate {version} --again"
-        )
+        raise GateRefused(told("verdict_in_future", version=version, at=verdict.created_at, ahead=ahead))

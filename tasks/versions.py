@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from data_contracts.artifacts import BundleRef, Decision, Emergency, Verdict, Version
-from data_contracts.errors import BundleCorrupt, ConfigurationError, GateRefused
+from data_contracts.errors import BundleCorrupt, GateRefused, WrongRequest
+from data_contracts.messages import told
 from data_contracts.schema import Frozen
 from deploy import bundle as bundles
 from deploy import signing
@@ -85,10 +86,7 @@ def champion(at: Registry) -> Version | None:
     if entry is None or entry.event.version is None:
         if aliased is None:
             return None
-        raise GateRefused(
-            f"alias 'champion' of {at.name} is on version {aliased.version}, and no version was ever promoted here: it "
-            f"was moved by hand; `./tingsu promote {aliased.version}` asks for its verdict"
-        )
+        raise GateRefused(told("champion_by_hand", name=at.name, version=aliased.version))
     found = get(at, entry.event.version)
     admitted(at, found)
     return found
@@ -140,14 +138,11 @@ def returning(at: Registry, to: int | None = None) -> Version:
     if to is None:
         found = sitting(at) if entry and entry.event.kind == "rolled_back" else before
         if found is None:
-            raise GateRefused(f"{at.name} has no previous version to return to; `./tingsu promote V` chooses one")
+            raise GateRefused(told("rollback_none", name=at.name))
         return found
     there = {entry.event.version if entry else None, before.version if before else None} - {None}
     if to not in there:
-        raise GateRefused(
-            f"a rollback of {at.name} goes to version {before.version if before else 'none'}, the one before the champion, "
-            f"not to {to}; `./tingsu promote {to}` asks for its verdict"
-        )
+        raise GateRefused(told("rollback_elsewhere", name=at.name, before=before.version if before else "none", to=to))
     return get(at, to)
 
 
@@ -213,26 +208,19 @@ def stored_verdict(at: Registry, version: Version) -> Verdict:
     """
     data = at.store.read(f"{version.bundle.key}.attest/{bundles.VERDICT}")
     if data is None:
-        raise GateRefused(
-            f"version {version.version} (bundle {version.bundle.digest[:12]}) has no verdict; run ./tingsu retrain on "
-            "its dataset again"
-        )
+        raise GateRefused(told("verdict_none", version=version.version, bundle=version.bundle.digest[:12]))
     try:
         return Verdict.model_validate_json(data)
     except ValueError as error:
-        raise GateRefused(
-            f"the verdict of version {version.version} cannot be read; run ./tingsu retrain on its dataset again"
-        ) from error
+        raise GateRefused(told("verdict_broken", version=version.version)) from error
 
 
 def _refuse_other_bundle(at: Registry, version: Version) -> None:
     """The bundle is a tag in MLflow, which anybody may edit; the history knows what was recorded."""
     own = [e.event for e in history.read(at.home) if e.event.version == version.version and e.event.kind == "recorded"]
     if own and own[-1].bundle_digest != version.bundle.digest:
-        raise GateRefused(
-            f"version {version.version} was recorded with bundle {own[-1].bundle_digest[:12]}, its tag 'bundle_digest' "
-            f"in MLflow now says {version.bundle.digest[:12]}: it was edited; set the tag back"
-        )
+        digests = {"recorded": own[-1].bundle_digest[:12], "now": version.bundle.digest[:12]}
+        raise GateRefused(told("version_other_bundle", version=version.version, **digests))
 
 
 def get(at: Registry, version: int) -> Version:
@@ -296,7 +284,7 @@ def _row(client: "MlflowClient", at: Registry, model: "RegisteredModel", found: 
     )
 
 
-def unknown(at: Registry, version: int, known: list[int]) -> ConfigurationError:
+def unknown(at: Registry, version: int, known: list[int]) -> WrongRequest:
     """The error of a version that is not there."""
     there = ", ".join(str(v) for v in known) or "none"
-    return ConfigurationError(f"{at.name} has no version {version}; versions: {there}. See `./tingsu models`")
+    return WrongRequest(told("version_none", name=at.name, version=version, known=there))

@@ -9,10 +9,9 @@ a disk) is English and stands where it is raised.
 
 from typing import NamedTuple
 
-from data_contracts.messages import datasets, files, gate, refusals, requests, rows, service
+from data_contracts.messages import datasets, files, gate, refusals, requests, rows, service, verdicts
 
-SUBJECTS = (rows.TABLE, files.TABLE, refusals.TABLE, requests.TABLE, datasets.TABLE, service.TABLE, gate.TABLE)
-ENDS = (".", "。", "?", "？", "!", "！")
+SUBJECTS = tuple(subject.TABLE for subject in (rows, files, refusals, requests, datasets, service, gate, verdicts))
 TABLE: dict[str, tuple[str, str]] = {code: said for subject in SUBJECTS for code, said in subject.items()}
 
 
@@ -31,16 +30,16 @@ class Said(NamedTuple):
 
     @property
     def en(self) -> str:
-        """All of it in English, one sentence."""
-        return _sentence(self.reason_en, self.remedy_en, "; ", ".")
+        """All of it in English. It may end in a command to paste, so no full stop follows."""
+        return _joined(self.reason_en, self.remedy_en, "; ", " ")
 
     @property
     def zh(self) -> str:
         """All of it in Chinese."""
-        return _sentence(self.reason_zh, self.remedy_zh, "；", "。")
+        return _joined(self.reason_zh, self.remedy_zh, "；", "")
 
     def __str__(self) -> str:
-        return f"{self.en} {self.zh}".strip()
+        return f"{self.en}\n{self.zh}".strip()
 
 
 def say(code: str, **values: object) -> tuple[str, str]:
@@ -63,9 +62,6 @@ def told(code: str, **values: object) -> Said:
     return Said(code, *say(code, **values), *(say(remedy, **values) if remedy in TABLE else ()))
 
 
-def _sentence(reason: str, remedy: str, joint: str, end: str) -> str:
-    """Reason and remedy; one that is a sentence already is not ended again."""
-    if remedy:
-        after = " " if reason.endswith(".") else ""
-        reason += (after if reason.endswith(ENDS) else joint) + remedy
-    return reason + (end if reason and not reason.endswith(ENDS) else "")
+def _joined(reason: str, remedy: str, joint: str, after_stop: str) -> str:
+    ends = reason.endswith((".", "。"))
+    return reason + (after_stop if ends else joint) + remedy if remedy else reason

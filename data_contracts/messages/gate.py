@@ -50,6 +50,11 @@ TABLE: dict[str, tuple[str, str]] = {
         "not comparable: {a} and {b} were measured with different {what_en}; score both on the same gold calls.",
         "不可比较：{a} 与 {b} 所用的{what_zh}不同，请在同一批黄金集通话上重新评测。",
     ),
+    "models_not_comparable": (
+        "not comparable: judged on another gold set or taxonomy than version {newest}. The calls that both answered are compared "
+        "by ./tingsu compare {other} {newest}",
+        "不可比较：与版本 {newest} 评测所用的黄金集或分类表不同。在共同回答过的通话上比较：./tingsu compare {other} {newest}",
+    ),
     "compared_same": (
         "Both answered the same {calls} gold calls, of {customers} customers. A change whose interval holds 0 may be chance.",
         "两者回答了同样的 {calls} 通黄金集通话（{customers} 位客户）。区间包含 0 的变化可能只是偶然。",

@@ -161,11 +161,11 @@ TABLE: dict[str, tuple[str, str]] = {
         "{path} 没有 {lacking} 列：第一行像是通话内容，不是列名",
     ),
     "header_is_call.remedy": (
-        "Write a header before it, such as conversation_id,input_text,complaint_category",
+        "write a header before it, such as conversation_id,input_text,complaint_category",
         "请在最前面加一行表头，例如 conversation_id,input_text,complaint_category",
     ),
     "column_missing": ("{path} has no column {lacking}; it has {names}", "{path} 没有 {lacking} 列，现有的列：{names}"),
-    "column_missing.remedy": ("Say which column it is: --map {option}", "请指明是哪一列：--map {option}"),
+    "column_missing.remedy": ("say which column it is: --map {option}", "请指明是哪一列：--map {option}"),
     "column_twice": ("{path}: column {name} stands twice in the header", "{path}：表头中 {name} 列出现两次"),
     "column_twice.remedy": _RENAME,
     "columns_alike": (
@@ -186,30 +186,30 @@ TABLE: dict[str, tuple[str, str]] = {
         "{path} starts like Parquet but cannot be read; it may be cut short",
         "{path} 开头是 Parquet，但无法读取，可能不完整",
     ),
-    "parquet_broken.remedy": ("Export it again", "请重新导出"),
+    "parquet_broken.remedy": ("export it again", "请重新导出"),
     "parquet_footer": (
         "{path}: its list of columns has {bytes:,} bytes, at most {most:,} are read",
         "{path}：列清单有 {bytes:,} 字节，最多读取 {most:,} 字节",
     ),
-    "parquet_footer.remedy": ("Export it again", "请重新导出"),
+    "parquet_footer.remedy": ("export it again", "请重新导出"),
     "parquet_values": (
         "{path}: a column holds {values:,} values in {rows:,} rows; no call has so many turns",
         "{path}：有一列在 {rows:,} 行中含 {values:,} 个值，通话不会有这么多轮次",
     ),
-    "parquet_values.remedy": ("Export it again", "请重新导出"),
+    "parquet_values.remedy": ("export it again", "请重新导出"),
     "parquet_page": (
         "{path}: column {name} has a page that unpacks to {bytes:,} bytes; at most {most:,} are unpacked at a time",
         "{path}：{name} 列有一页解压后为 {bytes:,} 字节，一次最多解压 {most:,} 字节",
     ),
     "parquet_page.remedy": (
-        "Find the cell that is so long (a call has at most {most_chars:,} characters), or export again in smaller row groups",
+        "find the cell that is so long (a call has at most {most_chars:,} characters), or export again in smaller row groups",
         "请找出过长的单元格（一通通话最多 {most_chars:,} 个字符），或用更小的行组重新导出",
     ),
     "parquet_bomb": (
         "{path} has {size:,} bytes and unpacks to {unpacked:,} or more; at most {ratio} times its size is read, and calls never come near",
         "{path} 有 {size:,} 字节，解压后至少 {unpacked:,} 字节；最多读取文件大小的 {ratio} 倍，正常通话远达不到",
     ),
-    "parquet_bomb.remedy": ("Export it again", "请重新导出"),
+    "parquet_bomb.remedy": ("export it again", "请重新导出"),
     "cell_too_long": (
         "{path}: column {name} has a cell of {bytes:,} bytes; at most {most_chars:,} characters are read",
         "{path}：{name} 列有一个 {bytes:,} 字节的单元格，最多读取 {most_chars:,} 个字符",

@@ -61,7 +61,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "请更正该处，或从 data_contracts/taxonomy.yaml 改起",
     ),
     "taxonomy_wrong": ("taxonomy file {path}: {where}: {why}", "分类表文件 {path} 的 {where} 有误：{why}"),
-    "taxonomy_wrong.remedy": ("See data_contracts/taxonomy.yaml", "写法见 data_contracts/taxonomy.yaml"),
+    "taxonomy_wrong.remedy": ("see data_contracts/taxonomy.yaml", "写法见 data_contracts/taxonomy.yaml"),
     # which dataset
     "dataset_none": ("no dataset of family {family!r} yet", "{family!r} 系列还没有数据集"),
     "dataset_none.remedy": ("make one with ./tingsu submit FILE", "请先提交：./tingsu submit FILE"),

@@ -136,6 +136,14 @@ TABLE: dict[str, tuple[str, str]] = {
         "{operator} 对模型包 {bundle} 的应急裁决已于 {at} 过期；此后时钟被调回：如果之前的时间有误，请删除 {mark}",
     ),
     "emergency_clock.remedy": _SIGN_AGAIN,
+    "emergency_undeclared": (
+        "the emergency verdict of {operator} on bundle {bundle} is not in the history of this home: it was signed past it",
+        "{operator} 对模型包 {bundle} 的应急裁决不在本目录的历史中：签发时绕过了历史",
+    ),
+    "emergency_undeclared.remedy": (
+        "declare it: ./tingsu emergency {version} --operator NAME --reason WHY",
+        "请正式签发：./tingsu emergency {version} --operator NAME --reason WHY",
+    ),
     "emergency_unreadable": ("its {file} cannot be read", "其 {file} 无法读取"),
     "emergency_needless": (
         "version {version} needs no emergency verdict, the gate's own admits it",
@@ -179,7 +187,7 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "evidence_leak": (
         "{count} {what_en} are on the {side} side too: gold leaked (gate.leak_jaccard)",
-        "{side} 部分中也有 {count} 通{what_zh}：黄金集泄漏（gate.leak_jaccard）",
+        "{side} 部分中也有 {count} 个{what_zh}：黄金集泄漏（gate.leak_jaccard）",
     ),
     "evidence_leak.remedy": ("split again, then train again", "请重新划分并重新训练"),
     "evidence_other_calls": (
@@ -205,15 +213,23 @@ TABLE: dict[str, tuple[str, str]] = {
         "`./tingsu promote {version}` asks for its verdict",
         "`./tingsu promote {version}` 会检查其裁决",
     ),
-    "champion_none": ("there is no champion to {what_en}", "没有可{what_zh}的现役模型"),
-    "champion_none.remedy": ("{command}", "请运行 {command}"),
+    "champion_none": ("there is no champion", "没有现役模型"),
+    "champion_none.remedy": (
+        "./tingsu retrain makes a version, ./tingsu promote V makes it the champion",
+        "./tingsu retrain 训练出版本，./tingsu promote V 将其晋级为现役模型",
+    ),
+    "champion_none_to_serve": ("there is no champion to serve", "没有可供服务的现役模型"),
+    "champion_none_to_serve.remedy": (
+        "./tingsu retrain first, or give --bundle FOLDER --evaluation",
+        "请先运行 ./tingsu retrain，或给出 --bundle FOLDER --evaluation",
+    ),
     "champion_taxonomy": (
         "not comparable: the champion of {name!r} (version {version}) answers taxonomy {theirs!r} ({theirs_digest}), this dataset has "
         "{ours!r} ({ours_digest})",
         "不可比较：{name!r} 的现役模型（版本 {version}）使用分类表 {theirs!r}（{theirs_digest}），本数据集使用 {ours!r}（{ours_digest}）",
     ),
     "champion_taxonomy.remedy": (
-        "Give the new classifier a home of its own: export TINGSU_HOME=FOLDER",
+        "give the new classifier a home of its own: export TINGSU_HOME=FOLDER",
         "请给新的分类器单独的目录：export TINGSU_HOME=FOLDER",
     ),
     "rollback_none": ("{name} has no previous version to return to", "{name} 没有可退回的前一版本"),
@@ -235,7 +251,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "{name} has no version {version}; versions: {known}",
         "{name} 没有版本 {version}，现有版本：{known}",
     ),
-    "version_none.remedy": ("See `./tingsu models`", "见 `./tingsu models`"),
+    "version_none.remedy": ("see `./tingsu models`", "见 `./tingsu models`"),
     # a person's word
     "approval_awaited": (
         "version {version} is staged and verified on {target} and waits for a person",

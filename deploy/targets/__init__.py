@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from pydantic import ValidationError
 
 from data_contracts.errors import Busy, ConfigurationError
+from data_contracts.messages import Said, told
 from data_contracts.schema import Frozen
 from deploy.canary import judge
 from deploy.operate import lock
@@ -228,14 +229,9 @@ def alone(home: Path, target: Target, by: str) -> Iterator[None]:
         yield
 
 
-def waits(record: Record) -> str:
-    """Whom a staged and verified version waits for, in a sentence."""
-    version = record.subject.version
-    how = f"{version} --target {record.target} --why REASON"
-    return (
-        f"version {version} is staged and verified on {record.target} and waits for a person: ./tingsu approve {how}, after "
-        f"which the same command goes on; or ./tingsu reject {how}"
-    )
+def waits(record: Record) -> Said:
+    """Whom a staged and verified version waits for."""
+    return told("approval_awaited", version=record.subject.version, target=record.target)
 
 
 def left_behind(home: Path, target: str) -> str:
@@ -247,7 +243,7 @@ def left_behind(home: Path, target: str) -> str:
     if record.is_finished:
         return ""
     if record.state == "awaiting":
-        return waits(record)
+        return str(waits(record))
     if lock.is_held(lock_file(home, target)):
         return ""
     if record.state == "undoing":

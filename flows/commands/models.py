@@ -106,12 +106,12 @@ def gate(
     settings = open_session(profile, sets=sets or ()).settings
     given = judge_again(at, version, settings) if again else stored_verdict(at, version)
     verdict, now = given.model_dump(mode="json"), looks.of(at.store, given.gold_digest)
-    outdated = permit.refreshed_since(at.store, given)
+    outdated = permit.refreshed_since(at.store, given, version)
     lines = [
         f"{bounds(verdict)}\n\n{verdict['decision']}: {verdict['sentence_en']}\n{verdict['sentence_zh']}\n{seen(verdict)}",
         *say("gold_now", looks=now.total, judged=now.judged),
-        *([f"It {outdated}"] if outdated else ()),
+        *([str(outdated)] if outdated else ()),
     ]
-    today = {"looks_now": now.model_dump(), "refreshed_since": outdated}
+    today = {"looks_now": now.model_dump(), "refreshed_since": outdated and str(outdated)}
     show({**verdict, **today}, "\n".join(lines), as_json)
     raise typer.Exit(0 if verdict["decision"] == "PROMOTE" else 3)

@@ -89,12 +89,13 @@ def deploy(
 ) -> None:
     """Roll the champion out to a target: stage, verify, try on part of the traffic, switch, or undo."""
     from data_contracts.errors import GateRefused
+    from data_contracts.messages import told
     from tasks import rollout, versions
 
     at, settings = _opened(profile, sets, target)
     champion = versions.champion(at)
     if champion is None:
-        raise GateRefused("there is no champion to deploy; ./tingsu retrain, then ./tingsu promote V")
+        raise GateRefused(told("champion_none"))
     if dry_run:
         plan = rollout.planned(at.store, champion, settings, at.home)
         show(plan.model_dump(mode="json"), _told(plan), as_json)

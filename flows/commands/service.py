@@ -56,6 +56,7 @@ def serve(
 
 def _champion(profile: str | None, sets: list[str] | None) -> tuple[Path, list[str]]:
     from data_contracts.errors import GateRefused
+    from data_contracts.messages import told
     from deploy import bundle
     from flows.registry import open_registry
     from tasks import versions
@@ -63,7 +64,7 @@ def _champion(profile: str | None, sets: list[str] | None) -> tuple[Path, list[s
     at = open_registry(profile, sets)
     champion = versions.champion(at)
     if champion is None:
-        raise GateRefused("there is no champion to serve; ./tingsu retrain first, or give --bundle FOLDER --evaluation")
+        raise GateRefused(told("champion_none_to_serve"))
     return bundle.place(at.store, champion.bundle), ["--version", str(champion.version)]
 
 

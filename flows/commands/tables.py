@@ -61,11 +61,15 @@ def models(rows: "Sequence[Row]") -> str:
             row.tags.get("dataset", ""),
             row.tags.get("gold_digest", "")[:8],
             row.tags.get("gold_looks", ""),
-            "not comparable" if differs(rows[0], row) else number(row.metrics.get("gold/macro_f1")),
+            "not comparable 不可比较" if differs(rows[0], row) else number(row.metrics.get("gold/macro_f1")),
         ]
         for row in rows
     ]
-    return columns(head, cells)
+    other = next((row for row in rows if differs(rows[0], row)), None)
+    if other is None:
+        return columns(head, cells)
+    pair = {"newest": rows[0].version.version, "other": other.version.version}
+    return "\n".join([columns(head, cells), "", *say("models_not_comparable", **pair)])
 
 
 def bounds(verdict: dict[str, Any]) -> str:

@@ -226,7 +226,7 @@ def test_thresholds_fitted_to_a_candidate_need_a_reason_that_the_history_keeps(t
     registry.promote(replace(loose, new_standard="the board asked for recall"), 2)
 
     assert history.read(at.home)[-1].event.detail["new_standard"] == "the board asked for recall"
-    assert permit.other_standard(loose, versions.verdict_of(loose, version(at, 2))) is None
+    assert permit.other_standard(loose, versions.verdict_of(loose, version(at, 2)), 2) is None
 
 
 def judged_anew(at: Place, number: int, decision: str, thresholds: str) -> Registry:

@@ -379,7 +379,7 @@ CASES = [
     Case(
         "no header, a call in its place",
         file(PLAIN.split("\n", 1)[1]),
-        ("no column", "first line seems to be a call", "Write a header"),
+        ("no column", "first line seems to be a call", "write a header"),
     ),
     Case(
         "a mapping to no column",

@@ -83,7 +83,7 @@ def test_a_run_during_which_the_gold_set_was_refreshed_ends_and_releases_nothing
     refresh.refresh(at.store, plan(at.store, both))
 
     assert before == ""
-    assert run.withheld(verdict, 1).startswith("it was judged on version 1 of the gold set of 'complaints'")
+    assert run.withheld(verdict, 1).startswith("version 1 was judged on version 1 of the gold set of 'complaints'")
 
 
 def test_a_refresh_in_another_family_changes_nothing(at: Place, both: Dataset) -> None:

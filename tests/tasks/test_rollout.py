@@ -16,6 +16,7 @@ from data_contracts.errors import (
     GateRefused,
     RolloutFailed,
 )
+from data_contracts.messages import Said
 from deploy import targets
 from deploy.operate import lock
 from deploy.operate.canary_window import Look
@@ -77,7 +78,7 @@ def test_undo_without_a_previous_version_touches_nothing(controller: Controller,
 
 def test_undo_to_a_version_whose_verdict_fell_is_refused(target: FolderTarget, tmp_path: Path) -> None:
     def refuse(_: Placed) -> None:
-        raise GateRefused("changed")
+        raise GateRefused(Said("changed", "changed", "已改动"))
 
     controller = Controller(target, tmp_path, "tester", refuse, rolled.PLAIN)
     controller.rollout(placed(1))
