@@ -21,7 +21,7 @@ from data_contracts.taxonomy import Taxonomy
 from flows.environment import await_server
 from flows.session import Session, open_session
 from flows.stage import once
-from tasks import accept, answer, catalog, contract, gold, stages, submitted, teach
+from tasks import accept, answer, catalog, contract, gold, refused, stages, submitted, teach
 from tasks.stages import Work
 
 log = logging.getLogger("tingsu")
@@ -96,7 +96,7 @@ def _keep_discreetly(session: Session, wanted: Submission) -> Kept:
         return keep(session, wanted)
     except TingsuError as error:
         said = error.said if isinstance(error, Told) else Said(error.code, str(error), "")
-        said = accept.discreet(said, Path(wanted.file), wanted.mapping)
+        said = refused.discreet(said, Path(wanted.file), wanted.mapping)
         error.args = (said if isinstance(error, Told) else said.reason_en,)
         raise
 
@@ -153,7 +153,7 @@ def describe_refusal(wanted: Submission, error: ContractViolation) -> str:
     """Why a file was refused, how its rows fared and what to do, in markdown; of the path only the name, masked."""
     english, chinese = (mask(text).text for text in (error.said.en, error.said.zh))
     head = f"**{wanted.name}** refused 已退回\n\n{english}\n\n{chinese}"
-    if not isinstance(error, accept.Refused) or error.summary["rows"] is None:
+    if not isinstance(error, refused.Refused) or error.summary["rows"] is None:
         return head
     said = error.summary
     counts = " + ".join(f"{said[part]:,} {part}" for part in ("accepted", "quarantined", "rejected"))

@@ -1,26 +1,23 @@
 """Accept a submitted file as a dataset: read, clean, mask, check, group, store. Or refuse it, with the reasons."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configs.dataset import DataSettings
 from data_contracts.artifacts import Dataset, Parent
-from data_contracts.errors import ContractViolation
-from data_contracts.messages import Said, say
 from data_contracts.taxonomy import Taxonomy
 from deploy import cores
 from deploy.store import Store
 from tasks import agreement, answer, catalog, clean, gold, ingest, near, stages, submitted, suggest, teach, validate
 from tasks.calls import COLUMNS, own_group
+from tasks.refused import Refused, answered, sentence
 from tasks.teach import Use
 
 if TYPE_CHECKING:
     import polars as pl
 DEFAULT_USE = Use()
-LISTS = {"rejected": answer.REJECTS, "quarantined": answer.DOUBTS}  # where the rows kept out are listed
 
 
 def submit(
@@ -49,7 +46,7 @@ def submit(
     with answered(path, mapping, out, name):
         found = _examine(path, taxonomy, mapping, name, settings, store, out, use, seen)
     if not found.checked.passed:
-        raise Refused(_refusal(path, found.summary, out), found.summary)
+        raise Refused(sentence(path, found.summary, out), found.summary)
     return catalog.keep(
         store, found.dataset, found.calls, taxonomy, lambda folder: answer.copy(out, folder / catalog.ANSWER)
     )
@@ -73,46 +70,6 @@ def check(
     """
     with answered(path, mapping, out, path.stem):
         return _examine(path, taxonomy, mapping, path.stem, settings, store, out, use, seen, is_kept=False).summary
-
-
-class Refused(ContractViolation):
-    """A file that was not accepted; `summary` is its answer, as in summary.json. One that could not be read has no `rows` there."""
-
-    def __init__(self, said: Said, summary: Mapping[str, Any]) -> None:
-        super().__init__(said)
-        self.summary = dict(summary)
-
-    @property
-    def answer(self) -> dict[str, object]:
-        """Everything that was found."""
-        return self.summary
-
-
-@contextmanager
-def answered(path: Path, mapping: Mapping[str, str], out: Path, name: str) -> Iterator[None]:
-    """Within it, a file that cannot be read as calls gets its answer in `out` too: report.html and summary.json.
-
-    Raises:
-        Refused: instead of the `ContractViolation` of such a file.
-    """
-    try:
-        yield
-    except ContractViolation as error:
-        if isinstance(error, Refused):
-            raise
-        about = {"name": catalog.tidied(name), "file": catalog.tidied(path.name)}
-        out.mkdir(parents=True, exist_ok=True)
-        raise Refused(error.said, answer.write_unread(out, about, discreet(error.said, path, mapping))) from error
-
-
-def discreet(said: Said, path: Path, mapping: Mapping[str, str]) -> Said:
-    """A message that may be kept and forwarded: of the path only the name, and no personal data in it or in a column's."""
-    said = said.replaced(str(path.expanduser()), catalog.tidied(path.name)).replaced(
-        str(path), catalog.tidied(path.name)
-    )
-    for column in mapping.values():
-        said = said.replaced(column, catalog.tidied(column))
-    return said
 
 
 class Examined(NamedTuple):
@@ -243,20 +200,3 @@ def _summary(
         "files": answer.FILES,
     }
     return summary | {"warnings": answer.warnings(summary, settings.min_rows_per_category, settings.max_chars)}
-
-
-def _refusal(path: Path, summary: Mapping[str, Any], out: Path) -> Said:
-    """In both languages: why, for what rows were kept out, and the lists that have any."""
-    worst = ", ".join(f"{code} ×{rows}" for code, rows in list(summary["by_code"].items())[:4])
-    lists = [str(out / name) for part, name in LISTS.items() if summary[part]]
-    english = "; ".join(r["reason_en"] for r in summary["refusals"])
-    chinese = "；".join(r["reason_zh"] for r in summary["refusals"])
-    reasons = [say("file_refused", path=path, reasons_en=english, reasons_zh=chinese)]
-    reasons += [say("file_refused.rows", codes=worst)] if worst else []
-    report = out / answer.REPORT
-    remedy = (
-        say("file_refused.lists", report=report, en=" and ".join(lists), zh="、".join(lists))
-        if lists
-        else say("file_refused.report", report=report)
-    )
-    return Said("file_refused", " ".join(en for en, _ in reasons), "".join(zh for _, zh in reasons), *remedy)

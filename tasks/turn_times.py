@@ -1,7 +1,8 @@
 """When a call's turns were said, where the platform tells it: in order, within the call, or not.
 
 A time is seconds or milliseconds since the call began, a clock time (00:01:30.5), a moment, or seconds or milliseconds since 1970. A
-clock time counts from the call's begin, or is the time of day (14:05:05): how near the first one is to either tells which.
+clock time counts from the call's begin, or is the time of day (14:05:05): how near the first one is to either tells which. One of two
+parts is minutes and seconds (12:30), unless the first turn of the call would come minutes late then and the call began at that time of day.
 """
 
 import math
@@ -18,6 +19,7 @@ FAST, SLOW = 30, 0.1  # characters a second that nobody speaks, and no call with
 SINCE_1970 = 1e9
 ROUNDED_S = 1.0  # moments are whole seconds
 DAY_S, NEAR_S = 86_400.0, 1800.0  # the first words are said that soon after the call begins, menus and waiting included
+LATE_S = 300.0  # no call's first words come that late, and no platform's two clocks are that far apart
 _CLOCK = re.compile(r"(?:(\d{1,2}):)?(\d{1,2}):(\d{2}(?:\.\d{1,6})?)")
 
 
@@ -33,8 +35,9 @@ class Times(NamedTuple):
 
 
 class _Time(NamedTuple):
-    """Seconds on one scale: `offset` since the call began, `bare` the same or a thousandth, `clock` since the call began or since
-    midnight, `day` of a clock that shows the time of day since the call began, `wall` a date and clock without a zone, `instant`."""
+    """Seconds on one scale: `offset` since the call began, `bare` the same or a thousandth, `short` the same or a sixtieth of those since
+    midnight, `clock` since the call began or since midnight, `day` of a clock that shows the time of day since the call began, `wall` a
+    date and clock without a zone, `instant`."""
 
     scale: str
     value: float
@@ -61,6 +64,9 @@ def read(turns: Sequence[Mapping[str, Any]], started_at: str | None, chars: int)
     """
     written = [[time for time in (_time(turn, STARTS), _time(turn, ENDS)) if time] for turn in turns]
     at, first = next(((at, times[0]) for at, times in enumerate(written, start=1) if times), (0, None))
+    if first and first.scale == "short" and _is_of_day(first.value, started_at):
+        written = [[_Time("clock", 60 * t.value) if t.scale == "short" else t for t in times] for times in written]
+        return _read(_of_day(written, _minute(started_at) or 0.0), started_at, chars)
     if first is None or first.scale != "clock":
         return _read(_counted(written), started_at, chars)
     begin, is_local = _shown(started_at)
@@ -71,6 +77,18 @@ def read(turns: Sequence[Mapping[str, Any]], started_at: str | None, chars: int)
         return min(readings, key=_doubt)
     order = _read(_of_day(written, first.value), None, chars)
     return order._replace(unreadable=order.unreadable or at) if is_local else order
+
+
+def _is_of_day(short: float, started_at: str | None) -> bool:
+    """Whether a clock of two parts, `short` seconds as minutes and seconds, is hours and minutes of the moment the call began."""
+    begin = _minute(started_at)
+    return short > LATE_S and begin is not None and abs(_since(begin, 60 * short)) <= LATE_S
+
+
+def _minute(started_at: str | None) -> float | None:
+    """What a clock without seconds showed when the call began, in seconds."""
+    begin, _ = _shown(started_at)
+    return None if begin is None else begin - begin % 60
 
 
 def _shown(started_at: str | None) -> tuple[float | None, bool]:
@@ -89,7 +107,10 @@ def _doubt(times: Times) -> tuple[int, float]:
 
 def _counted(written: _Written) -> _Written:
     """Clocks as time since the call began."""
-    return [[_Time("offset", time.value) if time.scale == "clock" else time for time in times] for times in written]
+    return [
+        [_Time("offset", time.value) if time.scale in ("clock", "short") else time for time in times]
+        for times in written
+    ]
 
 
 def _of_day(written: _Written, begin: float) -> _Written:
@@ -164,7 +185,7 @@ def _as_written(value: object, name: str) -> _Time:
         clock = _CLOCK.fullmatch(value.strip())
         if clock:
             hours, minutes, seconds = (float(part or 0) for part in clock.groups())
-            return _Time("clock" if clock[1] else "offset", 3600 * hours + 60 * minutes + seconds)
+            return _Time("clock" if clock[1] else "short", 3600 * hours + 60 * minutes + seconds)
         return _moment(value.strip()) or _number(value.strip(), name)
     return _number("" if isinstance(value, bool) else str(value), name)
 

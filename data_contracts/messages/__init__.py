@@ -9,9 +9,10 @@ a disk) is English and stands where it is raised.
 
 from typing import NamedTuple
 
-from data_contracts.messages import datasets, files, gate, refusals, requests, rows, service, verdicts
+from data_contracts.messages import datasets, emergencies, files, gate, refusals, requests, rows, service, verdicts
 
-SUBJECTS = tuple(subject.TABLE for subject in (rows, files, refusals, requests, datasets, service, gate, verdicts))
+_FILES = (rows, files, refusals, requests, datasets, service, gate, verdicts, emergencies)
+SUBJECTS = tuple(subject.TABLE for subject in _FILES)
 TABLE: dict[str, tuple[str, str]] = {code: said for subject in SUBJECTS for code, said in subject.items()}
 
 

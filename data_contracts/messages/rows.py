@@ -211,9 +211,10 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "turn_after_call.remedy": (
         "correct ended_at or the turns' times; most often turns of the next call follow, or times are in another unit (write start_ms "
-        "for milliseconds). If platforms differ by more here, raise data.max_turn_overrun_s",
-        "请更正 ended_at 或轮次时间；常见原因是混入了下一通的轮次，或单位不同（毫秒请用 start_ms）。若平台时差本来较大，请调高 "
-        "data.max_turn_overrun_s",
+        "for milliseconds; 12:30 is read as minutes and seconds, so write a time of day as 12:30:00). If platforms differ by more here, "
+        "raise data.max_turn_overrun_s",
+        "请更正 ended_at 或轮次时间；常见原因是混入了下一通的轮次，或单位不同（毫秒请用 start_ms；"
+        "12:30 按分和秒读取，当天的钟点请写成 12:30:00）。若平台时差本来较大，请调高 data.max_turn_overrun_s",
     ),
     "metadata_too_long": (
         "{column} has {value} characters, at most {max_value} are allowed",

@@ -70,7 +70,7 @@ def submit(
 
     from data_contracts import taxonomy as taxonomies
     from flows.commands.running import flow_of
-    from tasks import accept, ingest, submitted
+    from tasks import ingest, refused, submitted
 
     columns = pairs(mapping)
     file = file.expanduser()
@@ -88,7 +88,7 @@ def submit(
     known_as = SecretStr(name) if name else None
     try:
         answer = flow(SecretStr(str(file)), str(taxonomy) if taxonomy else None, secret, known_as, profile, sets or [])
-    except accept.Refused as error:
+    except refused.Refused as error:
         error.summary |= {"mended": done} if done else {}
         raise
     show({**answer, **({"mended": done} if done else {})}, accepted(answer), as_json)
@@ -100,13 +100,13 @@ def _answered(file: Path, columns: Mapping[str, str], name: str | None) -> Itera
     from configs.sources import home
     from data_contracts.errors import ContractViolation
     from deploy.store import sha256_file
-    from tasks import accept
+    from tasks import refused
 
     try:
         yield
     except ContractViolation:
         out = home() / "submissions" / sha256_file(file)[:12]
-        with accept.answered(file, columns, out, name or file.stem):
+        with refused.answered(file, columns, out, name or file.stem):
             raise
 
 

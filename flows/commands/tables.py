@@ -61,7 +61,7 @@ def models(rows: "Sequence[Row]") -> str:
             row.tags.get("dataset", ""),
             row.tags.get("gold_digest", "")[:8],
             row.tags.get("gold_looks", ""),
-            "not comparable 不可比较" if differs(rows[0], row) else number(row.metrics.get("gold/macro_f1")),
+            "不可比较 not comparable" if differs(rows[0], row) else number(row.metrics.get("gold/macro_f1")),
         ]
         for row in rows
     ]

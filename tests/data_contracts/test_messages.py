@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts import errors, messages
-from data_contracts.messages import Said, refusals, requests, told, verdicts
+from data_contracts.messages import Said, emergencies, refusals, requests, told, verdicts
 
 ROOT = Path(__file__).parents[2]
 SOURCES = "".join(
@@ -15,7 +15,7 @@ SOURCES = "".join(
     for path in sorted((ROOT / layer).rglob("*.py"))
     if path.parent.name != "messages"
 )
-TOLD = refusals.TABLE | requests.TABLE | verdicts.TABLE
+TOLD = refusals.TABLE | requests.TABLE | verdicts.TABLE | emergencies.TABLE
 
 
 def test_every_message_names_the_same_values_in_both_languages() -> None:

@@ -55,6 +55,7 @@ FINE = {
     "named milliseconds": turns([(0, 2500), (2000, 9000), (9000, 9000), (9000, 58_000)], "start_ms", "end_ms"),
     "texts": turns([("0", "2.5"), ("2", "9"), ("10", "20"), ("30", "58")], "begin", "finish"),
     "clock": turns([("00:00", "00:02.5"), ("00:02", "00:09"), ("0:10", "0:20"), ("00:00:30", "00:00:58")]),
+    "hours and minutes": turns([("09:30", "09:30"), ("09:30", "09:31"), ("09:31", "09:31"), ("09:31", None)]),
     "moments": turns([(f"2026-01-05 09:30:{a:02}", None) for a in (0, 2, 10, 58)], "start_time", "end_time"),
     "since 1970": turns([(1_767_605_400 + a, None) for a in (0, 2, 10, 58)]),
     "only ends": turns([(None, end) for _, end in SECONDS]),
@@ -84,6 +85,8 @@ WRONG = {
         call(turns([(0, 2), (3, 4), (5, 6), (70, 80)])),
         call(turns([(0, 2000), (3000, 4000), (5000, 6000), (58_000, 90_000)])),
         call(turns([(f"2026-01-05 09:{a}", None) for a in ("30:00", "30:02", "30:10", "35:00")])),
+        call(turns([(a, None) for a in ("09:30", "09:31", "09:33", "09:35")])),
+        call(turns([(a, None) for a in ("04:30", "04:40", "05:00", "05:01")])),  # as near to the begin as late: minutes
     ],
     "bad_turn_time": [
         call(turns([(0, 2), ("soon", 4), (5, 6), (7, 8)])),
