@@ -184,10 +184,8 @@ def quick(kube_bucket: Bucket, kube_services: tuple[dict[str, int], Path]) -> It
     ports, folder = kube_services
 
     def start(pod: Any) -> int:
-        (serving,) = pod["spec"]["containers"]
-        return ports[
-            next(one for one in kube_bucket.versions if f"--version={one.version}" in serving["args"]).bundle_digest
-        ]
+        fetching, _ = charts.containers(pod)
+        return ports[fetching["args"][0]]
 
     with kube_server.serving() as server:
         nodes = Nodes(server, start, names=kube_kubelet.names(folder))

@@ -13,9 +13,9 @@ import pytest
 from data_contracts.errors import ChampionUnavailable, EngineUnavailable, RolloutFailed
 from deploy import bundle, emergency, keys, operators, targets
 from deploy.operate import canary_window
+from deploy.targets import Placed
 from deploy.targets import kubernetes_plan as plan
 from deploy.targets.kubernetes_api import until
-from tasks import rollout
 from tasks.controller import Controller
 from tests.deploy import charts, served
 from tests.deploy.kube_nodes import READY, SIDE, Callers, waiting
@@ -240,14 +240,19 @@ def test_a_version_under_an_emergency_verdict_goes_live_and_its_pods_say_so(real
     signed = bundle.sign(said, operators.private(key))
     bundle.attest(bucket.local, ref, bundle.EMERGENCY, signed.model_dump_json().encode())
     bucket.attest(ref, bundle.EMERGENCY)
-    candidate = rollout.admit(bucket.local, 3, ref, bucket.home)
+    folder = bundle.place(bucket.local, ref)
+    admitted = bundle.admit(bundle.open(folder), bucket.home)
+    assert admitted == signed
+    candidate = Placed(
+        version=3, bundle_digest=ref.digest, folder=str(folder), verdict_signature=signed.signature, emergency=WHY
+    )
     target = real.target()
 
     target.stage(candidate)
     target.verify(candidate)
     target.switch(candidate)
 
-    assert "li" in candidate.emergency and target.status().serving == ref.digest
+    assert target.status().serving == ref.digest
     with real.ask("blue") as client:
         info = client.get("/model_info").json()
         assert info["emergency"] == {
