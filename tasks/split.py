@@ -132,8 +132,9 @@ def sided(calls: "pl.DataFrame", settings: SplitSettings) -> "pl.DataFrame":
     """Calls with their `side`; null for the earlier calls of a group that is gold by time."""
     import polars as pl
 
-    of_group = {group: side_of(group, settings) for group in calls["group"].unique()}
-    calls = calls.with_columns(pl.col("group").replace_strict(of_group, return_dtype=pl.String).alias("side"))
+    groups = calls.select(pl.col("group").unique())
+    groups = groups.with_columns(pl.Series("side", [side_of(name, settings) for name in groups["group"]], pl.String))
+    calls = calls.join(groups, on="group", how="left", maintain_order="left")
     if settings.gold_after is None:
         return calls
     calls = calls.with_columns(since(calls, settings.gold_after, "split.gold_after").alias("late"))
