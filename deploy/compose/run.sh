@@ -12,11 +12,11 @@ fi
 
 ready() { python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/ready', timeout=5)" 2>/dev/null; }
 
-# After a start of the container, and when the service itself was ended. Without a champion there is nothing to serve yet; while a release
-# is under way it is refused, and asked again.
+# After a start of the container, and when the service itself was ended: the version that is live, if there is one. What waits for a
+# person's approval waits on, and a release under way is left alone.
 serve() {
     while :; do
-        ready || { sleep 10 && ready; } || python -P -m flows deploy --target local || true
+        ready || { sleep 10 && ready; } || python -P -m flows up --service || true
         sleep 30
     done
 }

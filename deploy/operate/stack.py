@@ -38,20 +38,23 @@ class Part(Frozen):
     log: str = ""
 
 
-def up(home: Path, settings: Settings) -> tuple[Part, ...]:
-    """Start what is missing, wait until all of it answers, register the deployments.
+def up(home: Path, settings: Settings, only_service: bool = False) -> tuple[Part, ...]:
+    """Start what is missing, wait until all of it answers, register the deployments. `only_service`: as `revive`, and no more.
 
     Raises:
         ResourceInsufficient: a port is held by somebody else; names the holder and the setting.
         EngineUnavailable: a part does not start; the others keep running, and a second `up` starts what is missing.
     """
+    if only_service:
+        revive(home, settings)
+        return status(home)
     for folder in ("prefect", "mlflow/artifacts"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     with lock.held(home / "run/.stack.lock"), ThreadPoolExecutor(5) as pool:
         parts: list[Callable[[], object]] = [
             lambda: _orchestrator(home, settings),
             lambda: _ensure(home, _tracking(home, settings)),
-            lambda: _champion(home, settings),
+            lambda: revive(home, settings),
             lambda: _ensure(home, _console(settings)),
         ]
         waiting = [pool.submit(part) for part in parts]
@@ -62,6 +65,23 @@ def up(home: Path, settings: Settings) -> tuple[Part, ...]:
     if troubles:
         raise type(troubles[0])("; ".join(str(error) for error in troubles))
     return status(home)
+
+
+def revive(home: Path, settings: Settings) -> None:
+    """Have the version that the last finished rollout left live be served here, and no other: a version that waits for a person waits
+    on. A rollout under way looks after the service itself.
+
+    Raises:
+        TingsuError: it does not start.
+    """
+    target = Local(home, settings)
+    try:
+        with lock.held(targets.lock_file(home, target.name), wait=False):
+            live = targets.read(home, target.name).live
+            if live is not None:
+                target.switch(live)
+    except BlockingIOError:
+        return
 
 
 def down(home: Path) -> tuple[str, ...]:
@@ -111,18 +131,6 @@ def _orchestrator(home: Path, settings: Settings) -> None:
     if _ensure(home, orchestrator.worker(home, settings)):
         orchestrator.wait_for_worker(home, settings, began)
     orchestrator.register(home, settings)
-
-
-def _champion(home: Path, settings: Settings) -> None:
-    """The version the last finished rollout left live; a rollout under way looks after the service itself."""
-    target = Local(home, settings)
-    try:
-        with lock.held(targets.lock_file(home, target.name), wait=False):
-            live = targets.read(home, target.name).live
-            if live is not None:
-                target.switch(live)
-    except BlockingIOError:
-        return
 
 
 def _console(settings: Settings) -> Command:

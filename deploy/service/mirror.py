@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from data_contracts.errors import TingsuError
 from data_contracts.schema import Call
 from deploy.client import Client
+from deploy.service import logs
 from deploy.service.answers import Answer
 from deploy.service.metrics import Metrics
 
@@ -39,6 +40,7 @@ class Mirror:
     def __init__(self, metrics: Metrics) -> None:
         self.share = 0.0
         self.url = ""
+        self._has_failed = False
         self._remote: Client | None = None
         self._metrics = metrics
         self._waiting: asyncio.Queue[_Answered] = asyncio.Queue(WAITING)
@@ -47,6 +49,7 @@ class Mirror:
         """Have this share asked of this one from now on."""
         before, self._remote = self._remote, remote
         self.share, self.url = share, "" if remote is None else remote.url
+        self._has_failed = False
         if before is not None:
             before.close()
 
@@ -67,13 +70,23 @@ class Mirror:
             answered = await self._waiting.get()
             try:
                 found = await self._ask(slot, answered.calls)
+                differ = sum(a != b for a, b in zip(found or (), answered.categories, strict=found is not None))
             except TingsuError:
                 found = None
+            except Exception as error:  # the outermost boundary of this task: the next calls are compared again
+                found = None
+                self._tell(error)
             if found is None:
                 self._metrics.mirror_dropped.inc(len(answered.calls))
                 continue
             self._metrics.mirrored.inc(len(found))
-            self._metrics.disagreed.inc(sum(a != b for a, b in zip(found, answered.categories, strict=True)))
+            self._metrics.disagreed.inc(differ)
+
+    def _tell(self, error: Exception) -> None:
+        """Once for each candidate: it may go on failing with every call."""
+        if not self._has_failed:
+            log.error("mirrored calls are dropped", extra={"error": type(error).__name__, "where": logs.where(error)})
+        self._has_failed = True
 
     async def _ask(self, slot: "Slot", calls: tuple[Call, ...]) -> list[str] | None:
         """The candidate's categories; None: it has no time, or there is none.

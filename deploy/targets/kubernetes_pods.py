@@ -1,14 +1,12 @@
 """The pods of one side: waiting for them, and saying of one that does not start which container, why, and what to do."""
 
-import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from data_contracts.errors import EngineUnavailable
+from deploy.targets import last_words
 from deploy.targets.kubernetes_api import Cluster, Object, until
 
-SHOWN = ("level", "event", "reason", "error")
-"""Fields of a log line that never hold what was said in a call."""
 TRIES = 2
 """Restarts, or failed pulls, after which waiting on is no use."""
 
@@ -101,7 +99,7 @@ def explain(cluster: Cluster, troubles: list[Trouble], what: str = "does not sta
     """A few sentences: what is wrong with the first pod, the end of its log, what to do."""
     one = troubles[0]
     others = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
-    lines = _safe(cluster.log(one.pod, one.container, previous=one.had_run)) if one.container else []
+    lines = last_words.told(cluster.log(one.pod, one.container, previous=one.had_run)) if one.container else []
     log = f" Its log ends: {' | '.join(lines)}." if lines else ""
     advice = ADVICE.get(one.reason, FETCHED if one.container == "fetch" else LOADED)
     where = f"container {one.container} of pod {one.pod}" if one.container else f"pod {one.pod}"
@@ -176,18 +174,3 @@ def _runs(made: Object) -> list[tuple[str, str, tuple[str, ...]]]:
 
 def _is_ready(pod: Object) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
-
-
-def _safe(lines: list[str], kept: int = 3) -> list[str]:
-    """The last lines that are ours, without the fields that may hold a call's text; other programs' lines may quote one."""
-    return [shown for line in lines if (shown := _shown(line))][-kept:]
-
-
-def _shown(line: str) -> str:
-    if line.startswith("tingsu: "):
-        return line.removeprefix("tingsu: ").rstrip(".")
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return ""
-    return " ".join(str(found[name]) for name in SHOWN if name in found) if isinstance(found, dict) else ""

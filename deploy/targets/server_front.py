@@ -6,7 +6,7 @@ from configs.settings import Settings
 from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from deploy import service
-from deploy.targets.server_host import Host, read
+from deploy.targets.server_host import Host, read, shell
 from deploy.targets.server_units import SIDES, Instance, Side
 
 TEMPLATE = service.ROOT / "deploy/nginx/tingsu.conf"
@@ -75,20 +75,25 @@ def route(host: Host, settings: Settings, traffic: Traffic) -> None:
         RolloutFailed: nginx refuses the file (that before is back), or does not take it over.
         EngineUnavailable: the machine does not answer.
     """
-    _put(host, settings.rollout.server.nginx, text(settings, traffic))
+    _put(host, settings, text(settings, traffic))
 
 
 def close(host: Host, settings: Settings) -> None:
     """Take the file away: nobody is answered. Raises as `route`."""
-    path = settings.rollout.server.nginx
-    if read(host, path):
-        _put(host, path, "")
+    if shell(host, "command -v nginx || :"):
+        _put(host, settings, "")
 
 
-def _put(host: Host, path: str, text: str) -> None:
-    """In one go, since traffic waits for it. nginx is told also of a file that is there already: whoever wrote it may have been
-    killed before that."""
-    host.run(["sh", "-euc", _PUT, "sh", path, str(int(RELOAD_S / LOOKS_S))], text.encode())
+def switched_on(settings: Settings) -> str:
+    """A file that is there if nginx was off before it got ours."""
+    return f"{settings.rollout.server.root}/.nginx-was-off"
+
+
+def _put(host: Host, settings: Settings, text: str) -> None:
+    """In one go, since traffic waits for it. nginx is told also of a file that is there already, or gone: whoever did that may have
+    been killed before."""
+    words = (settings.rollout.server.nginx, str(int(RELOAD_S / LOOKS_S)), switched_on(settings))
+    host.run(["sh", "-euc", _PUT, "sh", *words], text.encode())
 
 
 # A worker of before listens until its title says that it is shutting down.
@@ -96,6 +101,7 @@ _PUT = """
 umask 022
 back() {
     if [ -f "$1.before" ]; then mv -T -- "$1.before" "$1"; else rm -f -- "$1"; fi
+    if systemctl -q is-active nginx && nginx -t -q 2>/dev/null; then systemctl reload nginx || :; fi
     echo "$2" >&2
     exit 1
 }
@@ -115,7 +121,8 @@ if systemctl -q is-active nginx; then
             sleep 0.05
         done
     done
-else
+elif [ -f "$1" ]; then
+    systemctl -q is-enabled nginx || : >"$3"
     systemctl enable -q --now nginx || back "$1" "nginx does not start; see journalctl -u nginx"
 fi
 rm -f -- "$1.before"

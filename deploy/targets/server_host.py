@@ -37,6 +37,15 @@ class Host(Protocol):
         """
         ...
 
+    def begin(self, argv: Sequence[str]) -> "subprocess.Popen[bytes]":
+        """Start a command that goes on until the pipe that it reads, which is ours, is closed.
+
+        Raises:
+            EngineUnavailable: the machine does not answer.
+            RolloutFailed: there is no ssh here.
+        """
+        ...
+
     def reach(self, port: int) -> str:
         """The URL under which a port of the machine's loopback answers from here.
 
@@ -52,11 +61,17 @@ class Here:
     name = "this machine"
 
     def run(self, argv: Sequence[str], given: Given = b"", limit_s: float = LIMIT_S) -> str:
-        become = [] if os.geteuid() == 0 else ["sudo", "-n"]
-        return _done(self.name, argv, _ran([*become, *argv], given, limit_s))
+        return _done(self.name, argv, _ran([*self._become, *argv], given, limit_s))
+
+    def begin(self, argv: Sequence[str]) -> "subprocess.Popen[bytes]":
+        return _begun([*self._become, *argv])
 
     def reach(self, port: int) -> str:
         return f"http://127.0.0.1:{port}"
+
+    @property
+    def _become(self) -> list[str]:
+        return [] if os.geteuid() == 0 else ["sudo", "-n"]
 
 
 class Ssh:
@@ -74,6 +89,9 @@ class Ssh:
 
     def run(self, argv: Sequence[str], given: Given = b"", limit_s: float = LIMIT_S) -> str:
         return _done(self.name, argv, self._asked([*self._become, *argv], given, limit_s))
+
+    def begin(self, argv: Sequence[str]) -> "subprocess.Popen[bytes]":
+        return _begun([*self._ssh, self.name, "--", shlex.join([*self._become, *argv])])
 
     def reach(self, port: int) -> str:
         local = self._local.setdefault(port, _free())
@@ -156,6 +174,15 @@ def _ran(argv: Sequence[str], given: Given, limit_s: float) -> "subprocess.Compl
         raise RolloutFailed(
             f"`{shlex.join(argv)[:200]}` did not end within {limit_s:g} s; is the machine busy?"
         ) from error
+    except FileNotFoundError as error:
+        raise RolloutFailed(f"there is no program {argv[0]!r} on this machine; install it") from error
+
+
+def _begun(argv: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """In a session of its own: Ctrl-C on this terminal is ours to heed, not its."""
+    pipe = subprocess.PIPE
+    try:
+        return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
     except FileNotFoundError as error:
         raise RolloutFailed(f"there is no program {argv[0]!r} on this machine; install it") from error
 

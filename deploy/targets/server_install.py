@@ -1,4 +1,4 @@
-"""What a server has besides releases: user, folders, unit, log limits, keys, Python environment. Made again and again; and taken away."""
+"""What a server has besides releases: user, folders, log limits, keys, Python environment. Made again and again; and taken away."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs.settings import Settings
-from configs.sources import OWN
 from data_contracts.errors import ConfigurationError, ResourceInsufficient
 from deploy import keys, operators, service
-from deploy.targets import server_front, server_units
+from deploy.targets import server_front, server_lock, server_units
 from deploy.targets.server_host import Host, read, shell, write
 from deploy.targets.server_release import HOME
-from deploy.targets.server_units import JOURNAL, UNIT, is_public
+from deploy.targets.server_units import JOURNAL, is_public
 
 MARK = ".tingsu"
 """In the root folder: it is ours, and may be removed as a whole."""
@@ -22,7 +21,7 @@ INSTALL_S = 3600.0
 
 
 class Part(NamedTuple):
-    """A file that every rollout writes."""
+    """A file that is there once, whatever the release."""
 
     path: str
     text: str
@@ -36,17 +35,7 @@ def parts(home: Path, settings: Settings) -> list[Part]:
     Raises:
         ConfigurationError: others than the server could ask it, and there is no API key.
     """
-    _require_keys(home, settings)
-    user = settings.rollout.server.user
-    trusted = [operators.folder(home) / f"{name}.pub" for name in operators.trusted(home)]
-    shown = [home / "keys/gate.pub", *trusted, keys.file(home), home / OWN]
-    copied = [
-        Part(f"{HOME}/{path.relative_to(home)}", path.read_text(encoding="utf-8"), "0640", user)
-        for path in shown
-        if path.is_file()
-    ]
-    units = [Part(UNIT, server_units.unit(settings)), Part(JOURNAL, server_units.journal(settings))]
-    return [*units, *copied]
+    return [Part(JOURNAL, server_units.journal(settings)), *_keys(home, settings)]
 
 
 def install(host: Host, home: Path, settings: Settings) -> str:
@@ -58,19 +47,48 @@ def install(host: Host, home: Path, settings: Settings) -> str:
         RolloutFailed, EngineUnavailable: see Host.run.
     """
     own = settings.rollout.server
-    files = parts(home, settings)
+    journal, *_ = parts(home, settings)
     require(host)
     _own_root(host, own.root)
     _make_user(host, own.user)
-    folders = 'mkdir -p "$1/releases" "$1/instances" "$1/environments" "$3/keys"; chown "$2:$2" "$3"; chmod 750 "$3"; '
-    shell(host, folders + 'chgrp "$2" "$3/keys"; chmod 750 "$3/keys"', own.root, own.user, HOME)
-    changed = [write(host, *part) for part in files]
-    _forget_operators(host, [part.path for part in files])
-    if any(changed[:2]):
-        shell(host, "systemctl daemon-reload; systemctl try-restart systemd-journald@tingsu.service")
-    if keys.file(home).is_file():
-        _make_machine_key(host, own.user)
+    shell(host, _FOLDERS, own.root, own.user, HOME)
+    if write(host, *journal):
+        shell(host, "systemctl try-restart systemd-journald@tingsu.service")
+    share_keys(host, home, settings)
     return environment(host, settings)
+
+
+def share_keys(host: Host, home: Path, settings: Settings) -> None:
+    """Have the server know the API keys and operators of this home as they are now; they count at once, for every release.
+
+    Raises:
+        ConfigurationError: see `parts`.
+        RolloutFailed, EngineUnavailable: see Host.run.
+    """
+    copied = _keys(home, settings)
+    for part in copied:
+        write(host, *part)
+    _forget_operators(host, [part.path for part in copied])
+    if keys.file(home).is_file():
+        _make_machine_key(host, settings.rollout.server.user)
+
+
+def _keys(home: Path, settings: Settings) -> list[Part]:
+    _require_keys(home, settings)
+    trusted = [operators.folder(home) / f"{name}.pub" for name in operators.trusted(home)]
+    return [
+        Part(f"{HOME}/{path.relative_to(home)}", path.read_text(encoding="utf-8"), "0640", settings.rollout.server.user)
+        for path in (*trusted, keys.file(home))
+        if path.is_file()
+    ]
+
+
+_FOLDERS = """
+mkdir -p "$1/releases" "$1/instances" "$1/environments" "$3/keys/operators" "$3/compiled"
+chown "$2:$2" "$3" "$3/compiled"
+chgrp "$2" "$3/keys" "$3/keys/operators"
+chmod 750 "$3" "$3/compiled" "$3/keys" "$3/keys/operators"
+"""
 
 
 def require(host: Host) -> None:
@@ -134,7 +152,8 @@ def key(host: Host) -> str | None:
 
 
 def remove(host: Host, settings: Settings) -> None:
-    """Take away all that was ever made there: traffic, instances, units, logs, releases, user.
+    """Take away all that was ever made there: traffic, instances, units, logs, releases, user; nginx, which stays, is switched off
+    again if it was switched on for this.
 
     Raises:
         ConfigurationError: the root folder is not ours.
@@ -143,20 +162,26 @@ def remove(host: Host, settings: Settings) -> None:
     own = settings.rollout.server
     server_front.close(host, settings)
     shell(host, _STOP_ALL, limit_s=settings.serve.deadline_s + 120)
-    shell(host, 'rm -f -- "$1" "$2"; systemctl daemon-reload', UNIT, JOURNAL)
+    shell(host, 'rm -f -- "$1"; systemctl daemon-reload', JOURNAL)
     shell(host, _REMOVE_LOGS)
+    shell(host, 'if [ -f "$1" ]; then systemctl disable -q --now nginx; fi', server_front.switched_on(settings))
     if shell(host, 'if [ -d "$1" ]; then echo there; fi', own.root):
         _own_root(host, own.root)
         host.run(["rm", "-rf", "--", own.root], limit_s=600)
     host.run(["rm", "-rf", "--", HOME], limit_s=600)
     script = 'if [ "$(getent passwd "$1" | cut -d: -f5)" = "$2" ]; then userdel "$1"; fi'
     shell(host, script, own.user, GECOS)
+    shell(host, 'rm -f -- "$1"', server_lock.FILE)
 
 
 _STOP_ALL = """
 units=$(systemctl list-units --all --plain --no-legend 'tingsu@*' | cut -d' ' -f1)
-enabled=$(find /etc/systemd/system -name 'tingsu@?*.service' -printf '%f ')
-for unit in $units $enabled; do systemctl disable --now -q "$unit"; done
+enabled=$(find /etc/systemd/system -name 'tingsu@?*.service' -printf '%f\\n' | sort -u)
+for unit in $units $enabled; do
+    systemctl stop "$unit" 2>/dev/null || ! systemctl -q is-active "$unit"
+    systemctl disable -q "$unit" 2>/dev/null || :
+done
+find /etc/systemd/system -name 'tingsu@*' -exec rm -f -- {} +
 systemctl reset-failed 'tingsu@*' 2>/dev/null || :
 systemctl stop system-tingsu.slice
 """

@@ -1,6 +1,7 @@
-"""The instances of a server: systemd's template unit, one file an instance that says what it runs, start, readiness and end.
+"""The instances of a server: each has a unit file of its own, which is its release's, and a file that says what it runs.
 
-Two sides, blue and green. Ports alternate between them, so that another number of instances moves none.
+systemd prefers such a file to a template `tingsu@.service`: were there one for all, a release that is only staged would change the limits
+of what is live. Two sides, blue and green. Ports alternate between them, so that another number of instances moves none.
 """
 
 import time
@@ -13,16 +14,17 @@ from data_contracts.schema import Frozen
 from deploy import service
 from deploy.client import Client
 from deploy.keys import is_loopback
-from deploy.targets.server_host import Host, shell, write
+from deploy.targets.last_words import told
+from deploy.targets.server_host import Host, shell
 
 Side = Literal["blue", "green"]
 SIDES: tuple[Side, Side] = get_args(Side)
-UNIT = "/etc/systemd/system/tingsu@.service"
+UNITS = "/etc/systemd/system"
 JOURNAL = "/etc/systemd/journald@tingsu.conf"
 TEMPLATES = service.ROOT / "deploy/systemd"
 STOP_SPARE_S = 5.0
 LOOKS_S = 0.2
-LOG_LINES = 3
+LOG_LINES = 200
 
 
 class Instance(Frozen):
@@ -53,7 +55,7 @@ def instance(settings: Settings, side: Side, number: int, release: str) -> Insta
 
 
 def unit(settings: Settings) -> str:
-    """The text of the template unit."""
+    """The text of the unit of an instance, whichever it is."""
     own, serve = settings.rollout.server, settings.serve
     limits = [f"MemoryMax={own.memory_mb}M"] * bool(own.memory_mb) + [f"CPUQuota={own.cpus or 0:.0%}"] * bool(own.cpus)
     is_alone = serve.engine == "transformers" or serve.engine == "llamacpp"
@@ -87,6 +89,11 @@ def file(settings: Settings, one: Instance) -> str:
     return f"{settings.rollout.server.root}/instances/{one.name}.env"
 
 
+def unit_file(one: Instance) -> str:
+    """Where systemd finds its unit."""
+    return f"{UNITS}/{one.unit}"
+
+
 def found(host: Host, settings: Settings) -> list[Instance]:
     """Every instance there is, running or not. Raises as Host.run."""
     folder = f"{settings.rollout.server.root}/instances"
@@ -102,9 +109,29 @@ def _read(name: str, port: str, release: str) -> Instance:
 def start(host: Host, settings: Settings, wanted: Sequence[Instance]) -> None:
     """Have these run what they name, now and after a restart of the machine; one that does is left alone. Raises as Host.run."""
     for one in wanted:
-        is_new = write(host, file(settings, one), one.text)
-        script = 'systemctl reset-failed "$1" 2>/dev/null || :; systemctl enable -q "$1"; systemctl "$2" "$1"'
-        shell(host, script, one.unit, "restart" if is_new else "start", limit_s=settings.serve.deadline_s + 60)
+        words = (one.unit, unit_file(one), one.release, str(one.port), file(settings, one))
+        host.run(["sh", "-euc", _START, "sh", *words], one.text.encode(), limit_s=settings.serve.deadline_s + 60)
+
+
+# What the process itself was started with counts, not whether a file changed: whoever wrote it may have been killed before the restart.
+_START = """
+umask 022
+unit=$1 file=$2 release=$3 port=$4 environment=$5
+cmp -s -- "$release/unit" "$file" || {
+    install -m 644 -- "$release/unit" "$file.new"
+    mv -T -- "$file.new" "$file"
+    systemctl daemon-reload
+}
+cat >"$environment.new"
+mv -T -- "$environment.new" "$environment"
+[ "$(systemctl show "$unit" -p NeedDaemonReload --value)" = no ] || systemctl daemon-reload
+systemctl reset-failed "$unit" 2>/dev/null || :
+systemctl enable -q "$unit"
+pid=$(systemctl show "$unit" -p MainPID --value) verb=restart
+has() { tr '\\0' '\\n' <"/proc/$pid/environ" | grep -qxF -- "$1"; }
+if [ "$pid" != 0 ] && has "RELEASE=$release" && has "PORT=$port"; then verb=start; fi
+systemctl "$verb" "$unit"
+"""
 
 
 def stop(host: Host, settings: Settings, unwanted: Sequence[Instance]) -> None:
@@ -113,7 +140,8 @@ def stop(host: Host, settings: Settings, unwanted: Sequence[Instance]) -> None:
         units = [one.unit for one in unwanted]
         limit_s = settings.serve.deadline_s + 60
         host.run(["systemctl", "disable", "--now", "-q", *units], limit_s=limit_s)
-        host.run(["rm", "-f", "--", *(file(settings, one) for one in unwanted)])
+        files = [path for one in unwanted for path in (file(settings, one), unit_file(one))]
+        shell(host, 'rm -f -- "$@"; systemctl daemon-reload', *files)
 
 
 def wait(host: Host, settings: Settings, started: Sequence[Instance]) -> None:
@@ -126,7 +154,9 @@ def wait(host: Host, settings: Settings, started: Sequence[Instance]) -> None:
     for one in started:
         while not is_ready(host, one):
             if has_crashed(host, one) or time.monotonic() > until:
-                raise EngineUnavailable(f"{one.unit} on {host.name} did not become ready: {last_words(host, one)}")
+                raise EngineUnavailable(
+                    f"{one.unit} on {host.name} did not become ready: {last_words(host, settings, one)}"
+                )
             time.sleep(LOOKS_S)
 
 
@@ -143,11 +173,11 @@ def has_crashed(host: Host, one: Instance) -> bool:
     return state["NRestarts"] != "0" or state["ActiveState"] in ("failed", "inactive", "deactivating")
 
 
-def last_words(host: Host, one: Instance) -> str:
-    """The end of its log. Raises as Host.run."""
-    script = 'journalctl --namespace=tingsu -q -o cat -n "$2" -u "$1" 2>/dev/null || :'
-    said = shell(host, script, one.unit, str(LOG_LINES)).strip()
-    return " | ".join(said.splitlines()) or f"see journalctl --namespace=tingsu -u {one.unit}"
+def last_words(host: Host, settings: Settings, one: Instance) -> str:
+    """The end of its log since it was last told to start, as far as messages may have it. Raises as Host.run."""
+    script = 'journalctl --namespace=tingsu -q -o cat --since "@$(stat -c %Y -- "$3")" -n "$2" -u "$1" 2>/dev/null || :'
+    lines = shell(host, script, one.unit, str(LOG_LINES), file(settings, one)).splitlines()
+    return " | ".join(told(lines)) or f"see journalctl --namespace=tingsu -u {one.unit}"
 
 
 def is_public(settings: Settings) -> bool:

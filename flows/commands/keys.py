@@ -36,9 +36,10 @@ def add(
     from flows.session import open_session
 
     scopes = [word.strip() for word in scope.split(",")]
-    shown = keys.add(open_session().home, name, scopes, _per_second(rate))
+    home = open_session().home
+    shown = keys.add(home, name, scopes, _per_second(rate))
     limit = f", at most {rate.removesuffix('/s')} requests a second" if rate else ""
-    typer.echo(f"key of {name} for {', '.join(scopes)}{limit}; it is not shown again:", err=True)
+    typer.echo(f"key of {name} for {', '.join(scopes)}{limit}{_elsewhere(home)}; it is not shown again:", err=True)
     show({"name": name, "scopes": scopes, "key": shown}, shown, as_json)
 
 
@@ -61,9 +62,10 @@ def revoke(name: Name, as_json: Json = False) -> None:
     from deploy import keys
     from flows.session import open_session
 
-    left = keys.revoke(open_session().home, name)
+    home = open_session().home
+    left = keys.revoke(home, name)
     text = f"{name} revoked; {left} left" if left else f"{name} revoked. {_ALL_REVOKED}"
-    show({"revoked": name, "left": left}, text, as_json)
+    show({"revoked": name, "left": left}, text + _elsewhere(home), as_json)
 
 
 def operator(
@@ -81,11 +83,13 @@ def operator(
     home = open_session().home
     if revoked:
         emergency.revoke(home, name, getuser())
-        show({"operator": name, "trusted": False}, f"operator {name} is not trusted any more", as_json)
+        show(
+            {"operator": name, "trusted": False}, f"operator {name} is not trusted any more{_elsewhere(home)}", as_json
+        )
         return
     own = (file or operator_file(name)).expanduser().absolute()
     public = emergency.trust(home, name, own, getuser())
-    text = f"operator {name} is trusted here: public key {public}. The private key is {own}; keep it to yourself"
+    text = f"operator {name} is trusted here: public key {public}. The private key is {own}; keep it to yourself{_elsewhere(home)}"
     show({"operator": name, "trusted": True, "public_key": public, "file": str(own)}, text, as_json)
 
 
@@ -98,6 +102,15 @@ _ALL_REVOKED = (
     "No key is left, so only this machine's own commands are let in. To have the service open on loopback again, "
     "remove keys/service.json from TINGSU_HOME"
 )
+
+
+def _elsewhere(home: Path) -> str:
+    """Where this does not count yet, and what to do."""
+    from deploy import targets
+
+    if targets.read(home, "server").live is None:
+        return ""
+    return ". The server does not know of it yet: ./tingsu deploy --target server, as it was deployed, takes it there"
 
 
 def _per_second(rate: str | None) -> float | None:

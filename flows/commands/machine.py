@@ -24,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 def up(
     install: Annotated[bool, typer.Option("--install", help="install the system packages that are missing")] = False,
+    service: Annotated[bool, typer.Option("--service", help="only the service, with the version that is live")] = False,
     profile: Profile = None,
     sets: Sets = None,
     as_json: Json = False,
@@ -39,7 +40,7 @@ def up(
     if install:
         needs.install(needs.missing(session.settings))
     needs.require(session.settings)
-    parts = stack.up(session.home, session.settings)
+    parts = stack.up(session.home, session.settings, only_service=service)
     local = session.settings.model_copy(
         update={"rollout": session.settings.rollout.model_copy(update={"target": "local"})}
     )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,24 @@ def mirrored(service: Served) -> tuple[float, float, float]:
     return float(lines[of[0]]), float(lines[of[1]]), float(lines[of[2]])
 
 
+@contextmanager
+def stranger() -> Iterator[str]:
+    """A server that is no service of ours."""
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 def test_a_service_elsewhere_is_mirrored_to_with_this_machines_key_and_counts_nothing(tmp_path: Path) -> None:
     folder, other = made(tmp_path), made(tmp_path, shift=5.0)
     crm, ops = keys.add(tmp_path, "crm", ["classify"]), keys.add(tmp_path, "ops", ["admin", "classify"])
@@ -251,6 +270,11 @@ def test_a_service_elsewhere_is_mirrored_to_with_this_machines_key_and_counts_no
     with served.serving(folder, tmp_path, "--version=1") as one, served.serving(other, tmp_path, "--version=2") as two:
         one.ready(), two.ready()
         body = {"share": 0.0, "mirror_share": 1.0, "mirror_url": two.url}
+        with stranger() as url:  # answers with something that is no answer: the calls are dropped, and no others
+            send(one, "PUT", CANDIDATE, body | {"mirror_url": url}, **as_ops)
+            send(one, "POST", CLASSIFY, CALL, **as_ops)
+            with Client(one.url, key=ops) as ours:
+                until(lambda: "tingsu_mirror_dropped_calls_total 1.0" in ours.metrics())
         assert send(one, "PUT", CANDIDATE, body, **as_ops).status_code == 200
         for _ in range(5):
             assert send(one, "POST", CLASSIFY, CALL, headers={"X-API-Key": crm}).status_code == 200

@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,15 @@ def test_the_worker_reads_the_settings_it_is_given(folder: Path) -> None:
     assert (found.store.url, found.store.endpoint_url) == ("s3://tingsu/store", "http://s3:8333")
     assert (found.mlflow.uri, found.serve.host, found.profile) == ("http://mlflow:5000", "0.0.0.0", "tiny")
     assert (found.rollout.target, found.ports.service) == ("local", 8000)
+
+
+def test_a_service_that_ended_comes_back_with_what_is_live() -> None:
+    """A `deploy` would undo a version that waits for approval."""
+    words = re.findall(r"python -P -m flows (.*) \|\| true$", (COMPOSE / "run.sh").read_text(), re.M)
+
+    assert words == ["up --service"]
+    argv = [sys.executable, "-P", "-m", "flows", *words[0].split(), "--help"]
+    assert subprocess.run(argv, capture_output=True).returncode == 0
 
 
 def test_the_bucket_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ from configs.settings import Settings
 from configs.sources import load
 from data_contracts.errors import ConfigurationError, EngineUnavailable, GateRefused, ResourceInsufficient
 from data_contracts.schema import Call
-from deploy import keys, service
+from deploy import keys, service, targets
 from deploy.client import Client
-from deploy.operate import canary_window, ports, processes
+from deploy.operate import canary_window, ports, processes, stack
 from deploy.store import FolderStore
-from deploy.targets import Placed
+from deploy.targets import Placed, Record
 from deploy.targets.local import SERVICE, STAGED, Local
 from tasks import rollout
 from tests.deploy import served
@@ -81,6 +81,25 @@ def service_of(target: Local) -> processes.Process:
     process = processes.find(target.home, SERVICE)
     assert process is not None
     return process
+
+
+@pytest.mark.slow
+def test_a_service_that_ended_comes_back_with_what_is_live_and_what_waits_for_approval_waits_on(
+    target: Local, settings: Settings
+) -> None:
+    store = FolderStore(target.home / "store")
+    ref = served.real_bundle(store, 1)
+    folder = str(served.promote(store, ref, target.home))
+    live = Placed(version=1, bundle_digest=ref.digest, folder=folder, verdict_signature="s")
+    waiting = Record(target="local", id="r", live=live, candidate=placed(target.home, 2)).at("awaiting", "now")
+    targets.write(target.home, waiting)
+
+    for _ in range(2):
+        stack.revive(target.home, settings)
+        assert target.status().serving == ref.digest
+        os.kill(service_of(target).pid, signal.SIGKILL)
+
+    assert targets.read(target.home, "local") == waiting
 
 
 def test_a_switch_loses_no_request(target: Local) -> None:

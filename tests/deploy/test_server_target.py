@@ -2,26 +2,29 @@
 
 import contextlib
 import json
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from configs.settings import Settings
 from configs.sources import load
 from data_contracts.artifacts import BundleRef, Model
-from data_contracts.errors import EngineUnavailable, RolloutFailed
+from data_contracts.errors import Busy, EngineUnavailable, RolloutFailed
 from data_contracts.schema import Call
-from deploy import bundle, keys, targets
+from deploy import bundle, emergency, keys, operators, signing, targets
 from deploy.client import Client
 from deploy.operate.canary_window import Counted
 from deploy.store import FolderStore
-from deploy.targets import Placed, server_host, server_units
+from deploy.targets import Placed, server_host, server_lock, server_units
 from deploy.targets.server import Server
 from deploy.targets.server_host import Here, Host, Ssh
 from tasks import history
@@ -33,6 +36,7 @@ LACKING = booted.lacking()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=f"a server {LACKING}")
 BACK_S = 5.0  # what an undo may take until nobody gets the candidate's answers
 SEVERAL = 5000
+CURRENT = "/opt/tingsu/current"
 EVENTS = [pytest.param(80, id="some"), pytest.param(SEVERAL, id="many", marks=pytest.mark.slow)]
 
 
@@ -65,14 +69,14 @@ def settings(machine: Machine) -> Settings:
 
 @pytest.fixture(scope="module")
 def versions(home: Path) -> Callable[[int], Placed]:
-    """Version N as a target gets it."""
+    """Version N as a target gets it: all by the gate's word, version 2 by an operator's."""
     store = FolderStore(home / "store")
     made: dict[int, Placed] = {}
 
     def version(number: int) -> Placed:
         if number not in made:
             ref = served.real_bundle(store, number) if number < LIKE_FIRST else like_first(store)
-            folder = str(served.promote(store, ref, home))
+            folder = str(served.promote(store, ref, home) if number != 2 else lifted(store, ref, home))
             made[number] = Placed(version=number, bundle_digest=ref.digest, folder=folder, verdict_signature="s")
         return made[number]
 
@@ -80,6 +84,17 @@ def versions(home: Path) -> Callable[[int], Placed]:
 
 
 LIKE_FIRST = 6
+WHY = "callers of the outage are sent to nobody"
+
+
+def lifted(store: FolderStore, ref: BundleRef, home: Path) -> Path:
+    """A bundle that the gate holds and operator li lets serve."""
+    served.promote(store, ref, home, "HOLD")
+    operators.trust(home, "li", home / "li.pem")
+    said = emergency.said(2, ref.digest, "li", WHY, "the verdict is HOLD", datetime.now(UTC))
+    signed = bundle.sign(said, signing.private_key(home / "li.pem"))
+    bundle.attest(store, ref, bundle.EMERGENCY, signed.model_dump_json().encode())
+    return bundle.place(store, ref)
 
 
 def like_first(store: FolderStore) -> BundleRef:
@@ -113,15 +128,7 @@ def roll(target: Server, version: Placed) -> None:
 
 def there(machine: Machine) -> set[str]:
     """Files, users and units of the server, except what systemd, nginx and useradd keep of their own runs."""
-    theirs = (
-        "/var/lib/systemd/",
-        "/var/log/",
-        "/var/lib/nginx",
-        "/run/",
-        "/tmp/",
-        "/var/tmp/",
-        "/etc/systemd/system/multi-user.target.wants",
-    )
+    theirs = ("/var/lib/systemd/", "/var/log/", "/var/lib/nginx", "/run/", "/tmp/", "/var/tmp/")
     backups = {f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")}
     found = {path for path in machine.written() if not path.startswith(theirs)} - backups
     journals = machine.run("find", "/var/log/journal", "/run/log/journal", "-name", "*.tingsu").splitlines()
@@ -179,41 +186,93 @@ def test_nothing_of_one_instance_or_of_the_operator_is_reached_from_outside(targ
 
 
 @pytest.mark.parametrize("least", EVENTS)
-def test_no_request_is_lost(
-    least: int, target: Server, machine: Machine, versions: Callable[[int], Placed], tmp_path: Path
+def test_no_request_is_lost_and_what_is_live_stays_as_it_is(
+    least: int, target: Server, machine: Machine, home: Path, versions: Callable[[int], Placed], tmp_path: Path
 ) -> None:
-    """In a canary, a kill of an instance that is live, a switch, the way back and an undo: `least` requests each."""
+    """In a canary, a kill of an instance that is live, a switch, the way back, a candidate staged anew and an undo: `least` requests
+    each. The candidate is tried with other settings than those of what is live."""
     one, two = versions(1), versions(2)
-    url = target.status().endpoint
-    target.stage(two)
-    target.verify(two)
+    url, own = target.status().endpoint, home / "settings.yaml"
+    own.write_text("serve: {max_turns: 7}\n")
+    trying = changed(target, memory_mb=4096)
+    trying.stage(two)
+    trying.verify(two)
     with swarm(url, tmp_path / "got", users=2) as callers:
-        looked = target.look(two, 0.0)
-        target.weigh(two, 0.3)
+        looked = trying.look(two, 0.0)
+        trying.weigh(two, 0.3)
         callers.until(least)
-        later = target.look(two, 1.0)
+        later = trying.look(two, 1.0)
 
         machine.run("systemctl", "kill", "-s", "KILL", "tingsu@blue-1")
         callers.until(least)
-        until(lambda: "1 of 2" not in target.status().detail)
-        restarts = machine.run("systemctl", "show", "tingsu@blue-1", "-p", "NRestarts")
+        until(lambda: "1 of 2" not in trying.status().detail)
+        restarted = shown(machine, "blue-1", "NRestarts", "MemoryMax"), info_of(target, "blue")["settings"]["changed"]
+        tried = shown(machine, "green-1", "NRestarts", "MemoryMax"), info_of(target, "green")["emergency"]
+
+        trying.switch(two)
+        callers.until(least)
+        back_s = seconds_until(url, "1", lambda: trying.switch(one))
+        callers.until(least)
+
+        own.unlink()
+        target.weigh(two, 0.5)
+        kept = [shown(machine, f"blue-{number}", "MainPID") for number in (1, 2)]
+        leave_half_staged(target, two)
+        target.stage(two)
+        callers.until(least)
+        still = [shown(machine, f"blue-{number}", "MainPID") for number in (1, 2)]
+        limits = [shown(machine, f"green-{number}", "MemoryMax") for number in (1, 2)]
 
         target.switch(two)
-        callers.until(least)
-        back_s = seconds_until(url, "1", lambda: target.switch(one))
-        callers.until(least)
-        target.weigh(two, 0.5)
         undone_s = seconds_until(url, "1", lambda: target.undo(one, two))
         callers.until(least)
         got = answered(callers.ended())
 
-    assert set(got) == {"1", "2"} and sum(got.values()) >= 5 * least, got
-    assert restarts == "NRestarts=1"
+    assert set(got) == {"1", "2"} and sum(got.values()) >= 6 * least, got
+    assert restarted == (["NRestarts=1", "MemoryMax=infinity"], [])
+    assert tried[0] == ["NRestarts=0", "MemoryMax=4294967296"] and tried[1]["reason"] == WHY
+    assert still == kept and limits == [["MemoryMax=infinity"]] * 2
+    assert running(machine) == {"1"}
     new, old = gained(looked.candidate, later.candidate), gained(looked.champion, later.champion)
     assert sum(counted.mirrored for counted in later.champion.values()) > 0
     assert set(looked.candidate) == {"green-1", "green-2"} and 0.1 < new / (new + old) < 0.5
-    print(f"traffic was back {undone_s:.2f} s after an undo began, {back_s:.2f} s after a switch back")
+    print(
+        f"{sum(got.values())} answered; back {undone_s:.2f} s after an undo began, {back_s:.2f} s after a switch back"
+    )
     assert undone_s < BACK_S and back_s < BACK_S
+
+
+def changed(target: Server, **own: object) -> Server:
+    """The same server, rolled out to with other settings."""
+    server = target.settings.rollout.server.model_copy(update=own)
+    rollout = target.settings.rollout.model_copy(update={"server": server})
+    return Server(target.home, target.settings.model_copy(update={"rollout": rollout}), target.host)
+
+
+def shown(machine: Machine, instance: str, *properties: str) -> list[str]:
+    words = [word for name in properties for word in ("-p", name)]
+    return sorted(machine.run("systemctl", "show", f"tingsu@{instance}", *words).splitlines(), reverse=True)
+
+
+def info_of(target: Server, side: server_units.Side) -> dict[str, Any]:
+    """What the first instance of a side says of itself."""
+    port = server_units.instance(target.settings, side, 1, "").port
+    with Client(target.host.reach(port)) as client:
+        return client.model_info()
+
+
+def leave_half_staged(target: Server, version: Placed) -> None:
+    """As a controller does that is killed when it has written what green-1 is to run, and not yet started it."""
+    serve = next(change.what for change in target.changes(version) if change.what.endswith("/serve"))
+    one = server_units.instance(target.settings, "green", 1, serve.removesuffix("/serve"))
+    server_host.write(target.host, server_units.file(target.settings, one), one.text)
+
+
+def running(machine: Machine) -> set[str]:
+    """The versions of all instances there are, and of the link that says what is live."""
+    instances = machine.run("sh", "-c", "sed -n s/^RELEASE=//p /opt/tingsu/instances/*.env").splitlines()
+    assert int(machine.run("sh", "-c", "ls /etc/systemd/system | grep -c tingsu@")) == len(instances)
+    return {path.rpartition("/")[2].partition("-")[0] for path in (*instances, machine.run("readlink", CURRENT))}
 
 
 def gained(before: dict[str, Counted], now: dict[str, Counted]) -> int:
@@ -247,28 +306,75 @@ def test_a_candidate_that_cannot_start_says_why_and_leaves_all_as_it_was(
     one, broken = versions(1), versions(3)
     target.switch(one)
     (Path(broken.folder) / "golden.json").write_text("[]")
+    machine.run("sh", "-c", f"printf {shlex.quote(TALKS)} >{TALKING}; chmod +x {TALKING}")
+    talking = changed(target, python=TALKING)
 
     with pytest.raises(
         EngineUnavailable, match=r"tingsu@\w+-1\.service on root@127.0.0.1 did not become ready: .*golden"
-    ):
-        target.stage(broken)
-    target.undo(one, broken)
+    ) as raised:
+        talking.stage(broken)
+    logged = machine.run("journalctl", "--namespace=tingsu", "-o", "cat", "-n", "20")
+    talking.undo(one, broken)
+    machine.run("rm", TALKING)
 
+    assert served.QUOTED in logged and served.QUOTED not in str(raised.value)
     assert target.status().serving == one.bundle_digest
     assert not [name for name in machine.run("ls", "/opt/tingsu/releases").split() if name.startswith("3-")]
     assert "failed" not in machine.run("systemctl", "list-units", "--all", "tingsu@*", "--no-legend")
 
 
+TALKING = "/usr/local/bin/talking-python"
+TALKS = f'#!/bin/sh\\necho "{served.QUOTED}" >&2\\nexec {booted.PYTHON} "$@"\\n'
+
+
+@pytest.mark.slow
+def test_what_another_home_has_live_is_left_by_an_undo_that_knows_nothing_of_it(
+    target: Server, machine: Machine, versions: Callable[[int], Placed]
+) -> None:
+    one, two = versions(1), versions(2)
+    target.switch(one)
+    serving = []
+    for act in (target.stage, target.switch):
+        act(two)
+        serving.append(target.status().serving)
+        target.undo(None, two)
+        serving.append(target.status().serving)
+        assert running(machine) == {"1"}
+
+    assert serving == [one.bundle_digest, one.bundle_digest, two.bundle_digest, one.bundle_digest]
+
+
+@pytest.mark.slow
+def test_what_nginx_does_not_take_over_is_taken_back_from_nginx_too(
+    target: Server, machine: Machine, versions: Callable[[int], Placed]
+) -> None:
+    one, two = versions(1), versions(2)
+    target.switch(one)
+    target.stage(two)
+    worker = machine.run("sh", "-c", 'pgrep -P "$(systemctl show nginx -p MainPID --value)" | head -n 1')
+    machine.run("kill", "-STOP", worker)
+    with pytest.raises(RolloutFailed, match="nginx did not take the file over"):
+        target.weigh(two, 0.9)
+    machine.run("kill", "-CONT", worker)
+
+    with Client(target.status().endpoint) as client:
+        answers = [client.classify([Call(text="客户：宽带断了。")])[0]["model_version"] for _ in range(10)]
+    assert {answer.partition("+")[0] for answer in answers} == {"1"}
+    target.undo(one, two)
+
+
 def test_the_same_again_changes_nothing(target: Server, versions: Callable[[int], Placed]) -> None:
     one = versions(1)
     target.switch(one)
-    units = {one.name: target.host.run(["systemctl", "show", one.unit, "-p", "MainPID"]) for one in target._found()}
+    units = {
+        one.name: target.host.run(["systemctl", "show", one.unit, "-p", "MainPID"]) for one in target.sides.found()
+    }
 
     target.switch(one)
 
     assert target.changes(one) == ()
     assert units == {
-        one.name: target.host.run(["systemctl", "show", one.unit, "-p", "MainPID"]) for one in target._found()
+        one.name: target.host.run(["systemctl", "show", one.unit, "-p", "MainPID"]) for one in target.sides.found()
     }
 
 
@@ -286,14 +392,23 @@ def test_a_dry_run_tells_every_change_and_makes_none(
 
 
 @pytest.mark.slow
-def test_rollouts_go_on_when_keys_come_into_use(target: Server, home: Path, versions: Callable[[int], Placed]) -> None:
+def test_rollouts_go_on_when_keys_come_into_use_and_what_is_revoked_counts_with_the_same_command_again(
+    target: Server, machine: Machine, home: Path, versions: Callable[[int], Placed]
+) -> None:
     shown = keys.add(home, "crm", ["classify"])
     try:
         roll(target, versions(2))
         with Client(target.status().endpoint, key=shown) as client:
             assert client.classify([Call(text="客户：宽带断了。")])[0]["model_version"].startswith("2+")
         assert target.status().serving == versions(2).bundle_digest
+        keys.revoke(home, "crm")
+        operators.revoke(home, "li")
+        target.switch(versions(2))
+        with Client(target.status().endpoint, key=shown) as client:
+            assert client._send("GET", "/model_info").status_code == 401
+        assert "li.pub" not in machine.run("ls", "/var/lib/tingsu/keys/operators")
     finally:
+        operators.trust(home, "li", home / "li.pem")
         keys.file(home).unlink()
         target.host.run(["rm", "/var/lib/tingsu/keys/service.json"])
 
@@ -316,8 +431,62 @@ def test_without_room_for_two_sides_instances_are_replaced_one_by_one_and_no_req
         got = answered(callers.ended())
 
     assert set(got) == {"1", "2"}, got
-    assert max(most) == 3 and len(rolling._found()) == 2
+    assert max(most) == 3 and len(rolling.sides.found()) == 2
     assert rolling.status().serving == versions(2).bundle_digest
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from configs.sources import load
+from deploy.targets.server import Server
+with Server(Path(sys.argv[1]), load(sets=sys.argv[2:], env={})).held("wang"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("where", ["this machine", "ssh"])
+def test_one_home_at_a_time_rolls_out_and_one_that_is_killed_no_more(
+    where: str, machine: Machine, home: Path, settings: Settings, tmp_path: Path
+) -> None:
+    sets = [f"rollout.server.host={'root@127.0.0.1' if where == 'ssh' else ''}"]
+    sets += [f"rollout.server.ssh_options={json.dumps(machine.ssh)}"]
+    other = Server(tmp_path, load(sets=sets, env={}))
+    argv = [sys.executable, "-P", "-c", HOLD, str(home), *sets]
+    with subprocess.Popen(argv, env=served.environment(), stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None and killed.stdout.readline() == "held\n"
+        with pytest.raises(Busy, match=rf"under way, by wang on .* with {home}, since 20\d\d-.*nothing was touched"):
+            other.held("li").__enter__()
+        killed.kill()
+
+    until(lambda: is_free(other))
+    with other.held("li"):
+        assert not is_free(Server(home, load(sets=sets, env={})))
+    assert is_free(other)
+    other.host.run(["rm", "-f", server_lock.FILE])
+
+
+def is_free(target: Server) -> bool:
+    try:
+        with target.held("somebody"):
+            return True
+    except Busy:
+        return False
+
+
+@pytest.mark.slow
+def test_who_lost_the_connection_does_nothing_while_another_one_rolls_out_and_then_goes_on(
+    target: Server, machine: Machine, versions: Callable[[int], Placed], tmp_path: Path
+) -> None:
+    one, other = versions(1), Server(tmp_path, target.settings, target.host)
+    with target.held("li"):
+        machine.run("pkill", "-f", server_lock.FILE)
+        until(lambda: is_free(other))
+        with other.held("wang"), pytest.raises(Busy, match="by wang on"):
+            target.switch(one)
+        target.switch(one)
+        assert not is_free(other)
 
 
 CANARY = (
@@ -474,6 +643,7 @@ def test_uninstalled_it_leaves_nothing(target: Server, machine: Machine, home: P
     done = uninstall(machine, home, target.settings, "--yes")
 
     assert done.startswith("removed from root@127.0.0.1"), done
+    assert machine.run("systemctl", "is-active", "nginx") == "inactive"  # as it was before
     until(lambda: not there(machine) - before)  # systemd forgets units when it has nothing else to do
     assert target.status().detail == "nothing installed"
     assert uninstall(machine, home, target.settings, "--yes") == done

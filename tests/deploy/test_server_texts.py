@@ -96,23 +96,27 @@ def test_another_number_of_instances_moves_no_port() -> None:
     assert ports == list(range(8101, 8109))
 
 
-def test_a_release_is_named_anew_when_it_would_serve_differently(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_is_named_anew_when_it_would_serve_differently(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def name(*sets: str, placed: Placed = PLACED) -> str:
         own = settings(*sets)
-        return server_release.plan(placed, own, "/opt/python", server_units.unit(own)).name
+        return server_release.plan(placed, own, "/opt/python", server_units.unit(own), tmp_path).name
 
     names = [name(), name("serve.max_turns=9"), name("rollout.server.memory_mb=4096")]
     names.append(name(placed=PLACED.model_copy(update={"verdict_signature": "other"})))
     monkeypatch.setattr(service, "code", lambda: "other code")
     names.append(name())
+    (tmp_path / "settings.yaml").write_text("log: {level: WARNING}")
+    names.append(name())
 
-    assert len(set(names)) == 5 and all(name.startswith("12-3fa9c1d2e4b5-") for name in names)
+    assert len(set(names)) == 6 and all(name.startswith("12-3fa9c1d2e4b5-") for name in names)
     assert name("rollout.server.kept=9") == names[-1]
 
 
-def test_what_serves_is_a_command_a_person_can_read_and_run() -> None:
+def test_what_serves_is_a_command_a_person_can_read_and_run(tmp_path: Path) -> None:
     own = settings('serve.review_categories=["it\'s $HOME"]')
-    script = server_release.plan(PLACED, own, "/opt/p/bin/python", "").script
+    script = server_release.plan(PLACED, own, "/opt/p/bin/python", "", tmp_path).files["serve"]
 
     told = subprocess.run(
         ["sh", "-c", script.replace("exec /opt/p/bin/python", "printf '%s\\n'")],
@@ -121,7 +125,13 @@ def test_what_serves_is_a_command_a_person_can_read_and_run() -> None:
         text=True,
         check=True,
     ).stdout.splitlines()
-    assert {"--bundle=/r/12 a/bundle", "--port=8101", "--version=12", '--set=serve.host="127.0.0.1"'} <= set(told)
+    assert {
+        "--bundle=/r/12 a/bundle",
+        "--home=/r/12 a/home",
+        "--port=8101",
+        "--version=12",
+        '--set=serve.host="127.0.0.1"',
+    } <= set(told)
     assert '--set=serve.review_categories=["it\'s $HOME"]' in told
 
 

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from deploy import keys
+from deploy import keys, targets
 from deploy.store import FolderStore
+from deploy.targets import Placed, Record
 from tests.deploy import served
 from tests.flows.test_command_line import tingsu
 
@@ -23,8 +24,11 @@ def test_a_key_is_printed_alone_and_never_listed(tmp_path: Path) -> None:
 
 def test_revoking_the_last_key_says_that_the_door_stays_shut(tmp_path: Path) -> None:
     tingsu("keys", "add", "crm", home=tmp_path)
+    live = Placed(version=1, bundle_digest="d", folder="/nowhere", verdict_signature="s")
+    targets.write(tmp_path, Record(target="server", live=live))
 
-    assert "service.json" in tingsu("keys", "revoke", "crm", home=tmp_path).stdout
+    said = tingsu("keys", "revoke", "crm", home=tmp_path).stdout
+    assert "service.json" in said and "The server does not know of it yet: ./tingsu deploy --target server" in said
     assert "No key is left" in tingsu("keys", "list", home=tmp_path).stdout
     assert tingsu("keys", "revoke", "crm", home=tmp_path).returncode == 2
 
