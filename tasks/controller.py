@@ -151,11 +151,12 @@ class Controller:
             RolloutFailed: it cannot be.
         """
         record = self.book.read()
-        return (
-            record
-            if record.is_finished
-            else self._taken_back(record, "it was cut off, and something else was asked for")
-        )
+        if record.is_finished:
+            return record
+        try:
+            return self._taken_back(record, "it was cut off, and something else was asked for")
+        except RolloutFailed as error:
+            raise RolloutFailed(f"an earlier rollout has to be undone first, and is not: {error}") from error
 
     def _as_served(self, record: Record) -> Record:
         """With what the target really serves, which may be there by somebody's hand or from another home: an undo needs to know it."""
