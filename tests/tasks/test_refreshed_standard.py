@@ -46,7 +46,7 @@ def test_a_candidate_judged_before_a_refresh_is_judged_again_before_it_is_promot
     with pytest.raises(GateRefused) as refused:
         registry.promote(replace(at.registry, new_standard="it was fine in June"), 2)
     assert versions.sitting(at.registry) == one
-    assert str(refused.value) == (
+    assert refused.value.said.en == (
         "version 2 was judged on version 1 of the gold set of 'complaints', and version 2 "
         f"({newer.rows} calls, made by tester for 'a new tariff') counts now; have it and the champion judged on that: "
         f"./tingsu retrain --dataset {both.id[:12]}"
