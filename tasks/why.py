@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from data_contracts.artifacts import Emergency, Verdict
-from data_contracts.errors import ConfigurationError
+from data_contracts.errors import WrongRequest
+from data_contracts.messages import told
 from tasks.history import FILE, Entry, accepted, read, standing, verify
 
 
@@ -13,7 +14,7 @@ def answer(home: Path, version: int, language: Literal["en", "zh"] = "en") -> st
     """The whole case of one version, from the history alone; works without MLflow.
 
     Raises:
-        ConfigurationError: the history has no such version.
+        WrongRequest: the history has no such version.
     """
     entries = read(home)
     own = [e for e in entries if e.event.version == version]
@@ -22,7 +23,7 @@ def answer(home: Path, version: int, language: Literal["en", "zh"] = "en") -> st
             ", ".join(str(v) for v in sorted({e.event.version for e in entries if e.event.version is not None}))
             or "none"
         )
-        raise ConfigurationError(f"version {version} is not in {home / FILE}; versions there: {known}")
+        raise WrongRequest(told("history_no_version", version=version, path=home / FILE, known=known))
     say = _WORDS[language]
     champion = standing(entries)
     judged = [e for e in own if "verdict" in e.event.detail]

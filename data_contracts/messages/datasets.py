@@ -26,6 +26,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "mended_moment": ("a moment as ISO 8601", "改为 ISO 8601 时间"),
     "mended_turns": ("empty turns removed", "去掉空的轮次"),
     # datasets
+    "datasets_none": ("no datasets yet; ./tingsu submit FILE", "还没有数据集；请运行 ./tingsu submit FILE"),
     "merge_disputed": (
         "{calls} conversations have another category in another dataset: {shown}{more}",
         "{calls} 通通话在不同数据集中类别不同：{shown}{more}",

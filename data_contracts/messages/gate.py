@@ -50,6 +50,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "not comparable: {a} and {b} were measured with different {what_en}; score both on the same gold calls.",
         "不可比较：{a} 与 {b} 所用的{what_zh}不同，请在同一批黄金集通话上重新评测。",
     ),
+    "models_none": ("no versions yet; ./tingsu retrain", "还没有版本；请运行 ./tingsu retrain"),
     "models_not_comparable": (
         "not comparable: judged on another gold set or taxonomy than version {newest}. The calls that both answered are compared "
         "by ./tingsu compare {other} {newest}",

@@ -200,6 +200,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "{name} 没有版本 {version}，现有版本：{known}",
     ),
     "version_none.remedy": ("see `./tingsu models`", "见 `./tingsu models`"),
+    "history_no_version": (
+        "version {version} is not in {path}; versions there: {known}",
+        "{path} 中没有版本 {version}，其中的版本：{known}",
+    ),
     # a person's word
     "approval_awaited": (
         "version {version} is staged and verified on {target} and waits for a person",

@@ -46,7 +46,7 @@ def listing(profile: Profile = None, sets: Sets = None, as_json: Json = False) -
     from tasks import catalog
 
     found = catalog.listed(open_session(profile, sets=sets or ()).store)
-    text = "\n".join(_line(d) for d in found) or "no datasets yet; ./tingsu submit FILE"
+    text = "\n".join(_line(d) for d in found) or "\n".join(_both("datasets_none"))
     show([d.model_dump(mode="json") for d in found], text, as_json)
 
 

@@ -60,6 +60,7 @@ def ending_text(ending: dict[str, Any]) -> str:
 
 def models(profile: Profile = None, sets: Sets = None, as_json: Json = False) -> None:
     """List the registered versions, newest first."""
+    from data_contracts.messages import say
     from flows.commands.tables import models as listed
     from flows.registry import open_registry
     from tasks import audit, versions
@@ -70,7 +71,7 @@ def models(profile: Profile = None, sets: Sets = None, as_json: Json = False) ->
         print(f"WARNING: {sentence}", file=sys.stderr)
     show(
         [r.model_dump(mode="json") for r in rows],
-        listed(rows) if rows else "no versions yet; ./tingsu retrain",
+        listed(rows) if rows else "\n".join(say("models_none")),
         as_json,
     )
 

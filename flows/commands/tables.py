@@ -73,9 +73,11 @@ def models(rows: "Sequence[Row]") -> str:
 
 
 def bounds(verdict: dict[str, Any]) -> str:
-    """The verdict, bound by bound."""
+    """The verdict, bound by bound, a line in each language."""
     return "\n".join(
-        f"{b['decision']:<8}{'' if b['binding'] else '(not binding) '}{b['sentence_en']}" for b in verdict["bounds"]
+        f"{b['decision']:<8}{'' if b['binding'] else '(not binding) '}{b['sentence_en']}\n"
+        f"{'':<8}{'' if b['binding'] else '（不作约束）'}{b['sentence_zh']}"
+        for b in verdict["bounds"]
     )
 
 
