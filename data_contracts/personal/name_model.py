@@ -17,13 +17,18 @@ from data_contracts.personal.found import BLANK
 PAD = "\n\n\n\n\n"  # before and after a text, so that every candidate has characters on both sides
 LONGEST = 5  # characters of a candidate and its title
 OWN_FLOOR, FLOOR = -6.5, -6.0  # of a candidate's own characters, and of all: below, it is no name in any call
+ANSWER_WITHIN, QUESTION = 9, 14  # characters of an answer before a name, and of the question before it
+_ASKS = "姓名叫谁哪称"
 SPELT_WITHIN = 14  # characters after a name in which it is spelt: 章敏，立早章，敏捷的敏
+
+KIN = "哥姐叔姨嫂婶"  # 飞哥: they stay, as titles do
+FAMILIAR = f"{KIN}子仔"  # 强子
 
 Keys = tuple[str, ...]
 
 
 class Candidate(NamedTuple):
-    """What may be a name: `kind` F a full name, T a surname before a title, N 小王 and 老李, G a given name alone.
+    """What may be a name: `kind` F a full name, T a surname before a title, N 小王, 老李 and 飞哥, G a given name alone.
 
     size: characters of the name; after: of the name and its title; keys: what is seen of these characters.
     """
@@ -36,7 +41,7 @@ class Candidate(NamedTuple):
 
 
 class Vocabulary:
-    """Surnames, titles, the characters of given names, and common words with a grade of how common they are (P: a place)."""
+    """Surnames, titles, characters of given names, common words with a grade of how common they are (P: a place), parts of speech."""
 
     def __init__(self, content: dict[str, str]) -> None:
         self.surnames = frozenset(content["surnames"])
@@ -45,6 +50,9 @@ class Vocabulary:
         self.titles = tuple(sorted(content["titles"].split(), key=len, reverse=True))
         self.latin = frozenset(content["latin"].split())
         self.words = {word: grade for grade in "1234P" for word in content[f"words_{grade}"].split()}
+        self.speech = {
+            word: part[7:] for part in content if part.startswith("speech_") for word in content[part].split()
+        }
         heads = "".join(sorted({*self.surnames, *self.first, *"小老阿大", *(name[0] for name in self.compound)}))
         tails = {
             *self.given,
@@ -52,6 +60,7 @@ class Vocabulary:
             *self.surnames,
             *(title[0] for title in self.titles),
             *(name[1] for name in self.compound),
+            *FAMILIAR,
         }
         self.starts = re.compile(f"[{heads}](?=[{''.join(sorted(tails))}])")
 
@@ -64,6 +73,9 @@ class Vocabulary:
             yield from self._named(said, 2)
         elif head in self.surnames and said[1] in self.surnames and {said[2], said[3]} <= self.given:
             yield self._full(said, 2, 4)  # both parents' surnames: 李周欣然
+        if head in self.first and said[1] in FAMILIAR and head not in self.surnames:
+            size = 1 if said[1] in KIN else 2
+            yield Candidate("N", "", size, 2, (said[1], head, two, self.words.get(two, ""), "K"))
         if head in "小老阿大" and (said[1] in self.surnames or (head != "老" and said[1] in self.given)):
             keys = (head, said[1], two, self.words.get(two, ""), "S" if said[1] in self.surnames else "")
             yield Candidate("N", "", 2, 2, keys)
@@ -91,16 +103,28 @@ class Vocabulary:
         return Candidate("F", f"{3 if is_double else surname}{len(given)}", size, size, keys)
 
     def left(self, text: str, start: int) -> Keys:
-        """What stands before a candidate, and how common a word its beginning would cut."""
+        """What stands before a candidate: characters, how common a word its beginning would cut, the word's part of speech."""
         two, grade = text[start - 2 : start], self.words.get
         two = BLANK * 2 if two[-1] == BLANK else two  # however long what was masked is
-        return text[start - 1], two, grade(text[start - 1 : start + 1], ""), grade(two, "")
+        part = self.speech.get(text[start - 3 : start]) or self.speech.get(two) or self.speech.get(two[1], "")
+        return text[start - 1], two, grade(text[start - 1 : start + 1], ""), grade(two, ""), part, asked(text, start)
 
     def right(self, text: str, start: int, after: int) -> Keys:
-        """What stands after a candidate, and how common a word its end would cut."""
-        two, grade = text[after : after + 2], self.words.get
+        """What stands after a candidate, as `left`; and both sides together."""
+        two, grade, speech = text[after : after + 2], self.words.get, self.speech.get
         two = BLANK * 2 if two[0] == BLANK else two
-        return two[0], two, grade(text[after - 1 : after + 1], ""), grade(two, ""), text[start - 1] + two[0]
+        part = speech(text[after : after + 3]) or speech(two) or speech(two[0]) or two[0]
+        before = text[start - 1]
+        around = (speech(text[start - 2 : start]) or speech(before) or before) + part
+        return two[0], two, grade(text[after - 1 : after + 1], ""), grade(two, ""), before + two[0], part, around
+
+
+def asked(text: str, start: int) -> str:
+    """Of what stands at the beginning of a turn: Q if the turn before it speaks of somebody's name, else T; elsewhere nothing."""
+    turn = text.rfind("\n", start - ANSWER_WITHIN, start)
+    if turn < 1:
+        return ""
+    return "Q" if any(cue in text[max(0, turn - QUESTION) : turn] for cue in _ASKS) else "T"
 
 
 def is_spelt(text: str, start: int, candidate: Candidate) -> bool:

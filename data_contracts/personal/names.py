@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 
 from data_contracts.personal import addresses
-from data_contracts.personal.found import Found, blanked
+from data_contracts.personal.found import BLANK, Found, blanked
 from data_contracts.personal.name_model import Scored, model, scored
 
 Span = tuple[int, int]
@@ -21,6 +21,7 @@ _H = r"[\u4e00-\u9fff]"
 _NOT_TOLD = "你我他她它们的了什么吗呢来去不没过人啥哪这那个停车号几多"  # 我叫你们领导来
 _CALLED = "[我俺咱他她名]叫|[大全]名|叫做"
 _TOLD = "名字|姓名|户名|户主|机主|[保款办系件货户理托]人|患者"
+_PLANS = ("大王卡", "小王卡", "天王卡")  # of an operator, sold under these names
 _NO_PART = "是的了对吗吧我你他她在有没说就要也跟女先"
 _DOT = re.compile(rf"[·•]{_H}(?:(?![{_NO_PART}]){_H})(?:(?![{_NO_PART}和]){_H}){{0,6}}")  # 阿依古丽·买买提
 _BEFORE_DOT = re.compile(r"[^\W\d_a-zA-Z叫是着名字上找的户主机人给让]{2,6}$")
@@ -53,8 +54,10 @@ def _judged(text: str, candidates: list[Scored], taken: bytearray) -> list[Span]
 
 
 def _is_free(text: str, name: Scored, taken: bytearray) -> bool:
-    """Whether it overlaps neither a name that was taken nor a region; then it is taken."""
+    """Whether it overlaps neither a name that was taken nor a region, and is no plan's; then it is taken."""
     span = name.start, name.end
+    if text[name.start : name.end + 1] in _PLANS:
+        return False
     return not addresses.is_in_region(text, *span) and _take(span, taken)
 
 
@@ -98,18 +101,22 @@ def _certain(text: str) -> Iterator[Span]:
     for pattern in _patterns():
         yield from (match.span("name") for match in pattern.finditer(text))
     words = model()[0].words
-    for told in _told().finditer(text):
+    for told in (match for pattern in _told() for match in pattern.finditer(text)):
         name = told["name"]
         if not {name, name[:2], name[1:] if told["called"] else ""} & words.keys():
             yield told.span("name")
 
 
 @cache
-def _told() -> re.Pattern[str]:
-    """A surname and characters that end where the talk does, after words that only a name follows: 名叫殷展."""
+def _told() -> tuple[re.Pattern[str], ...]:
+    """A surname and characters that end where the talk does, after words that only a name follows: 名叫殷展; an agent's name."""
     surname = "".join(sorted(model()[0].surnames))
-    return re.compile(
-        rf"(?:(?P<called>{_CALLED})|(?:{_TOLD})(?:是|叫|为|写的?|登记的?是?|：)?|(?:{_TOLD}|称呼您?|叫[什啥]么?名?字?){_ANSWER})(?P<name>[{surname}](?:(?![{_NOT_TOLD}]){_H}){{1,2}})(?=[，。,？\n]|$)"
+    name = rf"(?P<name>[{surname}](?:(?![{_NOT_TOLD}]){_H}){{1,2}})"
+    asked = rf"(?:{_TOLD}|称呼您?|叫[什啥]么?名?字?){_ANSWER}"
+    cue = rf"(?P<called>{_CALLED})|(?:{_TOLD})(?:是|叫|为|写的?|登记的?是?|：)?|{asked}"
+    return (
+        re.compile(rf"(?:{cue}){name}(?=[，。,？\n]|$)"),
+        re.compile(rf"(?<=[\d：:，。号{BLANK}])(?P<called>){name}(?=[，, ]?很高兴|[，, ]?[竭诚将]{{0,2}}为您服务)"),
     )
 
 
@@ -125,7 +132,8 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         rf"(?:贵姓|称呼您?|姓[什啥]么?)(?:是|，|{_ANSWER})(?P<name>{surname})(?=[，。,、 \n的]|$)",
         r"(?:弓长|立早|木子|耳东|口天|双木|古月|言午|三横|三划|草头|草字头|走肖|美女|女良|人可|禾木|双口|西早|干勾|文刀|卯金刀|走之|双人"
         rf"|余则|两点水|三点水|单耳)(?:一竖)?的?(?P<name>{surname})",
-        rf"(?P<name>{surname})(?=是我的?姓)",
+        rf"(?<=(?P<name>[{single}]))是我的?姓",
+        rf"是我的姓(?<=(?P<name>{'|'.join(sorted(vocabulary.compound))})是我的姓)",
         rf"[小老](?P<name>{'|'.join(sorted(vocabulary.compound))})",
         rf"(?:我叫|我是|名字是|名字叫|英文名叫?) ?(?P<name>{surname}?[A-Z][a-z]{{2,11}}(?: [A-Z][a-z]{{1,11}})?)(?![a-z])",
         rf"(?:我叫|名字[叫是])(?P<name>(?:(?![{_NOT_TOLD}]){_H}){{3,4}})(?=[，。,？\n]|$)",

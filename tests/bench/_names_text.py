@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from random import Random
 
+from data_contracts.personal.name_model import KIN
 from tests.bench._names_words import REPEATED_NAMES, SPELT_BY, TEXT, Pool, Words
 
 Span = tuple[int, int]
 Said = list[tuple[str, bool]]  # pieces of text; whether each is a name
 _SLOT = re.compile(r"\{(\w+)\}")
 _STOP = re.compile("[，。, ！？]")
+_PERSON = re.compile(
+    "(?<!其)[他她](?![们人乡])|(?<![自本])我(?!们)|(?:你们|我们|那个|那位|这位|我)?(?:老板|客服|服务员|老公|老婆|朋友|儿子|女儿|同事|卖家|店主|师傅|经理|前台)(?!们)"
+)
 _COMMON_TITLES = ("先生", "女士", "先生", "女士", "小姐", "师傅", "经理", "老师", "主任")
 
 
@@ -47,8 +51,10 @@ class Sentences:
     def _frame(self) -> str:
         rng = self._rng
         drawn = rng.random()
-        if drawn < 0.38:
+        if drawn < 0.36:
             return rng.choice(self._with)
+        if drawn < 0.42:
+            return self._told_of(rng.choice(self._persons))
         if drawn < 0.55:
             return rng.choice(self._before) + rng.choice(("{F}", "{P}")) + rng.choice(self._after)
         if drawn < 0.58:
@@ -61,6 +67,18 @@ class Sentences:
         if drawn < 0.8:
             return rng.choice(self._without)
         return rng.choice(("客户：", "")) + rng.choice(self._talk)
+
+    @cached_property
+    def _persons(self) -> list[tuple[str, str]]:
+        """What stands before and after somebody in plain talk: before and after 他 in 他说不行."""
+        found = [
+            (line[: who.start()][-24:], line[who.end() :][:24]) for line in self._talk for who in _PERSON.finditer(line)
+        ]
+        return [(before, after) for before, after in found if not (before + after).count("{")]
+
+    def _told_of(self, sides: tuple[str, str]) -> str:
+        """Plain talk in which a name stands for 他 or 老板."""
+        return sides[0] + self._rng.choice(("{F}", "{F}", "{P}", "{N}", "{G}")) + sides[1]
 
     def _put_in(self, talk: str) -> str:
         """A name between two parts of other talk: an apposition, somebody addressed."""
@@ -114,12 +132,16 @@ class Sentences:
         return self._surname() + self._given()
 
     def _titled(self) -> Said:
+        if self._rng.random() < 0.1:
+            return [(self._char(), True), (self._rng.choice(KIN), False)]
         titles = _COMMON_TITLES if self._rng.random() < 0.5 else self._words.own["titles"]
         name = self._surname() if self._rng.random() < 0.85 else self._full()
         return [(name, True), (self._rng.choice(titles), False)]
 
     def _familiar(self) -> str:
-        head = self._rng.choice("小小小小老老阿")
+        if self._rng.random() < 0.12:
+            return self._char() + self._rng.choice("子子子仔")
+        head = self._rng.choice("小小小小老老阿大")
         return head + (
             self._surname()[0] if head == "老" or (head == "小" and self._rng.random() < 0.8) else self._char()
         )

