@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from configs.settings import PromptSettings
+from configs.training import PromptSettings
 from deploy.client import Client
 from deploy.operate import canary_window
 from deploy.store import FolderStore
