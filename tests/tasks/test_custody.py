@@ -25,6 +25,9 @@ EARLY, LATE, BETWEEN = "2026-01-15T10:00:00", "2026-06-15T10:00:00", "2026-05-01
 BASE = [
     call(at, customer=f"base{at // 2}", day=(EARLY, LATE)[at // 2 % 2]) for at in range(60)
 ]  # so that every side has calls
+BASE += [
+    call(1000 + at, "ab"[at % 2], f"customer{at // 2}", text(2000 + at % 70) + "呀", LATE) for at in range(0, 70, 2)
+]  # whom the arrivals know by other names
 LENGTH = len(text(0))
 NAMES = ("customer", "alias", "")
 
@@ -130,7 +133,8 @@ def test_no_customer_conversation_or_text_is_ever_on_two_sides(
         dataset = keep(world.store, BASE, "base")
         world.train(dataset)
         for at, (rows, is_merged, refreshed) in enumerate(drawn):
-            came = keep(world.store, [*BASE, *arrival(rows)], f"n{at}")
+            newest = {row["conversation_id"]: row for row in (*BASE, *arrival(rows))}
+            came = keep(world.store, list(newest.values()), f"n{at}")
             if is_merged and came != dataset:
                 came = unite.unite(world.store, [dataset, came], "all", newest_wins=True).dataset
             dataset = came
