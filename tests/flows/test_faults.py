@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.operate import stack
 from tests import s3_server
 from tests.flows.faults import FAULTS, Fault, Scene
 from tests.flows.ports import free_ports
@@ -81,7 +82,7 @@ def released_home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 @pytest.fixture
 def scene(
     request: pytest.FixtureRequest, tmp_path: Path, released_home: tuple[Path, str], web: int, prefect: str
-) -> Scene:
+) -> Iterator[Scene]:
     fault: Fault = request.getfixturevalue("fault")
     home, key = released_home
     own = tmp_path / "home-of-its-own"
@@ -96,7 +97,9 @@ def scene(
     places |= {"home": str(own), "bundle": str(own / "store" / key)}
     if "{s3}" in fault.command:
         places["s3"] = request.getfixturevalue("s3")
-    return Scene(own, folder, places)
+    yield Scene(own, folder, places)
+    if (own / "run").is_dir():
+        stack.down(own)  # what `up` could start goes on beside what it could not
 
 
 @pytest.mark.parametrize(
