@@ -1,7 +1,8 @@
 """Locust's users on a service, each sending one request after another; every answer is written down as it comes.
 
-`python -P -m tests.deploy.swarm URL USERS LEAST OUT`: until OUT.stop is there and LEAST requests are answered. Locust replaces the
-sockets of the process that imports it, so it has one of its own.
+`python -P -m tests.deploy.swarm URL USERS LEAST PAUSE OUT`: until OUT.stop is there and LEAST requests are answered; each user waits
+PAUSE seconds between two; OUT.texts has what is asked. Locust replaces the sockets of the process that imports it, so it has one of
+its own.
 """
 
 import itertools
@@ -9,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,17 @@ from tests.deploy import served
 
 CLASSIFY = "/api/v1/classify"
 TIMEOUT_S = 60.0
+LOOK_S = 0.02
 TEXTS = [f"客户：第{i}次打来，宽带还是断的{'，没有人管' * (i % 9)}。" for i in range(40)]
 
 
 @dataclass(frozen=True)
 class Got:
-    """One answer: HTTP status (0: none came), seconds it took, Retry-After, what was asked (indices of TEXTS) and the body."""
+    """One answer: HTTP status (0: none came), when it was asked for (since 1970), seconds it took, Retry-After, what was asked (indices
+    of the texts) and the body."""
 
     status: int
+    at_s: float
     seconds: float
     retry_after: str
     asked: list[int]
@@ -58,8 +62,11 @@ class Swarm:
 
 
 @contextmanager
-def swarm(url: str, out: Path, users: int = 8, least: int = 0) -> Iterator[Swarm]:
-    argv = [sys.executable, "-P", "-m", "tests.deploy.swarm", url, str(users), str(least), str(out)]
+def swarm(
+    url: str, out: Path, users: int = 8, least: int = 0, pause_s: float = 0.0, texts: Sequence[str] = TEXTS
+) -> Iterator[Swarm]:
+    out.with_suffix(".texts").write_text(json.dumps(texts), encoding="utf-8")
+    argv = [sys.executable, "-P", "-m", "tests.deploy.swarm", url, str(users), str(least), str(pause_s), str(out)]
     process = subprocess.Popen(argv, env=served.environment(), stderr=subprocess.DEVNULL)
     try:
         yield Swarm(out, process)
@@ -68,28 +75,31 @@ def swarm(url: str, out: Path, users: int = 8, least: int = 0) -> Iterator[Swarm
         process.wait()
 
 
-def main(url: str, users: int, least: int, out: Path) -> None:
+def main(url: str, users: int, least: int, pause_s: float, out: Path) -> None:
+    import gevent
     from locust import FastHttpUser, constant, task
     from locust.env import Environment
 
+    texts = json.loads(out.with_suffix(".texts").read_text(encoding="utf-8"))
     numbers, file = itertools.count(), out.open("w", encoding="utf-8")
 
     class Caller(FastHttpUser):
         host = url
-        wait_time = constant(0)
+        wait_time = constant(pause_s)
         max_retries = 0
         network_timeout = connection_timeout = TIMEOUT_S
 
         @task
         def ask(self) -> None:
             n = next(numbers)
-            asked = [n % len(TEXTS)] if n % 3 else [(n + i) % len(TEXTS) for i in range(5)]
-            began = time.monotonic()
+            asked = [n % len(texts)] if n % 3 else [(n + i) % len(texts) for i in range(5)]
+            at_s, began = time.time(), time.monotonic()
             with self.client.post(
-                CLASSIFY, json={"calls": [{"text": TEXTS[i]} for i in asked]}, catch_response=True
+                CLASSIFY, json={"calls": [{"text": texts[i]} for i in asked]}, catch_response=True
             ) as r:
                 got = Got(
                     r.status_code,
+                    at_s,
                     time.monotonic() - began,
                     (r.headers or {}).get("Retry-After", ""),
                     asked,
@@ -98,14 +108,14 @@ def main(url: str, users: int, least: int, out: Path) -> None:
                 r.success()
             file.write(json.dumps(vars(got), ensure_ascii=False) + "\n")
             file.flush()
-            if n >= least and out.with_suffix(".stop").exists():
-                self.environment.runner.quit()
 
     environment = Environment(user_classes=[Caller], stop_timeout=TIMEOUT_S)
     runner = environment.create_local_runner()
     runner.start(users, spawn_rate=users)
-    runner.greenlet.join()
+    while environment.stats.total.num_requests < least or not out.with_suffix(".stop").exists():
+        gevent.sleep(LOOK_S)
+    runner.quit()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), Path(sys.argv[5]))
