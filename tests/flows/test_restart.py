@@ -1,9 +1,12 @@
 """The real command, killed by SIGKILL at every stage of the pipeline and in every write after it, ends as if it had not."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,6 +168,26 @@ def test_undo_goes_back_once_and_takes_the_champion_along(running: Restarted) ->
     assert running.run("status").stderr == ""
     left = [entry["event"] for entry in running.json("history") if entry["event"]["kind"] == "released"][-1]
     assert "it misses refunds" in str(left["detail"]["steps"])
+
+
+def test_what_gc_removed_is_made_again_the_same_and_nothing_else_is_missing(running: Restarted, tmp_path: Path) -> None:
+    def learnt_at(rate: str) -> dict[str, Any]:
+        sets = (*running.sets, "--set", f"train.learning_rate={rate}", "--set", "gate.approval=true")
+        return dict(running.json("retrain", "--dataset", "calls", *sets))
+
+    old = learnt_at("0.0005")
+    learnt_at("0.0006")
+    few = ("--older", "0", "--keep-runs", "1", "--set", "retention.keep_versions=1")
+    removed = {one["kind"]: one for one in running.json("gc", *few)}
+    champion = running.run(*running.command, "--json")
+    again = learnt_at("0.0005")
+
+    assert old["bundle"]["digest"] in removed["bundle"]["names"][0] and removed["bundle"]["count"] == 1
+    assert {name.split("/")[1] for name in removed["stage"]["names"]} >= {"train", "merge", "quantize", "score", "pack"}
+    assert " s\n" not in champion.stderr and json.loads(champion.stdout)["version"]["version"] == 1
+    assert again["bundle"] == old["bundle"] and again["version"]["version"] != old["version"]["version"]
+    assert running.json("audit", "export", "--out", str(tmp_path / "audit"))["missing"] == []
+    assert served(running) == "1" and running.run("status").stderr == ""
 
 
 def aliases(running: Stack) -> dict[str, str]:
