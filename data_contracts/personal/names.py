@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-from data_contracts.personal import addresses
+from data_contracts.personal import addresses, name_forms
 from data_contracts.personal.found import BLANK, Found, blanked
 from data_contracts.personal.name_model import Scored, model, scored
 
@@ -21,7 +21,6 @@ _H = r"[\u4e00-\u9fff]"
 _NOT_TOLD = "你我他她它们的了什么吗呢来去不没过人啥哪这那个停车号几多"  # 我叫你们领导来
 _CALLED = "[我俺咱他她名]叫|[大全]名|叫做"
 _TOLD = "名字|姓名|户名|户主|机主|[保款办系件货户理托]人|患者"
-_PLANS = ("大王卡", "小王卡", "天王卡")  # of an operator, sold under these names
 _NO_PART = "是的了对吗吧我你他她在有没说就要也跟女先"
 _DOT = re.compile(rf"[·•]{_H}(?:(?![{_NO_PART}]){_H})(?:(?![{_NO_PART}和]){_H}){{0,6}}")  # 阿依古丽·买买提
 _BEFORE_DOT = re.compile(r"[^\W\d_a-zA-Z叫是着名字上找的户主机人给让]{2,6}$")
@@ -34,7 +33,7 @@ def find(text: str) -> Iterator[Span]:
 
     A name that is masked may show the next one; so what is near a name is read again without it.
     """
-    taken = bytearray(len(text))  # 1 where a name stands
+    whole, taken = text, bytearray(len(text))  # 1 where a name stands
     spans = new = [span for span in _certain(text) if _take(span, taken)]
     for at in range(_ROUNDS):
         if at and not new:
@@ -42,7 +41,10 @@ def find(text: str) -> Iterator[Span]:
         text = blanked(text, [Found("name", (span,)) for span in new]) if new else text
         new = _judged(text, scored(text, new if at else ()), taken)
         spans = spans + new
-    yield from sorted(spans)
+    spans += [span for span in name_forms.after_compound(whole) if _take(span, taken)]
+    for span in sorted(spans):
+        start, end = name_forms.with_both_surnames(whole, span, model()[0])
+        yield (span[0] if taken[start] and start != span[0] else start), end
 
 
 def _judged(text: str, candidates: list[Scored], taken: bytearray) -> list[Span]:
@@ -54,9 +56,9 @@ def _judged(text: str, candidates: list[Scored], taken: bytearray) -> list[Span]
 
 
 def _is_free(text: str, name: Scored, taken: bytearray) -> bool:
-    """Whether it overlaps neither a name that was taken nor a region, and is no plan's; then it is taken."""
+    """Whether it overlaps neither a name that was taken nor a region, and is no place's or product's; then it is taken."""
     span = name.start, name.end
-    if text[name.start : name.end + 1] in _PLANS:
+    if name_forms.is_no_person(text, name.start):
         return False
     return not addresses.is_in_region(text, *span) and _take(span, taken)
 
@@ -98,6 +100,7 @@ def _certain(text: str) -> Iterator[Span]:
     for dot in _DOT.finditer(text):
         if before := _BEFORE_DOT.search(text[max(0, dot.start() - 7) : dot.start()]):
             yield dot.start() - len(before.group()), dot.end()
+    yield from name_forms.transcribed(text)
     for pattern in _patterns():
         yield from (match.span("name") for match in pattern.finditer(text))
     words = model()[0].words
