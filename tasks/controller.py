@@ -53,7 +53,7 @@ class Controller:
             RolloutFailed: undone, with the reason; or another rollout is under way.
         """
         with self._alone():
-            record = self.book.read()
+            record = self._ours()
             if record.is_finished or record.candidate != candidate:
                 record = self._begun(candidate)
             return self._advance(record)
@@ -68,7 +68,7 @@ class Controller:
             GateRefused: its verdict no longer holds.
         """
         with self._alone():
-            record = self.book.read()
+            record = self._ours()
             if record.is_return and record.state in ("verified", "switching") and _is(record.candidate, to):
                 return self._advance(record)
             record = self._before_return(record, to)
@@ -158,6 +158,20 @@ class Controller:
         except RolloutFailed as error:
             raise RolloutFailed(f"an earlier rollout has to be undone first, and is not: {error}") from error
 
+    def _ours(self) -> Record:
+        """The record; a rollout that was cut off is over where the target serves neither of its sides by now: somebody else rolled
+        out there, and neither going on nor taking back may displace that."""
+        record = self.book.read()
+        if record.is_finished:
+            return record
+        now = self.target.status()
+        if now.serving is None or any(
+            p.bundle_digest.startswith(now.serving) for p in (record.live, record.subject) if p
+        ):
+            return record
+        said = f"version {record.subject.version} is not live: {self.target.name} serves bundle {now.serving[:12]} by now, which is "
+        return self.book.undone(record, f"{said}neither side of this rollout; nothing more was touched")
+
     def _as_served(self, record: Record) -> Record:
         """With what the target really serves, which may be there by somebody's hand or from another home: an undo needs to know it."""
         endpoint, found = serving.found(self.target, record, self.known)
@@ -197,6 +211,8 @@ class Controller:
         self._heed(record)
         if record.state == "switching":
             return record
+        if record.is_return and not record.subject.is_same(record.live):
+            self.permit(record.subject)  # it may have been cut off for days, and verdicts end
         note = ""
         if not record.is_return and not record.subject.is_same(record.live):
             record = self._approved(self._verified(record))
@@ -248,7 +264,7 @@ class Controller:
 
     def _withdrawn(self, told: Record) -> Record:
         """The end of the rollout that somebody was told to undo; by this process, if nobody did."""
-        record = self.book.read()
+        record = self._ours()
         if record.id != told.id:
             raise RolloutFailed(
                 "it had ended, and another one has begun since; ./tingsu history tells how, ./tingsu status what is so"

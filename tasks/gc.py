@@ -130,7 +130,8 @@ def _folder(kind: Kind, path: Path, before_s: float) -> Iterator[Item]:
 def _tell(at: Registry, settings: Settings, items: list[Item]) -> None:
     """Into the history first: each version whose bundle goes, unless a cut-off start said so, and all of it in one line."""
     entries = history.read(at.home)
-    told = {e.event.bundle_digest for e in entries if e.event.kind == "removed"}
+    newest = {e.event.bundle_digest: e.event.kind for e in entries if e.event.kind in ("recorded", "removed")}
+    told = {digest for digest, kind in newest.items() if kind == "removed"}  # and was not made again since
     made = {e.event.bundle_digest: e.event.version for e in entries if e.event.kind == "recorded"}
     for item in items:
         digest = item.name.rpartition("/")[2]

@@ -26,7 +26,7 @@ def stop(target: Target, home: Path, by: str, how: str, end: Callable[[], T], *,
         answer = end()
         book = Book(home, target.name, by)
         record = book.read()
-        if not record.is_finished and record.state != "awaiting":
+        if not record.is_finished and (forgets or record.state != "awaiting"):
             said = f"version {record.subject.version} is not live: {how} ended all that {target.name} ran"
             record = book.undone(record, said)
         if record.live is not None and not book.is_stopped():

@@ -22,10 +22,16 @@ def found(target: Target, record: Record, known: Known) -> Found:
     """What to go back to if a rollout fails, asked of the target itself.
 
     Raises:
-        RolloutFailed: it serves a bundle that this home knows nothing of, or that may not serve; nothing was touched.
+        RolloutFailed: it serves a bundle that this home knows nothing of, or that may not serve, or it cannot be told which; nothing
+            was touched.
         EngineUnavailable: the target does not answer.
     """
     now = target.status()
+    if now.untold and record.live is None:
+        raise RolloutFailed(
+            f"{target.name} does not say what it serves, and this home has no record of it, so an undo could not bring it back and "
+            f"nothing was touched: {now.untold}"
+        )
     if now.serving is None or (record.live and record.live.bundle_digest.startswith(now.serving)):
         return Found(now.endpoint, None)
     try:

@@ -95,11 +95,12 @@ class Record(Frozen):
 
 class Status(Frozen):
     """What a target does now, asked of the target itself. `serving`: the digest of the bundle that answers, or as much of
-    its beginning as the target knows; None: none answers."""
+    its beginning as the target knows; None: none answers. `untold`: why that could not be found out; empty: it was."""
 
     endpoint: str
     serving: str | None
     detail: str
+    untold: str = ""
 
 
 class Change(Frozen):

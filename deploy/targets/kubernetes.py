@@ -188,7 +188,7 @@ class Kubernetes:
         try:
             return self._status(self._sides())
         except TingsuError as error:
-            return Status(endpoint=self.at.url, serving=None, detail=str(error))
+            return Status(endpoint=self.at.url, serving=None, detail=str(error), untold=str(error))
 
     def _status(self, sides: Sides) -> Status:
         if sides.is_silent:

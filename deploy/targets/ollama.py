@@ -102,7 +102,7 @@ class OllamaTarget:
             with Ollama(self.url) as ollama:
                 digests = _digests(ollama)
         except EngineUnavailable as error:
-            return Status(endpoint=self.url, serving=None, detail=str(error))
+            return Status(endpoint=self.url, serving=None, detail=str(error), untold=str(error))
         if self.latest not in digests:
             return Status(endpoint=self.url, serving=None, detail=f"no model {self.latest}")
         for known in (record.live, record.candidate, record.previous):

@@ -235,8 +235,13 @@ class Server:
         trial.endpoints(where, placed.bundle_digest, self.settings.rollout.verify_timeout_s)
 
     def _serving(self) -> str | None:
+        """Of what is live: while another version is tried beside it, the front answers by lot, so an instance is asked."""
+        shares, live = front.shares(self.host, self.settings), self.sides.running(self.sides.links()["current"])
+        is_split = live is not None and 0 < shares.get(live, 0.0) < 1
+        ready = [one for one in self.sides.on(live) if units.is_ready(self.host, one)] if live and is_split else []
         try:
-            with Client(self._front(), timeout_s=10.0, patience_s=0, key=installation.key(self.host)) as client:
+            url = self.host.reach(ready[0].port) if ready else self._front()
+            with Client(url, timeout_s=10.0, patience_s=0, key=installation.key(self.host)) as client:
                 return str(client.model_info()["bundle_digest"])
         except TingsuError:
             return None

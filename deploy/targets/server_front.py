@@ -92,8 +92,9 @@ def switched_on(settings: Settings) -> str:
 def _put(host: Host, settings: Settings, text: str) -> None:
     """In one go, since traffic waits for it. nginx is told also of a file that is there already, or gone: whoever did that may have
     been killed before."""
-    words = (settings.rollout.server.nginx, str(int(RELOAD_S / LOOKS_S)), switched_on(settings))
-    host.run(["sh", "-euc", _PUT, "sh", *words], text.encode())
+    given = text.encode()
+    words = (settings.rollout.server.nginx, str(int(RELOAD_S / LOOKS_S)), switched_on(settings), str(len(given)))
+    host.run(["sh", "-euc", _PUT, "sh", *words], given)
 
 
 # A worker of before listens until its title says that it is shutting down.
@@ -108,6 +109,7 @@ back() {
 rm -f -- "$1.before"
 [ ! -f "$1" ] || cp -- "$1" "$1.before"
 cat >"$1.new"
+[ "$(wc -c <"$1.new")" -eq "$4" ] || exit 1 # cut off: whoever sent it died, or the connection did
 if [ -s "$1.new" ]; then mv -T -- "$1.new" "$1"; else rm -f -- "$1.new" "$1"; fi
 said=$(nginx -t -q 2>&1) || back "$1" "$(printf '%s' "$said" | head -n 1)"
 if systemctl -q is-active nginx; then

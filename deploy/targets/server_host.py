@@ -143,10 +143,12 @@ def read(host: Host, path: str) -> str:
 def write(host: Host, path: str, text: str, mode: str = "0644", group: str = "root") -> bool:
     """Write a file, at once and whole, if it holds something else; whether it did."""
     script = (
-        'umask 022; mkdir -p -- "$(dirname -- "$1")"; cat >"$1.new"; chmod "$2" "$1.new"; chgrp "$3" "$1.new"; '
+        'umask 022; mkdir -p -- "$(dirname -- "$1")"; cat >"$1.new"; [ "$(wc -c <"$1.new")" -eq "$4" ] || exit 1; '
+        'chmod "$2" "$1.new"; chgrp "$3" "$1.new"; '
         'if [ -f "$1" ] && cmp -s -- "$1" "$1.new"; then rm -- "$1.new"; else mv -T -- "$1.new" "$1"; echo changed; fi'
     )
-    return bool(host.run(["sh", "-euc", script, "sh", path, mode, group], text.encode()))
+    given = text.encode()
+    return bool(host.run(["sh", "-euc", script, "sh", path, mode, group, str(len(given))], given))
 
 
 def link(host: Host, path: str, to: str) -> None:

@@ -23,15 +23,18 @@ END_S = 10.0
 _HOLD = """
 exec 9>>"$1"
 flock -n 9 || { echo "busy $(cat -- "$1")"; exit; }
+was=$(cat -- "$1")
+if [ -n "$4" ] && [ -n "$was" ] && [ "$was" != "$4" ]; then echo "busy $was"; exit; fi
 printf '%s, since %s' "$2" "$(date -u +%FT%TZ)" >"$1"
-echo held
+echo "held $(cat -- "$1")"
 while [ -n "$(timeout "$3" head -c 1 9>&-)" ]; do :; done
 """
 
 
 @contextmanager
 def held(host: Host, by: str) -> Iterator[Callable[[], None]]:
-    """The only holder while the block runs. What it is given takes the lock again if it was lost with the connection, and raises the same.
+    """The only holder while the block runs. What it is given takes the lock again if it was lost with the connection, and raises the
+    same; also where somebody else had it meanwhile, who may have rolled out.
 
     Raises:
         Busy: somebody else has it; names who, and since when.
@@ -53,15 +56,16 @@ class _Holder:
     host: Host
     by: str
     _process: "subprocess.Popen[bytes] | None" = None
+    _text: str = ""
     _ended: threading.Event = field(default_factory=threading.Event)
 
     def take(self) -> None:
         if self._process is not None and self._process.poll() is None:
             return
-        process = self.host.begin(["sh", "-euc", _HOLD, "sh", FILE, self.by, str(SILENT_S)])
+        process = self.host.begin(["sh", "-euc", _HOLD, "sh", FILE, self.by, str(SILENT_S), self._text])
         said = _first_line(process)
-        if said == "held":
-            before, self._process = self._process, process
+        if said.startswith("held "):
+            before, self._process, self._text = self._process, process, said.removeprefix("held ")
             if before is not None:
                 _end(before)
             return

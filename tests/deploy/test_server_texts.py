@@ -70,6 +70,17 @@ def test_nginx_takes_the_file(share: float, host: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_text_that_was_cut_off_on_its_way_replaces_nothing(tmp_path: Path) -> None:
+    """As when the controller is killed, or the connection drops, before nginx's file has arrived whole."""
+    file = tmp_path / "tingsu.conf"
+    file.write_text("whole")
+
+    for arrived in (b"", b"who"):
+        words = ["sh", "-euc", server_front._PUT, "sh", file, "1", tmp_path / "on", "5"]
+        assert subprocess.run(words, input=arrived).returncode == 1
+        assert file.read_text() == "whole"
+
+
 def test_a_candidates_requests_may_fall_to_what_is_live_and_never_the_other_way_round() -> None:
     text = server_front.text(settings(), traffic(0.05))
     blue, green = text.split("upstream tingsu_green")

@@ -22,7 +22,7 @@ PLAIN = RolloutSettings(canary=CanarySettings(steps=()))
 class FolderTarget:
     """What serves, what is staged, its share and both sides' counters are files. A look is preceded by `requests` to each side.
 
-    breaks: (method, version) → what it raises. A file `faulty-V`: version V answers every second request with an error.
+    breaks: (method, version) → what it raises. untold: why its status does not say what serves. A file `faulty-V`: version V answers every second request with an error.
     """
 
     place: Path
@@ -30,6 +30,7 @@ class FolderTarget:
     can_split: bool = True
     mend: str = "look here"
     clear: str = "end it"
+    untold: str = ""
     requests: int = 120
     calls: list[tuple[str, int]] = field(default_factory=list)
     breaks: dict[tuple[str, int], BaseException] = field(default_factory=dict)
@@ -95,8 +96,8 @@ class FolderTarget:
         return nullcontext()
 
     def status(self) -> Status:
-        serving = placed(self.serving).bundle_digest if self.serving else None
-        return Status(endpoint="http://here", serving=serving, detail="")
+        serving = placed(self.serving).bundle_digest if self.serving and not self.untold else None
+        return Status(endpoint="http://here", serving=serving, detail="", untold=self.untold)
 
     def _withdraw(self) -> None:
         self._write("share", 0.0)

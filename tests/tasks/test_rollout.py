@@ -371,6 +371,45 @@ def test_a_killed_rollout_goes_on_when_run_again(step: str, controller: Controll
     assert states(controller) == ["planned", "staged", "verified", "switching", "live"]
 
 
+@pytest.mark.parametrize("asked", ["the same", "another", "undo", "withdraw"])
+def test_a_rollout_that_was_cut_off_displaces_nothing_that_somebody_else_made_live_since(
+    asked: str, controller: Controller, target: FolderTarget
+) -> None:
+    controller.rollout(placed(1))
+    target.breaks["verify", 2] = Killed()
+    with pytest.raises(Killed):
+        controller.rollout(placed(2))
+    target.breaks.clear()
+    target.switch(placed(7))  # from another home
+    target.calls.clear()
+    ask = {
+        "the same": lambda: controller.rollout(placed(2)),
+        "another": lambda: controller.rollout(placed(3)),
+        "undo": lambda: controller.undo(1),
+        "withdraw": lambda: controller.withdraw("late", 5.0),
+    }[asked]
+
+    with suppress(RolloutFailed):  # to take back is done then: it was over
+        ask()
+
+    assert (target.serving, target.calls) == (7, [])
+    assert states(controller)[-1] == "undone"
+    assert "serves bundle 77777777" in targets.read(controller.home, "local").steps[-1].note
+
+
+def test_a_target_that_does_not_say_what_it_serves_is_not_rolled_over_without_a_record(
+    controller: Controller, target: FolderTarget
+) -> None:
+    target.switch(placed(7))
+    target.calls.clear()
+    target.untold = "it asks for another key"
+
+    with pytest.raises(RolloutFailed, match="nothing was touched: it asks for another key"):
+        controller.rollout(placed(1))
+
+    assert (target.serving, target.calls) == (7, [])
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_rollout_is_undone_before_another_version_is_rolled_out(
     step: str, controller: Controller, target: FolderTarget

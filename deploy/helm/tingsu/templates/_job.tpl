@@ -37,7 +37,7 @@ job_configuration:
 {{- if $w.job.rollsOut }}
           serviceAccountName: {{ include "tingsu.name" . }}-rollout
 {{- end }}
-          automountServiceAccountToken: {{ $w.job.rollsOut }}
+          automountServiceAccountToken: {{ $w.job.rollsOut | default false }}
           securityContext: {{- include "tingsu.pod" . | nindent 12 }}
           containers:
             - name: prefect-job
