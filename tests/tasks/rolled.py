@@ -22,7 +22,8 @@ PLAIN = RolloutSettings(canary=CanarySettings(steps=()))
 class FolderTarget:
     """What serves, what is staged, its share and both sides' counters are files. A look is preceded by `requests` to each side.
 
-    breaks: (method, version) → what it raises. untold: why its status does not say what serves. A file `faulty-V`: version V answers every second request with an error.
+    breaks: (method, version) → what it raises. untold: why it does not say what serves.
+    A file `faulty-V`: version V answers every second request with an error.
     """
 
     place: Path
