@@ -18,6 +18,7 @@ from data_contracts.messages import Said
 from data_contracts.personal import mask
 from data_contracts.schema import Frozen
 from data_contracts.taxonomy import Taxonomy
+from deploy.operate import lock
 from flows.environment import await_server
 from flows.session import Session, open_session
 from flows.stage import once
@@ -109,14 +110,16 @@ def keep(session: Session, wanted: Submission) -> Kept:
         ConfigurationError: no such file.
         ContractViolation: refused.
     """
-    path = Path(wanted.file).expanduser()
+    path = submitted.place(Path(wanted.file))
     seen = submitted.see(path)
     out = session.home / "submissions" / seen.digest[:12]
 
     def step(work: Work) -> Dataset:
         data, use = session.settings.data, teach.use_of(session.settings)
-        made = accept.submit(path, wanted.taxonomy, wanted.mapping, wanted.name, data, work.store, out, use, seen)
-        answer.copy(out, work.out / catalog.ANSWER)
+        # the same file under another name, mapping or family has its answer in the same place
+        with lock.held(work.store.scratch("locks") / f"answer-{out.name}.lock"):
+            made = accept.submit(path, wanted.taxonomy, wanted.mapping, wanted.name, data, work.store, out, use, seen)
+            answer.copy(out, work.out / catalog.ANSWER)
         return made
 
     inputs = depends_on(session, wanted.model_copy(update={"file": path.suffix}), seen.digest)

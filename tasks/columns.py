@@ -38,6 +38,7 @@ MAX_ID_CHARS, MAX_NAME_CHARS = 200, 24
 UNSEEN = {**ZERO_WIDTH, **CONTROLS, **dict.fromkeys(range(0x2066, 0x206A))}
 _UNSEEN = "[" + "".join(map(re.escape, map(chr, UNSEEN))) + "]"
 _ROUNDED = r"^-?\d(\.\d+)?[eE]\+\d+$"
+FIRST_S, LAST_S = -62_135_596_800, 253_402_300_799  # the years 1 and 9999
 EXACT, EXACT_32 = 2.0**53, 2.0**24  # from here on a float of 64, or 32, bits stands for several whole numbers
 
 
@@ -92,9 +93,24 @@ def as_text(series: "pl.Series") -> "pl.Series":
     if series.dtype.is_integer():
         return series.cast(pl.String)
     if series.dtype.is_temporal():
-        return series.dt.to_string("iso:strict") if series.dtype != pl.Date else series.cast(pl.String)
+        number = series.to_physical()
+        is_known = number.is_between(*_known(series.dtype))  # beyond, Polars ends the process
+        text = series.set(~is_known, None)
+        text = text.dt.to_string("iso:strict") if series.dtype != pl.Date else text.cast(pl.String)
+        return text.fill_null(number.set(is_known, None).cast(pl.String))
     exact = EXACT_32 if series.dtype == pl.Float32 else EXACT
     return pl.Series(series.name, [plain(value, exact) for value in series.to_list()], pl.String)
+
+
+def _known(kind: "pl.DataType") -> tuple[int, int]:
+    """The numbers that stand for a moment before the year 10000, or for a duration; none of others may be written as a date."""
+    import polars as pl
+
+    if not isinstance(kind, (pl.Date, pl.Datetime)):
+        return -(2**63), 2**63 - 1
+    per_s = {"ms": 10**3, "us": 10**6, "ns": 10**9}[kind.time_unit] if isinstance(kind, pl.Datetime) else 1
+    first, last = (FIRST_S, LAST_S) if isinstance(kind, pl.Datetime) else (FIRST_S // 86_400, LAST_S // 86_400)
+    return max(first * per_s, -(2**63)), min(last * per_s, 2**63 - 1)
 
 
 def checked_header(names: list[str], path: Path) -> list[str]:
@@ -104,7 +120,15 @@ def checked_header(names: list[str], path: Path) -> list[str]:
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise ContractViolation(told("column_twice", path=path, name=shown(twice[0])))
-    return [name or f"column {at}" for at, name in enumerate(names, start=1)]
+    return [name or _numbered(at, names) for at, name in enumerate(names, start=1)]
+
+
+def _numbered(at: int, names: Collection[str]) -> str:
+    """What a column without a name is called; none of the others is called so."""
+    name = f"column {at}"
+    while name in names:
+        name += "_"
+    return name
 
 
 def tidy(name: str) -> str:

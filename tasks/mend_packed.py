@@ -6,6 +6,7 @@ Only texts and lists of turns are mended: a number, a date or a truth value in a
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,29 @@ def header(path: Path) -> list[str]:
 
 def records_of(path: Path) -> Iterator[Raw]:
     """The records, with their texts and lists."""
-    for first, batch in _batches(path):
-        yield from _records(batch, first)
+    with _readable(path):
+        for first, batch in _batches(path):
+            yield from _records(batch, first)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Within it, a cell that is no text or no moment makes the file one that cannot be read."""
+    try:
+        yield
+    except (UnicodeDecodeError, OverflowError) as error:
+        raise unpacking.unreadable(path) from error
+
+
+def _comparable(column: "pa.Array[Any]") -> "pa.Array[Any]":
+    """What its cells are told apart by: of moments the numbers, which Python reads whatever year or zone they name."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_date32(kind):
+        return column.cast(pa.int32())
+    is_number = pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_date64(kind)
+    return column.cast(pa.int64()) if is_number else column
 
 
 def write(out: Path, path: Path, plan: Plan, changes: Changes) -> Counter[str]:
@@ -56,12 +78,12 @@ def write(out: Path, path: Path, plan: Plan, changes: Changes) -> Counter[str]:
     counts, stood = Counter[str](), Stood()
     schema = parquet.read_schema(path)
     named = pa.schema([field.with_name(name) for field, name in zip(schema, plan.header, strict=True)], schema.metadata)
-    with parquet.ParquetWriter(out, named, compression="zstd") as writer:
+    with _readable(path), parquet.ParquetWriter(out, named, compression="zstd") as writer:
         for first, batch in _batches(path):
             made, found = _mended(batch, first, plan)
-            keep = []
+            keep, alike = [], [_comparable(column) for column in made.columns]
             for at, own in enumerate(found):
-                digest = hashlib.sha256(repr([column[at].as_py() for column in made.columns]).encode()).digest()[:16]
+                digest = hashlib.sha256(repr([column[at].as_py() for column in alike]).encode()).digest()[:16]
                 earlier = stood.first(digest, first + at)
                 keep.append(earlier is None)
                 duplicate = (first + at, "row", "mended_duplicate", f"equal to row {earlier}", "")

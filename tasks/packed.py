@@ -38,13 +38,17 @@ def read(
 
 
 def head(path: Path, rows: int) -> list[Mapping[str, object]]:
-    """The first rows, of every column whose texts are no longer than is read."""
+    """The first rows, of every column whose texts are no longer than is read; none where a cell cannot be read."""
     import polars as pl
 
     metadata = unpacking.metadata_of(path)
     names = unpacking.names_of(path, metadata)
     long = {chunk.column.split(".")[0] for chunk in unpacking.chunks(path, metadata, names) if chunk.may_be_long}
-    return list(pl.read_parquet(path, n_rows=rows, columns=[n for n in names if n not in long]).iter_rows(named=True))
+    try:
+        first = pl.read_parquet(path, n_rows=rows, columns=[n for n in names if n not in long])
+        return list(first.iter_rows(named=True))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OverflowError, OSError):
+        return []  # what is missing is told by the names alone
 
 
 def too_many(path: Path, most: int, rows: int | None = None) -> ContractViolation:

@@ -7,7 +7,7 @@ from typing import Any
 
 from data_contracts.errors import ContractViolation
 from data_contracts.messages import Said, say
-from tasks import answer, catalog
+from tasks import answer, catalog, submitted
 
 LISTS = {"rejected": answer.REJECTS, "quarantined": answer.DOUBTS}  # where the rows kept out are listed
 
@@ -44,10 +44,10 @@ def answered(path: Path, mapping: Mapping[str, str], out: Path, name: str) -> It
 
 def discreet(said: Said, path: Path, mapping: Mapping[str, str]) -> Said:
     """A message that may be kept and forwarded: of the path only the name, and no personal data in it or in a column's."""
-    said = said.replaced(str(path.expanduser()), catalog.tidied(path.name)).replaced(
+    said = said.replaced(str(submitted.place(path)), catalog.tidied(path.name)).replaced(
         str(path), catalog.tidied(path.name)
     )
-    for column in mapping.values():
+    for column in filter(None, mapping.values()):  # nothing stands between any two letters
         said = said.replaced(column, catalog.tidied(column))
     return said
 

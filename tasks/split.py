@@ -9,13 +9,13 @@ import hashlib
 import json
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from configs.dataset import DataSettings, SplitSettings
 from data_contracts.artifacts import SIDES, Dataset, Side, Splits
 from data_contracts.errors import ContractViolation, WrongRequest
 from data_contracts.messages import told
-from data_contracts.schema import Frozen
+from data_contracts.schema import PLACE, Frozen
 from deploy.store import Store
 from tasks import catalog, gold, links, sides
 from tasks.calls import CALLS
@@ -29,10 +29,14 @@ WORDLESS = ("conversation_id", "group", "complaint_category", "started_at")
 
 
 class Custody(Frozen):
-    """What keeps gold customers out of training: the version of the gold set that counts, and the customers' other names."""
+    """What keeps gold customers out of training: the version of the gold set that counts, and the customers' other names.
+
+    `is_first`: there was no gold set yet, so they are of the customers whom this dataset would bring. No part of a stage's key.
+    """
 
     version: int = 1
     aliases: tuple[str, ...] = ()
+    is_first: Annotated[bool, PLACE] = False
 
 
 def custody(store: Store, dataset: Dataset, settings: SplitSettings) -> Custody:
@@ -44,14 +48,18 @@ def custody(store: Store, dataset: Dataset, settings: SplitSettings) -> Custody:
     """
     version = gold.version(store, dataset.family)
     heads = links.known(store, dataset.family)
+    is_first = gold.find(store, dataset.family, version) is None
     if not list(heads):
-        return Custody(version=version)
-    if gold.find(store, dataset.family, version):
+        return Custody(version=version, is_first=is_first)
+    if not is_first:
         customers = gold.barred(store, dataset.family, version)["group"]
     else:
         calls = sided(catalog.calls_of(store, dataset, WORDLESS), settings)
         customers = calls.filter(calls["side"] == "gold")["group"]
-    return Custody(version=version, aliases=links.others(heads, customers))
+    return Custody(version=version, aliases=links.others(heads, customers), is_first=is_first)
+
+
+_custody = custody
 
 
 def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, custody: Custody, work: Work) -> Splits:
@@ -73,6 +81,8 @@ def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, custody
     file, frozen = store.local(dataset.key) / CALLS, gold.find(store, dataset.family, custody.version)
     if frozen:
         require_of_gold(dataset, frozen)
+        if custody.is_first:  # another process has frozen it since; its customers are others
+            custody = _custody(store, dataset, settings)
     kept = sides.Kept(
         gold.file(store, frozen) if frozen else None,
         gold.barred(store, dataset.family, custody.version) if frozen else sides.gold_of(file, calls),

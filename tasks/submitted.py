@@ -1,6 +1,7 @@
 """A submitted file: what it is by its first bytes, and whether it is still what it was."""
 
 import errno
+import os
 import stat
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,11 @@ FOREIGN: dict[bytes, tuple[str, dict[str, str]]] = {  # how other files begin, a
 }
 REASONS = {errno.ENOENT: "file_missing", errno.EACCES: "file_forbidden"}
 PAGES = (b"<html", b"<!doctype", b"<?xml", b"<table")
+
+
+def place(path: Path) -> Path:
+    """With the home for its `~`; a user who is not there stays as written, and so is no file (`Path.expanduser` raises)."""
+    return Path(os.path.expanduser(path))
 
 
 def kind_of(path: Path) -> str:

@@ -73,13 +73,13 @@ def submit(
     from tasks import ingest, refused, submitted
 
     columns = pairs(mapping)
-    file = file.expanduser()
+    file = submitted.place(file)
     words = taxonomies.load(taxonomy or taxonomies.DEFAULT)
     done: dict[str, Any] = {}
     with _answered(file, columns, name):  # a moment; starting Prefect takes ten seconds
         submitted.kind_of(file)
         if fix is not None:
-            done = mended(file, words, columns, fix.expanduser())
+            done = mended(file, words, columns, submitted.place(fix))
             file, name = Path(done["out"]), name or file.stem
     with _answered(file, columns, name):
         ingest.require_columns(file, columns)
@@ -152,7 +152,7 @@ def check(
     from flows.session import open_session
     from tasks import accept, answer, submitted, teach
 
-    place, columns = file.expanduser(), pairs(mapping)
+    place, columns = submitted.place(file), pairs(mapping)
     seen = submitted.see(place)
     words = taxonomies.load(taxonomy or taxonomies.DEFAULT)
     session = open_session(profile, sets=sets or ())

@@ -143,10 +143,11 @@ def export(
     from flows import custody
     from flows.session import open_session
     from tasks import export as exports
+    from tasks import submitted
 
     session = open_session(profile, sets=sets or ())
     (dataset,) = custody.found(session, [wanted])
-    calls = exports.export(session.store, dataset, out.expanduser(), force)
+    calls = exports.export(session.store, dataset, submitted.place(out), force)
     answer = {"dataset_id": dataset.id, "file": str(out), "calls": calls}
     show(answer, f"{calls:,} calls of {dataset.id[:12]} ({dataset.name}): {out}", as_json)
 

@@ -129,7 +129,15 @@ def roll(target: Server, version: Placed) -> None:
 
 def there(machine: Machine) -> set[str]:
     """Files, users and units of the server, except what systemd, nginx and useradd keep of their own runs."""
-    theirs = ("/var/lib/systemd/", "/var/log/", "/var/lib/nginx", "/run/", "/tmp/", "/var/tmp/")
+    theirs = (
+        "/var/lib/systemd/",
+        "/var/log/",
+        "/var/lib/nginx",
+        "/run/",
+        "/tmp/",
+        "/var/tmp/",
+        "/etc/rc",
+    )  # rc: nginx is off
     backups = {f"/etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")}
     found = {path for path in machine.written() if not path.startswith(theirs)} - backups
     journals = machine.run("find", "/var/log/journal", "/run/log/journal", "-name", "*.tingsu").splitlines()
@@ -451,7 +459,7 @@ with Server(Path(sys.argv[1]), load(sets=sys.argv[2:], env={})).held("wang"):
 def test_one_home_at_a_time_rolls_out_and_one_that_is_killed_no_more(
     where: str, machine: Machine, home: Path, settings: Settings, tmp_path: Path
 ) -> None:
-    sets = [f"rollout.server.host={'root@127.0.0.1' if where == 'ssh' else ''}"]
+    sets = ["rollout.server.host=root@127.0.0.1"] if where == "ssh" else []
     sets += [f"rollout.server.ssh_options={json.dumps(machine.ssh)}"]
     other = Server(tmp_path, load(sets=sets, env={}))
     argv = [sys.executable, "-P", "-c", HOLD, str(home), *sets]
@@ -645,9 +653,17 @@ def test_uninstalled_it_leaves_nothing(target: Server, machine: Machine, home: P
 
     assert done.startswith("removed from root@127.0.0.1"), done
     assert machine.run("systemctl", "is-active", "nginx") == "inactive"  # as it was before
-    until(lambda: not there(machine) - before)  # systemd forgets units when it has nothing else to do
+    assert left(machine, before) == set()
     assert target.status().detail == "nothing installed"
     assert uninstall(machine, home, target.settings, "--yes") == done
+
+
+def left(machine: Machine, before: set[str]) -> set[str]:
+    """What stays: systemd forgets units when it has nothing else to do."""
+    end = time.monotonic() + 30
+    while (more := there(machine) - before) and time.monotonic() < end:
+        time.sleep(0.5)
+    return more
 
 
 def uninstall(machine: Machine, home: Path, settings: Settings, *words: str) -> str:

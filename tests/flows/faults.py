@@ -275,7 +275,7 @@ FAULTS = (
         "wrong extension",
         "submit {folder}/c.pdf",
         3,
-        "is a PDF; export the calls as CSV, JSONL or Parquet",
+        "is of another kind: PDF; export the calls as CSV, JSONL or Parquet",
         content("c.pdf", b"%PDF"),
     ),
     Fault(
@@ -289,7 +289,7 @@ FAULTS = (
         "Parquet cut short",
         "submit {folder}/c.parquet",
         3,
-        "may be cut short. Export it again",
+        "may be cut short; export it again",
         content("c.parquet", b"PAR1xx"),
     ),
     Fault("one JSON array", SUBMIT, 3, "write one object a line", content("calls.jsonl", b'[{"input_text": "x"}]')),
@@ -306,7 +306,7 @@ FAULTS = (
         "wrong column",
         SUBMIT,
         3,
-        "Say which column it is: --map complaint_category=label",
+        "say which column it is: --map complaint_category=label",
         lines("calls.jsonl", renamed("complaint_category", "label")),
     ),
     Fault(

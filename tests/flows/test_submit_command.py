@@ -51,7 +51,9 @@ def test_a_foreign_file_is_told_the_option_to_paste(tmp_path: Path) -> None:
     found = tingsu("submit", "导出.csv", home=tmp_path)
 
     assert found.returncode == 3
-    assert found.stderr.rstrip().endswith(f"--map {MAP}")
+    english, chinese, report = found.stderr.splitlines()[-3:]
+    assert english.endswith(f"--map {MAP}") and chinese.endswith(f"--map {MAP}")  # ready to paste, at the end
+    assert report.endswith("report.html")
     assert "Prefect" not in found.stderr
 
 
