@@ -125,7 +125,7 @@ class Controller:
         return record
 
     def _begun(self, candidate: Placed) -> Record:
-        record = self._as_served(self._settled())
+        record = self._as_served(self._settled(), candidate)
         if candidate.is_same(record.live):
             return self._known(record, candidate)
         return self.book.plan(record, candidate, "planned")
@@ -172,9 +172,16 @@ class Controller:
         said = f"version {record.subject.version} is not live: {self.target.name} serves bundle {now.serving[:12]} by now, which is "
         return self.book.undone(record, f"{said}neither side of this rollout; nothing more was touched")
 
-    def _as_served(self, record: Record) -> Record:
-        """With what the target really serves, which may be there by somebody's hand or from another home: an undo needs to know it."""
-        endpoint, found = serving.found(self.target, record, self.known)
+    def _as_served(self, record: Record, candidate: Placed | None = None) -> Record:
+        """With what the target really serves, which may be there by somebody's hand or from another home: an undo needs to know it.
+        A candidate that is to be rolled out is known, whatever the registry says: it was admitted."""
+
+        def known(digest: str) -> Placed:
+            if candidate is not None and candidate.bundle_digest.startswith(digest):
+                return candidate
+            return self.known(digest)
+
+        endpoint, found = serving.found(self.target, record, known)
         return record if found is None else self.book.adopted(record, found, endpoint)
 
     def _advance(self, record: Record) -> Release:

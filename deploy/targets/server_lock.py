@@ -1,7 +1,8 @@
 """Who rolls out to a server now: a lock on the server itself, which rollouts from other homes and other machines find too.
 
 A process there has it whose input is a pipe of ours, so it ends, and the kernel frees the lock, when we die. A connection that died without
-a word is told from one that is quiet by a byte every now and then.
+a word is told from one that is quiet by a byte every now and then. It is waited for a moment,
+for a controller that was just killed may be run again.
 """
 
 import select
@@ -22,7 +23,7 @@ END_S = 10.0
 
 _HOLD = """
 exec 9>>"$1"
-flock -n 9 || { echo "busy $(cat -- "$1")"; exit; }
+flock -w 5 9 || { echo "busy $(cat -- "$1")"; exit; }
 was=$(cat -- "$1")
 if [ -n "$4" ] && [ -n "$was" ] && [ "$was" != "$4" ]; then echo "busy $was"; exit; fi
 printf '%s, since %s' "$2" "$(date -u +%FT%TZ)" >"$1"

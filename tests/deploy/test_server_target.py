@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -534,7 +535,7 @@ def test_a_controller_undoes_what_answers_differently_and_killed_in_any_state_br
         killed = []
         for state in ("planned", "staged", "canary", "switching"):
             controller = carry_out(home, same, sets)
-            until(lambda state=state: targets.read(home, "server").state in (state, "live"), 300)  # type: ignore[misc]
+            until(partial(reached, home, controller, state), 300)
             killed.append(targets.read(home, "server").state)
             controller.kill()
             controller.communicate()
@@ -551,6 +552,12 @@ def test_a_controller_undoes_what_answers_differently_and_killed_in_any_state_br
     assert set(got) == {"1", "2", "6"}, got
     kinds = [entry.event.kind for entry in history.read(home)]
     assert kinds[-2:] == ["undone", "released"]
+
+
+def reached(home: Path, controller: "subprocess.Popen[bytes]", state: str) -> bool:
+    is_there = targets.read(home, "server").state in (state, "live")
+    assert is_there or controller.poll() is None, controller.communicate()[1].decode()
+    return is_there
 
 
 def carry_out(home: Path, version: Placed, sets: list[str]) -> "subprocess.Popen[bytes]":
