@@ -27,8 +27,7 @@ log = logging.getLogger("tingsu")
 @dataclass(frozen=True)
 class Controller:
     """Drives one target. `by`: who asked, for the history; `permit` refuses a version whose verdict fell; `categories`: of a bundle;
-    `known`: see tasks/serving.py; `intact`
-    reads a whole bundle and raises if it was changed."""
+    `known`: see tasks/serving.py; `intact` reads a whole bundle and raises if it was changed."""
 
     target: Target
     home: Path

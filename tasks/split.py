@@ -59,7 +59,9 @@ def custody(store: Store, dataset: Dataset, settings: SplitSettings) -> Custody:
     return Custody(version=version, aliases=links.others(heads, customers), is_first=is_first)
 
 
-_custody = custody
+def _of_today(store: Store, dataset: Dataset, settings: SplitSettings, asked: Custody) -> Custody:
+    """The custody under a gold set that is there: asked again if it was not, since its customers may be another dataset's."""
+    return custody(store, dataset, settings) if asked.is_first else asked
 
 
 def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, custody: Custody, work: Work) -> Splits:
@@ -81,8 +83,7 @@ def split(dataset: Dataset, settings: SplitSettings, data: DataSettings, custody
     file, frozen = store.local(dataset.key) / CALLS, gold.find(store, dataset.family, custody.version)
     if frozen:
         require_of_gold(dataset, frozen)
-        if custody.is_first:  # another process has frozen it since; its customers are others
-            custody = _custody(store, dataset, settings)
+        custody = _of_today(store, dataset, settings, custody)
     kept = sides.Kept(
         gold.file(store, frozen) if frozen else None,
         gold.barred(store, dataset.family, custody.version) if frozen else sides.gold_of(file, calls),

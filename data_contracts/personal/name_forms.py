@@ -43,12 +43,11 @@ def after_compound(text: str) -> Iterator[Span]:
     return (name.span() for name in _AFTER_COMPOUND.finditer(text))
 
 
-def with_both_surnames(text: str, span: Span, vocabulary: Vocabulary) -> Span:
-    """The name with the surname before it, if it stands where a name begins: 杨沐阳 in 我是林杨沐阳."""
-    start, end = span
+def is_after_a_surname(text: str, start: int, end: int, vocabulary: Vocabulary) -> bool:
+    """Whether the surname before a name of three characters is its first one: 杨沐阳 in 我是林杨沐阳."""
     first, before = text[max(0, start - 1) : start], text[max(0, start - 2) : max(0, start - 1)]
     is_double = end - start == 3 and text[start] in vocabulary.surnames and first in vocabulary.surnames
-    return (start - 1, end) if is_double and first not in _ALSO_WORDS and before in _BEFORE_TWO else span
+    return is_double and first not in _ALSO_WORDS and before in _BEFORE_TWO
 
 
 def is_no_person(text: str, start: int) -> bool:

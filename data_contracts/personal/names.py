@@ -42,9 +42,9 @@ def find(text: str) -> Iterator[Span]:
         new = _judged(text, scored(text, new if at else ()), taken)
         spans = spans + new
     spans += [span for span in name_forms.after_compound(whole) if _take(span, taken)]
-    for span in sorted(spans):
-        start, end = name_forms.with_both_surnames(whole, span, model()[0])
-        yield (span[0] if taken[start] and start != span[0] else start), end
+    for start, end in sorted(spans):
+        is_after = name_forms.is_after_a_surname(whole, start, end, model()[0])
+        yield (start - 1, end) if is_after and not taken[start - 1] else (start, end)
 
 
 def _judged(text: str, candidates: list[Scored], taken: bytearray) -> list[Span]:
