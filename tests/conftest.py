@@ -3,10 +3,14 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import browser
+
+if TYPE_CHECKING:
+    from tests.faulty_s3 import Way
 
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -42,6 +46,26 @@ def speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.deploy import speaking
 
     return speaking.write_speaker(tmp_path_factory.mktemp("speaker") / "model")
+
+
+@pytest.fixture(scope="module")
+def s3_url() -> Iterator[str]:
+    """A real S3 server; `tests/s3_server.py` has its credentials."""
+    from tests import s3_server
+
+    with s3_server.serving() as url:
+        yield url
+
+
+@pytest.fixture
+def way(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Way]":
+    """The way to that server, on which things go wrong when told."""
+    from tests import faulty_s3, s3_server
+
+    for name, value in s3_server.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with faulty_s3.through(s3_url) as way:
+        yield way
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,26 +11,12 @@ import pytest
 from data_contracts.errors import BundleCorrupt, StoreUnavailable
 from deploy.s3 import S3Store
 from deploy.store import LISTING
-from tests import faulty_s3, killer, s3_server
+from tests import killer, s3_server
 from tests.faulty_s3 import Fault, Way
 from tests.killer import Plan
 
 BIG = 9 * 2**20  # two parts
 BUCKET = "faults"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server.serving() as url:
-        yield url
-
-
-@pytest.fixture
-def way(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Way]:
-    for name, value in s3_server.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    with faulty_s3.through(server) as way:
-        yield way
 
 
 @pytest.fixture

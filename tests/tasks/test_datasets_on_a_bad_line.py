@@ -1,7 +1,6 @@
 """Datasets on S3 while it is busy, slow, cut off or wrong: a merge, an export and a refresh end as on a good day, or say so and
 leave nothing half."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +11,6 @@ from data_contracts.artifacts import Dataset
 from data_contracts.errors import BundleCorrupt, StoreUnavailable
 from deploy.s3 import S3Store
 from tasks import catalog, export, gold, refresh, unite
-from tests import faulty_s3, s3_server
 from tests.faulty_s3 import Fault, Way
 from tests.tasks.kept import call, keep
 from tests.tasks.test_refresh import HOW, WHY, calls, divide
@@ -21,24 +19,10 @@ FETCH, SEND = r"^GET /[^?]*/calls\.parquet", r"^PUT .*/calls\.parquet"
 LISTING = r"^GET /[^?]*/\.files\.json"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server.serving() as url:
-        yield url
-
-
 @pytest.fixture
-def way(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Way]:
-    for name, value in s3_server.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    with faulty_s3.through(server) as way:
-        yield way
-
-
-@pytest.fixture
-def there(way: Way, server: str, tmp_path: Path) -> S3Store:
+def there(way: Way, s3_url: str, tmp_path: Path) -> S3Store:
     """The store on a good line."""
-    store = S3Store(f"s3://lines/{tmp_path.name}", server, tmp_path / "there")
+    store = S3Store(f"s3://lines/{tmp_path.name}", s3_url, tmp_path / "there")
     store.client.create_bucket(Bucket="lines")
     return store
 

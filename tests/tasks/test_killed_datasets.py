@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -26,12 +26,6 @@ SETTINGS = DataSettings(min_rows=50, min_rows_per_category=5)
 HOW = SplitSettings(gold_share=0.25, validation_share=0.25, calibration_share=0.25)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server.serving() as url:
-        yield url
-
-
 def opened(root: Path, url: str) -> Store:
     """The store of a test, as another process would open it: its cache is its own."""
     if not url:
@@ -47,7 +41,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         return tmp_path / "store", "", WRITES
     for name, value in s3_server.CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    url = str(request.getfixturevalue("server"))
+    url = str(request.getfixturevalue("s3_url"))
     S3Store("s3://killed", url, tmp_path / "none").client.create_bucket(Bucket="killed")
     return tmp_path / "store", url, REQUESTS
 
