@@ -77,8 +77,9 @@ def _stopped(target: Local) -> tuple[str, ...]:
 
 def _job(process: Process) -> Job:
     alive = processes.alive(process)
-    last = processes.last_line(process).removeprefix(" (last line: ").removesuffix(")")
-    return Job(running=alive, pid=process.pid if alive else None, log=process.log, last_line=last)
+    return Job(
+        running=alive, pid=process.pid if alive else None, log=process.log, last_line=processes.last_said(process)
+    )
 
 
 def main(argv: list[str]) -> int:

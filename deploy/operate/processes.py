@@ -27,6 +27,8 @@ ROOT = Path(__file__).parent.parent.parent
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 POLL_S = 0.1
 LEFTOVERS_S = 2.0
+OURS = "tingsu: "
+"""How the line of an error begins that one of our commands ended with; the next is its Chinese, where it has one."""
 
 
 class Command(Frozen):
@@ -187,10 +189,17 @@ def answers(url: str, timeout_s: float = 2.0) -> bool:
 
 def last_line(process: Process) -> str:
     """The end of its log, for an error message."""
+    said = last_said(process)
+    return f" (last line: {said[:300]})" if said else ""
+
+
+def last_said(process: Process) -> str:
+    """The last line of its log; where that is the end of an error of ours, all of the error, in both languages."""
     with suppress(OSError):
         tail = Path(process.log).read_bytes()[-4096:].decode(errors="replace")
         lines = [line.strip() for line in tail.splitlines() if line.strip()]
-        return f" (last line: {lines[-1][:300]})" if lines else ""
+        begins = len(lines) - 2 if len(lines) > 1 and lines[-2].startswith(OURS) else len(lines) - 1
+        return " ".join(lines[max(begins, 0) :])
     return ""
 
 

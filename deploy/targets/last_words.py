@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterable
 
+from deploy.operate.processes import OURS
+
 SHOWN = ("level", "event", "reason", "error")
 """Fields of a log line that never hold what was said in a call."""
-OURS = "tingsu: "
 
 
 def told(lines: Iterable[str], kept: int = 3) -> list[str]:

@@ -159,7 +159,7 @@ def test_a_controller_that_is_killed_before_any_write_goes_on_to_the_same_end_an
         assert whole(quick) == wanted, after
         died(after)
         quick.target().undo(one, two)
-        assert quick.serving() == {"1": 100} and "green" not in whole(quick), after
+        assert quick.serving() == {"1": 100} and "tingsu-green" not in whole(quick), after
     assert writes > 15
 
 

@@ -126,7 +126,7 @@ def test_a_rollout_is_a_process_of_its_own_whose_end_is_told(console: httpx.Clie
         time.sleep(0.2)
 
     assert (begun.status_code, begun.json()["running"], again.status_code) == (202, True, 409)
-    assert "there is no champion to deploy" in job["last_line"]
+    assert "there is no champion; " in job["last_line"] and "没有现役模型" in job["last_line"]
 
 
 def test_keys_of_the_service_guard_it_and_only_those_of_the_administration(tmp_path: Path, settings: Settings) -> None:
