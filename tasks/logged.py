@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_contracts.artifacts import BundleRef
+from deploy import service
 from deploy.store import FolderStore, Store
 from tasks import pyfunc
 from tasks.tracking import RunRef, Tracker
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ROOT = Path(__file__).parent.parent
-CODE = ("data_contracts", "configs", "deploy")
 NEEDS = (
     "mlflow",
     "numpy",
@@ -61,14 +61,14 @@ def _save(folder: Path, code: Path, where: str, bundle: BundleRef) -> None:
 
     import mlflow
 
-    for layer in CODE:
-        shutil.copytree(ROOT / layer, code / layer, ignore=_only_python)
+    for layer in service.LAYERS:
+        shutil.copytree(ROOT / layer, code / layer, ignore=shutil.ignore_patterns(*service.LEFT_OUT))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mlflow.pyfunc.save_model(
             path=str(folder),
             python_model=str(Path(pyfunc.__file__)),
-            code_paths=[str(code / layer) for layer in CODE],
+            code_paths=[str(code / layer) for layer in service.LAYERS],
             pip_requirements=_requirements(),
             model_config={"bundle": where, "digest": bundle.digest},
             metadata={"bundle": where, "bundle_digest": bundle.digest, "synthetic": bundle.synthetic},
@@ -84,10 +84,6 @@ def _upload(client: "MlflowClient", run: RunRef, name: str, folder: Path, bundle
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, step=0)])
     return Logged(str(model.model_id), str(model.artifact_location))
-
-
-def _only_python(folder: str, names: list[str]) -> list[str]:
-    return [n for n in names if n == "__pycache__" or ((Path(folder) / n).is_file() and not n.endswith(".py"))]
 
 
 def _requirements() -> list[str]:

@@ -5,6 +5,7 @@ is, or would cut. What a candidate's own characters say is looked up once and re
 `./tingsu bench names` learns the weights, `names.json`, from sentences with planted names.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,12 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from data_contracts.errors import ConfigurationError
 from data_contracts.personal.found import BLANK
+
+FILE = Path(__file__).with_name("names.json")
+DIGEST = "8db7ffed577cdfb8943d413bb75e623455e3588274f13441e04ec817a6602376"
+"""SHA-256 of the weights; it stands here so that other weights are other code, to stages and to services."""
 
 PAD = "\n\n\n\n\n"  # before and after a text, so that every candidate has characters on both sides
 LONGEST = 5  # characters of a candidate and its title
@@ -200,5 +206,16 @@ def _sum(tables: list[dict[str, float]], keys: Keys) -> float:
 
 @cache
 def model() -> tuple[Vocabulary, dict[str, Weights]]:
-    content = json.loads(Path(__file__).with_name("names.json").read_text(encoding="utf-8"))
+    """The vocabulary and the weights of each kind.
+
+    Raises:
+        ConfigurationError: the file is not the one that goes with this code.
+    """
+    raw = FILE.read_bytes()
+    if hashlib.sha256(raw).hexdigest() != DIGEST:
+        raise ConfigurationError(
+            f"{FILE} is not what this version of Tingsu was made with, and personal data would be masked otherwise than measured: "
+            "restore it from the repository, or learn it anew (./tingsu bench names)"
+        )
+    content = json.loads(raw)
     return Vocabulary(content["vocabulary"]), {kind: Weights(**of) for kind, of in content["weights"].items()}

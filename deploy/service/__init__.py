@@ -17,6 +17,8 @@ LOAD_TRIES = 3
 
 ROOT = Path(__file__).parent.parent.parent
 LAYERS = ("deploy", "configs", "data_contracts")
+LEFT_OUT = ("__pycache__", "tiny-base", "helm", "docker", "compose")
+"""What of these layers nothing that answers calls reads."""
 ABOUT_BUNDLE = ("--bundle=", "--version=")
 """What of the command a reload changes."""
 

@@ -85,7 +85,7 @@ def lay(host: Host, planned: Planned, placed: Placed, user: str) -> None:
     _require_room(host, planned, content)
     shell(host, 'rm -rf -- "$1"; mkdir -p -- "$1"', half)
     for layer in service.LAYERS:
-        send(host, service.ROOT / layer, f"{half}/code/{layer}", "__pycache__", "tiny-base", "helm", "docker")
+        send(host, service.ROOT / layer, f"{half}/code/{layer}", *service.LEFT_OUT)
     send(host, content, f"{half}/bundle")
     for name in (bundle.VERDICT, bundle.EMERGENCY):
         verdict = sealed.beside(content) / name

@@ -9,6 +9,7 @@ import argparse
 import json
 from array import array
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +20,6 @@ from data_contracts.samples import generate_with_truth
 from tests.bench._names_text import Sentences, Span
 from tests.bench._names_words import Words
 
-WEIGHTS = Path(name_model.__file__).with_name("names.json")
 SMALLEST = 0.05  # a weight below says nothing; half of them are
 FEWEST = 3  # candidates in which something is seen, for it to get a weight
 # Of each kind: how many things are seen left, in the candidate, right; and where a surname or a character of a given name is seen.
@@ -48,12 +48,18 @@ def main() -> None:
             rows.add(seen, named)
     learned = fitted(rows)
     content = {"vocabulary": words.vocabulary, "weights": tables(spread(learned, words))}
-    WEIGHTS.write_text(
-        json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n", encoding="utf-8"
+    learned_size = keep(json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n")
+    print(f"{len(rows.is_name)} candidates, {sum(rows.is_name)} of them names, {learned_size} bytes of weights")
+
+
+def keep(weights: str) -> int:
+    """Write the weights, and their digest into the code that reads them; how many bytes they are."""
+    raw, code = weights.encode(), Path(name_model.__file__)
+    name_model.FILE.write_bytes(raw)
+    code.write_text(
+        code.read_text(encoding="utf-8").replace(name_model.DIGEST, sha256(raw).hexdigest()), encoding="utf-8"
     )
-    print(
-        f"{len(rows.is_name)} candidates, {sum(rows.is_name)} of them names, {WEIGHTS.stat().st_size} bytes of weights"
-    )
+    return len(raw)
 
 
 def own_talk(calls: int, seed: int) -> list[str]:

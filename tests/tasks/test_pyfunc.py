@@ -79,7 +79,6 @@ def test_a_changed_moved_or_other_bundle_is_not_loaded(at: Place) -> None:
         pyfunc.fetch(logged.uri(at.store, ref.key), ref.digest)
 
 
-@pytest.mark.slow
 def test_mlflow_loads_the_logged_model_far_from_the_project(at: Place, tmp_path: Path) -> None:
     folder = at.store.scratch("made") / "model"
     tiny.write_base(folder)
@@ -90,8 +89,9 @@ def test_mlflow_loads_the_logged_model_far_from_the_project(at: Place, tmp_path:
     code = f"import mlflow; print(mlflow.pyfunc.load_model({place!r}).predict(['客户：我要投诉'])[0].model_dump_json())"
     env = {k: v for k, v in environment().items() if k != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stderr[-3000:]
 
     given = pyfunc.Answer.model_validate_json(done.stdout.splitlines()[-1])
     assert given.bundle_digest == ref.digest
