@@ -15,12 +15,15 @@ from configs.rollout import RolloutSettings
 from data_contracts.artifacts import Release
 from data_contracts.errors import ApprovalAwaited, Busy, ConfigurationError, RolloutFailed, TingsuError
 from deploy import targets
+from deploy.operate import lock
 from deploy.targets import Placed, Record, Target
 from tasks import canary, serving, way_back
 from tasks.book import Book
 from tasks.canary import NOTICE_S, Clock, Trial
 from tasks.way_back import WayBack
 
+SOON_S = 3.0
+"""How long a person waits for an undo before it is said why."""
 log = logging.getLogger("tingsu")
 
 
@@ -92,18 +95,21 @@ class Controller:
             RolloutFailed: none is under way, or it went live meanwhile; what served before could not be brought back; or that
                 process hangs.
         """
-        record, hangs = self.book.read(), ""
+        record, hangs, waited_s = self.book.read(), "", 0.0
         if record.is_finished:
             raise RolloutFailed(f"no rollout to {self.target.name} is under way; nothing was touched")
         self.book.say("withdraw", record, why)
-        while limit_s > 0:
+        file = targets.lock_file(self.home, self.target.name)
+        while waited_s < limit_s:
             try:
                 with self._alone():
                     return self._withdrawn(record)
             except Busy as error:
                 hangs = f"{error}; it was told to undo and does not: end it (kill), then run this again"
+            if waited_s < SOON_S <= waited_s + NOTICE_S and lock.is_held(file):
+                log.warning(_in_a_step(record, file))
             self.clock.sleep(NOTICE_S)
-            limit_s -= NOTICE_S
+            waited_s += NOTICE_S
         raise RolloutFailed(hangs)
 
     def approve(self, version: int, why: str) -> Record:
@@ -293,6 +299,13 @@ class Controller:
 
     def _alone(self) -> AbstractContextManager[None]:
         return targets.alone(self.home, self.target, self.by)
+
+
+def _in_a_step(record: Record, file: Path) -> str:
+    return (
+        f"version {record.subject.version}: the process that rolls it out (pid {lock.holder(file)}) was told, and takes it back when the "
+        "step that it is in the middle of ends; to have it at once, end that process (kill -9): it is then done here"
+    )
 
 
 def _is(placed: Placed | None, version: int) -> bool:

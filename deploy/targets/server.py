@@ -31,7 +31,10 @@ from deploy.targets.server_front import Traffic
 from deploy.targets.server_host import Host
 from deploy.targets.server_release import Planned
 from deploy.targets.server_sides import Sides, other
-from deploy.targets.server_units import SIDES, Instance, Side
+from deploy.targets.server_units import Instance, Side
+
+LOOK_S = 4.0
+"""How long a look waits for an instance: whoever carries a rollout out hears no undo meanwhile."""
 
 
 class Server:
@@ -96,8 +99,7 @@ class Server:
         self._still_held()
         side = self._holding(candidate)
         if not self.settings.rollout.keep_previous:
-            release = self.sides.on(side)[0].release
-            self.sides.run(self.sides.wanted(side, release)[: max(1, ceil(share * self.own.instances))])
+            self.sides.make_room(side, max(1, ceil(share * self.own.instances)))
         found = self.sides.found()
         self.sides.route(found, side, share)
         live, tried = ([one for one in found if one.side == of] for of in (other(side), side))
@@ -122,7 +124,7 @@ class Server:
         if self.settings.rollout.keep_previous or not self.sides.on(other(side)):
             self.sides.give(side)
         else:
-            self.sides.roll(side)
+            self.sides.roll(side, self._still_held)
         installation.share_keys(self.host, self.home, self.settings)
         self._end_mirrors()
         self._check(candidate)
@@ -149,14 +151,22 @@ class Server:
                 self._still_held = lambda: None
 
     def status(self) -> Status:
-        shares = front.shares(self.host, self.settings)
-        said = []
-        for side in (side for side in SIDES if self.sides.on(side)):
-            on = self.sides.on(side)
-            ready = sum(units.is_ready(self.host, one) for one in on)
+        shares, found = front.shares(self.host, self.settings), self.sides.found()
+        ready, said = units.ready(self.host, found), []
+        for side in sorted({one.side for one in found}):
+            on, up = ([one for one in some if one.side == side] for some in (found, ready))
             name = on[0].release.rpartition("/")[2]
-            said.append(f"{side}: {name}, {ready} of {len(on)} ready, {shares.get(side, 0):.0%} of requests")
-        return Status(endpoint=self._endpoint(), serving=self._serving(), detail="; ".join(said) or "nothing installed")
+            said.append(f"{side}: {name}, {len(up)} of {len(on)} ready, {shares.get(side, 0):.0%} of requests")
+        answering = [one for one in ready if shares.get(one.side, 0) > 0]
+        serving = self._serving(shares, answering) if answering else None
+        silent = f"what gets the requests there does not answer; wait until it does, or end it: {self.clear}"
+        detail = "; ".join(said) or "nothing installed"
+        return Status(
+            endpoint=self._endpoint(),
+            serving=serving,
+            detail=detail,
+            untold=silent if shares and serving is None else "",
+        )
 
     def remove(self) -> None:
         """Take away everything that was ever made there.
@@ -181,20 +191,22 @@ class Server:
     def _ready_side(self, placed: Placed) -> Side:
         """The side it serves from: where it is staged or was kept, else staged now. What gets the requests by older code or other
         settings is not taken for it."""
-        exact = self.sides.running(self._planned(placed).folder)
+        found, planned = self.sides.found(), self._planned(placed).folder  # once: callers wait
+        exact = next((one.side for one in found if one.release == planned), None)
         if exact is not None:
             return exact
-        kept = self.sides.of_version(placed)
-        if kept is None or front.shares(self.host, self.settings).get(kept, 0.0) > 0:
-            self.stage(placed)
-            self.verify(placed)
+        kept = next((one.side for one in found if releases.is_of(one.release, placed)), None)
+        if kept is not None and front.shares(self.host, self.settings).get(kept, 0.0) == 0:
+            return kept
+        self.stage(placed)
+        self.verify(placed)
         return self._holding(placed)
 
     def _back(self, live: Placed, links: dict[str, str]) -> Side:
         """Give the live version the requests."""
-        by_link = [links[name] for name in ("current", "previous") if releases.is_of(links[name], live)]
-        held = [side for release in by_link if (side := self.sides.running(release))]
-        side = held[0] if held else self.sides.of_version(live)
+        found = [one for one in self.sides.found() if releases.is_of(one.release, live)]
+        by_link = [one for name in ("current", "previous") for one in found if one.release == links[name]]
+        side = next((one.side for one in (*by_link, *found)), None)
         if side is None:  # it was displaced, by an earlier rollout or by hand
             self.stage(live)
             side = self._holding(live)
@@ -220,7 +232,7 @@ class Server:
         urls = {one: self.host.reach(one.port) for one in (*champion, *candidate)}
         key = installation.key(self.host)
         with ExitStack() as opened:
-            clients = {one: opened.enter_context(Client(url, key=key)) for one, url in urls.items()}
+            clients = {one: opened.enter_context(Client(url, LOOK_S, 0.0, key=key)) for one, url in urls.items()}
             found = canary_window.look([clients[one] for one in champion], [clients[one] for one in candidate], at_s)
         names = {url: one.name for one, url in urls.items()}
         sides = [{names[url]: counted for url, counted in side.items()} for side in (found.champion, found.candidate)]
@@ -234,13 +246,13 @@ class Server:
         where = Where(self._front(), installation.key(self.host))
         trial.endpoints(where, placed.bundle_digest, self.settings.rollout.verify_timeout_s)
 
-    def _serving(self) -> str | None:
+    def _serving(self, shares: dict[Side, float], answering: Sequence[Instance]) -> str | None:
         """Of what is live: while another version is tried beside it, the front answers by lot, so an instance is asked."""
-        shares, live = front.shares(self.host, self.settings), self.sides.running(self.sides.links()["current"])
-        is_split = live is not None and 0 < shares.get(live, 0.0) < 1
-        ready = [one for one in self.sides.on(live) if units.is_ready(self.host, one)] if live and is_split else []
+        is_split = any(0 < share < 1 for share in shares.values())
+        current = self.sides.links()["current"] if is_split else ""
+        live = [one for one in answering if one.release == current]
         try:
-            url = self.host.reach(ready[0].port) if ready else self._front()
+            url = self.host.reach(live[0].port) if live else self._front()
             with Client(url, timeout_s=10.0, patience_s=0, key=installation.key(self.host)) as client:
                 return str(client.model_info()["bundle_digest"])
         except TingsuError:

@@ -6,7 +6,7 @@ from configs.settings import Settings
 from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from deploy import service
-from deploy.targets.server_host import Host, read, shell
+from deploy.targets.server_host import LIMIT_S, Host, read, shell
 from deploy.targets.server_units import SIDES, Instance, Side
 
 TEMPLATE = service.ROOT / "deploy/nginx/tingsu.conf"
@@ -17,6 +17,7 @@ SPARE_S = 5.0
 AGAIN_SHARE = 0.9
 """Of the time after which the service gives a request up: until then it may be asked of another instance."""
 RELOAD_S, LOOKS_S = 10.0, 0.05
+DRAIN_LOOKS_S = 0.1
 FAILS = "max_fails=5 fail_timeout=2s"
 """An instance that refuses five requests is left alone for two seconds."""
 
@@ -82,6 +83,22 @@ def close(host: Host, settings: Settings) -> None:
     """Take the file away: nobody is answered. Raises as `route`."""
     if shell(host, "command -v nginx || :"):
         _put(host, settings, "")
+
+
+def drain(host: Host, settings: Settings) -> None:
+    """Return once no caller is left whose request nginx took before it was last told who answers: one that is slow to send is passed on
+    as it was split then, and finds whoever was stopped meanwhile gone. No longer than a request may take. Raises as Host.run."""
+    limit_s = settings.serve.client_timeout_s + settings.serve.deadline_s + SPARE_S
+    shell(host, _DRAIN, f"{limit_s / DRAIN_LOOKS_S:.0f}", f"{DRAIN_LOOKS_S:g}", limit_s=limit_s + LIMIT_S)
+
+
+_DRAIN = """
+left=$1 main=$(systemctl show nginx -p MainPID --value)
+while [ "$left" -gt 0 ] && [ "$main" != 0 ] && pgrep -P "$main" -f 'shutting down' >/dev/null; do
+    left=$((left - 1))
+    sleep "$2"
+done
+"""
 
 
 def switched_on(settings: Settings) -> str:

@@ -19,6 +19,7 @@ from deploy.operate import ports
 LIMIT_S = 60.0
 SSH_FAILED = 255
 CONNECTED_S = 60  # a connection that nobody uses ends by itself
+LONG = 60  # of about a hundred characters that a socket's path may have
 
 Given = bytes | IO[bytes]
 
@@ -79,8 +80,9 @@ class Ssh:
 
     def __init__(self, address: str, options: Sequence[str] = ()) -> None:
         self.name = address
-        folder = tempfile.mkdtemp(prefix="tingsu-ssh-")
-        shared = {"ControlMaster": "auto", "ControlPath": f"{folder}/%C", "ControlPersist": f"{CONNECTED_S}"}
+        where = tempfile.gettempdir()
+        folder = tempfile.mkdtemp(prefix="tingsu-ssh-", dir=where if len(where) < LONG else "/tmp")
+        shared = {"ControlMaster": "auto", "ControlPath": f"{folder}/c", "ControlPersist": f"{CONNECTED_S}"}
         quiet = {"BatchMode": "yes", "ConnectTimeout": "10", "ServerAliveInterval": "15", "LogLevel": "ERROR"}
         self._ssh = ["ssh", *options, *(f"-o{key}={value}" for key, value in (shared | quiet).items())]
         self._local: dict[int, int] = {}
@@ -115,9 +117,11 @@ class Ssh:
         return done
 
     def _forward(self, local: int, port: int) -> None:
-        self._asked(["true"], b"", LIMIT_S)  # opens the connection, where it was closed
         asked = [*self._ssh, "-O", "forward", f"-L127.0.0.1:{local}:127.0.0.1:{port}", self.name]
         done = _ran(asked, b"", LIMIT_S)
+        if done.returncode:  # the connection may have been closed
+            self._asked(["true"], b"", LIMIT_S)
+            done = _ran(asked, b"", LIMIT_S)
         if done.returncode:
             raise EngineUnavailable(
                 f"{self.name} does not let its port {port} be reached by ssh: {_last_line(done.stderr)}; "

@@ -162,7 +162,7 @@ def remove(host: Host, settings: Settings) -> None:
     own = settings.rollout.server
     server_front.close(host, settings)
     shell(host, _STOP_ALL, limit_s=settings.serve.deadline_s + 120)
-    shell(host, 'rm -f -- "$1"; systemctl daemon-reload', JOURNAL)
+    shell(host, 'rm -f -- "$1" "$1.new"; systemctl daemon-reload', JOURNAL)
     shell(host, _REMOVE_LOGS)
     shell(host, 'if [ -f "$1" ]; then systemctl disable -q --now nginx; fi', server_front.switched_on(settings))
     if shell(host, 'if [ -d "$1" ]; then echo there; fi', own.root):

@@ -1,6 +1,7 @@
 """While a candidate is tried, the live instances ask it too what they answered, of a share of the calls: how often the two disagree."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from data_contracts.errors import TingsuError
@@ -19,9 +20,9 @@ def begin(host: Host, key: str | None, live: Sequence[Instance], candidates: Seq
 
 
 def end(host: Host, key: str | None, instances: Sequence[Instance]) -> None:
-    """Have none of these mirror."""
-    for one in instances:
-        _tell(host, key, one, lambda client: client.withdraw(ANSWERS_S))
+    """Have none of these mirror; all are told at once, as some may hang."""
+    with ThreadPoolExecutor(max(len(instances), 1)) as telling:
+        list(telling.map(lambda one: _tell(host, key, one, lambda client: client.withdraw(ANSWERS_S)), instances))
 
 
 def _tell(host: Host, key: str | None, one: Instance, what: Callable[[Client], object]) -> None:

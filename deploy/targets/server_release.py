@@ -109,7 +109,8 @@ mv -T -- "$half" "$folder"
 
 
 def prune(host: Host, root: str, kept: int) -> None:
-    """Remove what is older than the last `kept`, and halves of releases; never what a link or an instance names. Raises as Host.run."""
+    """Remove what is older than the last `kept`, and halves of releases; never what a link or an instance names; and environments
+    that no release is left to run in. Raises as Host.run."""
     script = """
 cd -- "$1/releases"
 used=$(for link in "$1/current" "$1/previous" "$1/staged"; do readlink -- "$link" || :; done
@@ -119,7 +120,10 @@ ls -1t | { n=0; while read -r name; do
     n=$((n + 1))
     [ "$n" -gt "$2" ] || continue
     printf '%s\\n' "$used" | grep -qx ".*/$name" || rm -rf -- "$name"
-done; }"""
+done; }
+for made in "$1"/environments/*/; do
+    [ ! -d "$made" ] || grep -qsF -- "$made" "$1"/releases/*/serve || rm -rf -- "$made"
+done"""
     shell(host, script, root, str(kept), limit_s=600)
 
 

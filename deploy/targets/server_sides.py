@@ -1,6 +1,6 @@
 """The two sides of a server: what each runs, which of them gets the requests, and the links that say what is live."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from configs.settings import Settings
 from deploy.targets import Placed
@@ -52,29 +52,54 @@ class Sides:
         rest = self.on(other(side))
         if others and rest and front.shares(self.host, self.settings).get(side, 0.0) > 0:
             self.route(rest, other(side))
-        units.stop(self.host, self.settings, others)
+        self.end(others)
+
+    def end(self, unwanted: Sequence[Instance]) -> None:
+        """Stop these, which get no new requests, once what nginx took for them is answered; nothing of one that hangs ever is."""
+        if units.ready(self.host, unwanted):
+            front.drain(self.host, self.settings)
+        units.stop(self.host, self.settings, unwanted)
 
     def give(self, side: Side) -> None:
-        """All requests to a side: at once to those of its instances that are ready, then to all that it should have."""
-        found = self.found()
-        ready = [one for one in found if one.side == side and units.is_ready(self.host, one)]
+        """All requests to a side: at once to those of its instances that are ready, then to all that it should have. Where there is no
+        room for two sides the other one makes way before the rest of them start."""
+        own = self.on(side)
+        wanted, ready = self.wanted(side, own[0].release), units.ready(self.host, own)
+        makes_way = not (self.settings.rollout.keep_previous or set(wanted) <= set(ready))
+        if makes_way and not ready:
+            ready = wanted[:1]
+            self.run(ready)
         if ready:
             self.route(ready, side)
-        release = next(one.release for one in found if one.side == side)
-        wanted = self.wanted(side, release)
+        if makes_way:
+            self.end(self.on(other(side)))
         self.run(wanted)
         if not set(wanted) <= set(ready):
             self.route([*wanted, *(one for one in ready if one not in wanted)], side)
 
-    def roll(self, side: Side) -> None:
-        """One instance after the other: the new one takes over, then the old one answers what it has begun and ends."""
-        for done, new in enumerate(self.wanted(side, self.on(side)[0].release), start=1):
+    def make_room(self, side: Side, count: int) -> None:
+        """Have `count` instances of a side run where the server holds but one besides those it has: for each one more, one of the other
+        side ends, whose requests the rest get."""
+        found = self.found()
+        leaving = [one for one in found if one.side != side and one.number < count]
+        kept = [one for one in found if one not in leaving]
+        if leaving and any(one.side != side for one in kept):
+            self.route(kept, side, front.shares(self.host, self.settings).get(side, 0.0))
+            self.end(leaving)
+        self.run(self.wanted(side, self.on(side)[0].release)[:count])
+
+    def roll(self, side: Side, still_held: Callable[[], None]) -> None:
+        """One instance after the other: the new one takes over, then the old one answers what it has begun and ends. Every instance
+        gets as much, also where a roll that was killed goes on."""
+        wanted = self.wanted(side, self.on(side)[0].release)
+        for new in wanted:
+            still_held()
             self.run([new])
-            old = [one for one in self.on(other(side)) if one.number <= done]
-            kept = [one for one in self.found() if one not in old]
-            self.route(kept, side, done / self.own.instances)
-            units.stop(self.host, self.settings, old)
-        units.stop(self.host, self.settings, self.on(other(side)))  # those of a larger number
+            found = self.found()
+            old = [one for one in found if one.side != side and (one.number <= new.number or new == wanted[-1])]
+            kept = [one for one in found if one not in old]
+            self.route(kept, side, sum(one.side == side for one in kept) / len(kept))
+            self.end(old)
 
     def run(self, wanted: Sequence[Instance]) -> None:
         units.start(self.host, self.settings, wanted)
@@ -104,7 +129,7 @@ class Sides:
         serves = self.on(kept)[0].release if kept else ""
         ours = {links[name] for name in ("staged", "current") if releases.is_of(links[name], candidate)}
         gone = sorted(ours - {serves})
-        units.stop(self.host, self.settings, [one for one in self.found() if one.release in gone])
+        self.end([one for one in self.found() if one.release in gone])
         self._remove([release for release in gone if release != links["previous"]])
         if serves:
             hosts.link(self.host, f"{self.own.root}/current", serves)

@@ -6,6 +6,7 @@ of what is live. Two sides, blue and green. Ports alternate between them, so tha
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, get_args
 
 from configs.settings import Settings
@@ -23,6 +24,8 @@ UNITS = "/etc/systemd/system"
 JOURNAL = "/etc/systemd/journald@tingsu.conf"
 TEMPLATES = service.ROOT / "deploy/systemd"
 STOP_SPARE_S = 5.0
+READY_S = 2.0
+"""How long traffic waits for an instance that may hang to say that it is ready."""
 LOOKS_S = 0.2
 LOG_LINES = 200
 
@@ -162,9 +165,16 @@ def wait(host: Host, settings: Settings, started: Sequence[Instance]) -> None:
             time.sleep(LOOKS_S)
 
 
-def is_ready(host: Host, one: Instance) -> bool:
+def ready(host: Host, asked: Sequence[Instance]) -> list[Instance]:
+    """Those that answer classifications now; all are asked at once, as one that hangs holds up an undo."""
+    with ThreadPoolExecutor(max(len(asked), 1)) as asking:
+        said = list(asking.map(lambda one: is_ready(host, one, READY_S), asked))
+    return [one for one, is_up in zip(asked, said, strict=True) if is_up]
+
+
+def is_ready(host: Host, one: Instance, limit_s: float = 5.0) -> bool:
     """Whether it answers classifications now."""
-    with Client(host.reach(one.port), timeout_s=5.0, patience_s=0) as client:
+    with Client(host.reach(one.port), timeout_s=limit_s, patience_s=0) as client:
         return client.ready()
 
 

@@ -19,8 +19,10 @@ from pathlib import Path
 from deploy.targets.server_host import Ssh
 from tests.deploy.served import free_port
 
-NEEDED = ("systemd-nspawn", "nginx", "ssh", "nsenter", "pgrep")
+NEEDED = ("systemd-nspawn", "nginx", "ssh", "nsenter", "pgrep", "sudo")
 PYTHON = "/opt/environment/bin/python"
+DEPLOYER = "deployer"
+"""Not root, and may become it without a password."""
 BOOT_S = 60.0
 PROBE = """
 mount -t tmpfs tmpfs "$1"
@@ -33,9 +35,7 @@ def lacking() -> str | None:
     """Why no server can be booted here, if so."""
     missing = [name for name in (*NEEDED, "/usr/sbin/sshd") if shutil.which(name) is None]
     if missing:
-        return (
-            f"needs {', '.join(missing)}: apt-get install systemd-container nginx-light openssh-server openssh-client"
-        )
+        return f"needs {', '.join(missing)}: apt-get install systemd-container nginx-light openssh-server openssh-client sudo"
     if os.geteuid():
         return "needs root, for systemd-nspawn"
     with tempfile.TemporaryDirectory() as folder:
@@ -105,6 +105,7 @@ def booted(folder: Path) -> Iterator[Machine]:
         machine = Machine(_first(leader), root, layer / "up", options)
         _until(lambda: machine.run("systemctl", "is-system-running") in ("running", "degraded"), "booted")
         machine.run("ldconfig")
+        machine.run("useradd", "--create-home", "--password=*", DEPLOYER)
         machine.run("systemctl", "start", "ssh")
         with contextlib.closing(machine.host()) as host:
             host.run(["true"])
@@ -153,7 +154,7 @@ def _open_ssh(root: Path, folder: Path) -> tuple[str, ...]:
     for name in ("host", "client"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
     own = root / "etc/ssh/own"
-    own.mkdir(mode=0o700)
+    own.mkdir()
     shutil.copy(folder / "host", own / "host")
     shutil.copy(folder / "client.pub", own / "authorized")
     lines = [f"Port {port}", "ListenAddress 127.0.0.1", "HostKey /etc/ssh/own/host", "UsePAM no", "StrictModes no"]
@@ -164,6 +165,7 @@ def _open_ssh(root: Path, folder: Path) -> tuple[str, ...]:
     ]
     (root / "etc/ssh/sshd_config").write_text("\n".join(lines) + "\n")
     public = " ".join((folder / "host.pub").read_text().split()[:2])
+    (root / f"etc/sudoers.d/{DEPLOYER}").write_text(f"{DEPLOYER} ALL=(ALL) NOPASSWD: ALL\n")
     (folder / "known").write_text(f"[127.0.0.1]:{port} {public}\n")
     return ("-F/dev/null", f"-p{port}", f"-i{folder}/client", f"-oUserKnownHostsFile={folder}/known")
 

@@ -5,10 +5,12 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -26,9 +28,10 @@ from deploy import bundle, emergency, keys, operators, signing, targets
 from deploy.client import Client
 from deploy.operate.canary_window import Counted
 from deploy.store import FolderStore
-from deploy.targets import Placed, server_host, server_lock, server_units
+from deploy.targets import Placed, server_front, server_host, server_lock, server_release, server_units
 from deploy.targets.server import Server
 from deploy.targets.server_host import Here, Host, Ssh
+from deploy.targets.server_sides import Sides
 from tasks import history
 from tests.deploy import booted, served
 from tests.deploy.booted import Machine
@@ -424,25 +427,119 @@ def test_rollouts_go_on_when_keys_come_into_use_and_what_is_revoked_counts_with_
 
 
 @pytest.mark.slow
+def test_a_version_that_hangs_has_the_requests_no_longer_than_one_that_does_not(
+    target: Server, machine: Machine, versions: Callable[[int], Placed]
+) -> None:
+    """As the commands do it: over a connection of their own, and asked what it serves first."""
+    one, two = versions(1), versions(2)
+    target.switch(one)
+    took_s, serving = [], []
+    for act in (lambda placed: target.weigh(placed, 0.5), target.switch):
+        target.stage(two)
+        act(two)
+        machine.run("systemctl", "kill", "-s", "STOP", "tingsu@green-1", "tingsu@green-2")
+        with contextlib.closing(machine.host()) as fresh, ThreadPoolExecutor(1) as pool:
+            began, own = time.monotonic(), Server(target.home, target.settings, fresh)
+            serving.append(own.status().serving)
+            undoing = pool.submit(own.undo, one, two)
+            until(lambda: '# traffic: {"blue": 1.0, "green": 0.0}' in machine.run("cat", CONF), 60)
+            took_s.append(time.monotonic() - began)
+            undoing.result()
+
+    print(f"back {took_s[0]:.2f} s after an undo in a canary began, {took_s[1]:.2f} s after one of what is live")
+    assert max(took_s) < BACK_S, took_s
+    assert serving == [one.bundle_digest, None] and running(machine) == {"1"}
+
+
+CONF = "/etc/nginx/conf.d/tingsu.conf"
+
+
+@pytest.mark.slow
 def test_without_room_for_two_sides_instances_are_replaced_one_by_one_and_no_request_is_lost(
     target: Server, host: Ssh, versions: Callable[[int], Placed], tmp_path: Path
 ) -> None:
-    rollout = target.settings.rollout.model_copy(update={"keep_previous": False})
-    rolling = Server(target.home, target.settings.model_copy(update={"rollout": rollout}), target.host)
+    """Also of callers who are slow to send."""
+    rolling = without_room(target, 2)
     roll(rolling, versions(1))
-    most = []
-    with swarm(rolling.status().endpoint, tmp_path / "got", users=4, least=SEVERAL) as callers:
+    most, slow, url = [], [], rolling.status().endpoint
+    with swarm(url, tmp_path / "got", users=4, least=SEVERAL) as callers, ThreadPoolExecutor(100) as pool:
         callers.until(50)
-        with ThreadPoolExecutor(1) as pool:
-            rolled = pool.submit(roll, rolling, versions(2))
-            while not rolled.done():
-                most.append(len(server_units.found(host, rolling.settings)))
-            rolled.result()
-        got = answered(callers.ended())
+        rolled = pool.submit(roll, rolling, versions(2))
+        while not rolled.done():
+            most.append(len(server_units.found(host, rolling.settings)))
+            slow.append(pool.submit(sent_slowly, url))
+        rolled.result()
+        got, statuses = answered(callers.ended()), {one.result() for one in slow}
 
-    assert set(got) == {"1", "2"}, got
+    assert set(got) == {"1", "2"} and statuses == {200}, (got, statuses)
     assert max(most) == 3 and len(rolling.sides.found()) == 2
     assert rolling.status().serving == versions(2).bundle_digest
+
+
+@pytest.mark.slow
+def test_a_rolling_update_that_is_killed_goes_on_with_each_instance_getting_as_much_and_is_undone_in_the_same_room(
+    target: Server, host: Ssh, versions: Callable[[int], Placed]
+) -> None:
+    one, two, rolling = versions(1), versions(2), without_room(target, 3)
+    roll(rolling, two)
+    rolling.stage(one)
+    rolling.weigh(one, 0.5)
+    most = [len(rolling.sides.found())]
+    for number in (2, 1):  # killed when two of three are replaced; then when it goes on
+        with killed_at(rolling, number), pytest.raises(Killed):
+            rolling.switch(one)
+    side = rolling.sides.of_version(one)
+    shares = server_front.shares(host, rolling.settings)
+
+    with ThreadPoolExecutor(1) as pool:
+        undone = pool.submit(rolling.undo, two, one)
+        while not undone.done():
+            most.append(len(server_units.found(host, rolling.settings)))
+        undone.result()
+
+    assert side is not None and shares[side] == pytest.approx(2 / 3, abs=0.001)
+    assert max(most) == 4
+    assert rolling.status().serving == two.bundle_digest and len(rolling.sides.found()) == 3
+    target.switch(one)
+
+
+def without_room(target: Server, instances: int) -> Server:
+    """For two sides."""
+    rolling = changed(target, instances=instances)
+    rollout = rolling.settings.rollout.model_copy(update={"keep_previous": False})
+    return Server(target.home, rolling.settings.model_copy(update={"rollout": rollout}), target.host)
+
+
+class Killed(Exception):
+    """In the place of a SIGKILL."""
+
+
+@contextlib.contextmanager
+def killed_at(target: Server, number: int) -> Iterator[None]:
+    """While this is open the target's controller dies when it has ended instances so many times."""
+    ended: list[object] = []
+
+    def end(unwanted: Sequence[server_units.Instance]) -> None:
+        Sides.end(target.sides, unwanted)
+        ended.append(unwanted)
+        if len(ended) == number:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(target.sides, "end", end)
+        yield
+
+
+def sent_slowly(url: str) -> int:
+    """The status of a call that takes eight seconds to be sent."""
+    body = json.dumps({"text": "客户：宽带断了。"}).encode()
+    head = f"POST /api/v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=90) as caller:
+        caller.sendall(f"{head}\r\n\r\n".encode() + body[:9])
+        time.sleep(8)
+        caller.sendall(body[9:])
+        return int(caller.recv(4096).split()[1])
 
 
 HOLD = """
@@ -520,10 +617,11 @@ print(rollout._controller(settings, Path(sys.argv[1]), "operator").rollout(Place
 def test_a_controller_undoes_what_answers_differently_and_killed_in_any_state_brings_the_other_live(
     target: Server, machine: Machine, home: Path, settings: Settings, versions: Callable[[int], Placed], tmp_path: Path
 ) -> None:
-    """A real canary on real traffic: version 2 answers otherwise than version 1; version 6 is version 1 with other golden calls."""
+    """By a user who becomes root by sudo, in a real canary on real traffic: version 2 answers otherwise than version 1; version 6 is
+    version 1 with other golden calls."""
     one, other, same = versions(1), versions(2), versions(6)
     own = settings.rollout.server
-    sets = [*CANARY, "rollout.target=server", "rollout.server.host=root@127.0.0.1", "serve.threads=1"]
+    sets = [*CANARY, "rollout.target=server", f"rollout.server.host={booted.DEPLOYER}@127.0.0.1", "serve.threads=1"]
     sets += [f"rollout.server.ssh_options={json.dumps(machine.ssh)}", f"rollout.server.python={own.python}"]
     sets += [f"ports.service={settings.ports.service}", f"rollout.server.ports_from={own.ports_from}"]
     carry_out(home, one, sets).communicate(timeout=300)
@@ -635,6 +733,29 @@ def test_a_link_is_moved_at_once(any_host: Host, tmp_path: Path) -> None:
         assert sorted(any_host.run(["ls", folder]).split()) == ["1", "2", "current"]
     finally:
         any_host.run(["rm", "-rf", folder])
+
+
+def test_an_environment_goes_with_the_last_release_that_ran_in_it(any_host: Host) -> None:
+    root = f"/var/tmp/{time.time_ns()}"
+    made = [f"{root}/environments/{name}" for name in ("used", "unused")]
+    any_host.run(["mkdir", "-p", f"{root}/releases/1-a-b", f"{root}/instances", *made])
+    try:
+        server_host.write(any_host, f"{root}/releases/1-a-b/serve", f"exec {made[0]}/bin/python -m deploy.service\n")
+        server_release.prune(any_host, root, 1)
+
+        assert any_host.run(["ls", f"{root}/environments"]).split() == ["used"]
+    finally:
+        any_host.run(["rm", "-rf", root])
+
+
+def test_a_long_path_of_temporary_files_does_not_bar_the_way(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ("long" * 20)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 20)))
+
+    with contextlib.closing(machine.host()) as host:
+        assert host.run(["echo", "here"]) == "here\n"
 
 
 def test_a_command_that_fails_is_named_with_what_it_said(any_host: Host) -> None:

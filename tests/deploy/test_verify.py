@@ -1,5 +1,7 @@
 """Verifying a live service: every endpoint has its say, and a dead address is a failed check, not a crash."""
 
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +46,15 @@ def test_nothing_listening_is_failed_checks() -> None:
 
     assert [c.outcome for c in checks] == ["failed"] * 4 + ["skipped"] * 2
     assert "does not answer" in checks[0].detail
+
+
+def test_a_service_that_hangs_is_found_out_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        checks = verify(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.5)
+
+    assert [c.outcome for c in checks] == ["failed"] * 6 and [c.name for c in checks] == CHECKS
+    assert time.monotonic() - began < 1.5 and "not asked" in checks[-1].detail
 
 
 def test_the_client_keeps_order_over_several_batches(live: Served) -> None:

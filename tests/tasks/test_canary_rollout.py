@@ -269,12 +269,12 @@ class Withdrawn(FolderTarget):
         super()._step(name, placed)
         if name == self.method:
             with pytest.raises(RolloutFailed, match="it was told to undo"):
-                rolled.controller(self.place.parent, CANARY, FolderTarget(self.place)).withdraw("stop", 0.1)
+                rolled.controller(self.place.parent, CANARY, FolderTarget(self.place)).withdraw("stop", 3.5)
 
 
 @pytest.mark.parametrize("method", ["stage", "verify", "weigh", "look", "switch"])
 def test_the_process_that_carries_a_rollout_out_undoes_it_when_told(
-    method: str, controller: Controller, target: FolderTarget
+    method: str, controller: Controller, target: FolderTarget, caplog: pytest.LogCaptureFixture
 ) -> None:
     told = Withdrawn(target.place)
     told.method = method
@@ -283,6 +283,7 @@ def test_the_process_that_carries_a_rollout_out_undoes_it_when_told(
         rolled.controller(controller.home, CANARY, told).rollout(placed(2))
     assert (target.serving, target.staged, target.share) == (1, None, 0.0)
     assert [name for name, _ in told.calls][-2:] == [method, "undo"]
+    assert f"(pid {os.getpid()}) was told" in caplog.text and "end that process (kill -9)" in caplog.text
 
 
 def test_a_process_between_two_looks_heeds_an_undo_of_another_at_once(
@@ -294,10 +295,12 @@ def test_a_process_between_two_looks_heeds_an_undo_of_another_at_once(
         while target.share == 0.0:
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
+        began = time.monotonic()
         ended = rolled.controller(controller.home, CANARY, target, by="王审", clock=Clock()).withdraw("stop", 50)
+        took_s = time.monotonic() - began
         told = process.communicate(timeout=60)[1]
 
-    assert process.returncode == 1 and "withdrawn by 王审" in told
+    assert took_s < 5 and process.returncode == 1 and "withdrawn by 王审" in told
     assert (ended.state, target.serving, target.share) == ("undone", 1, 0.0)
 
 
