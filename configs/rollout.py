@@ -91,7 +91,7 @@ class KubernetesSettings(Section):
     kubeconfig: str = ""
     context: str = ""
     namespace: str = Field(default="tingsu", pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
-    release: str = Field(default="tingsu", pattern=r"^[a-z]([-a-z0-9]{0,51}[a-z0-9])?$")
+    release: str = Field(default="tingsu", pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
     values: tuple[str, ...] = ()
     split: Literal["gateway", "replicas", "switch"] = "switch"
     start_timeout_s: float = Field(default=900.0, gt=0)

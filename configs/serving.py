@@ -47,6 +47,9 @@ class ServeSettings(Section):
     `client_timeout_s`: what a caller may take to send a request, or to take its answer off the wire. `docs`: the page /docs;
     null has it where only this machine reaches the service and no key was made.
 
+    `keep_alive`: a caller may ask again on its connection. Off where who answers is chosen for each connection, as behind a Service of
+    Kubernetes: what is moved to another version moves with the next request.
+
     `max_wait_ms`: what a batch waits for calls that may share it, or a twentieth of the last batch's time where that is longer; 0: nothing.
 
     `engine` scores the form of `quantize.serve` and serves it; a bundle is served by the engine it was measured on, whatever stands
@@ -86,6 +89,7 @@ class ServeSettings(Section):
     max_turns: int = Field(default=10_000, ge=1)
     max_body_mb: float = Field(default=8.0, gt=0)
     client_timeout_s: float = Field(default=30.0, gt=0)
+    keep_alive: bool = True
     docs: bool | None = None
     deadline_s: float = Field(default=30.0, gt=0)
     review_below: Share | None = None

@@ -174,6 +174,7 @@ def _run(made: Callable[..., FastAPI], slots: Slots, live: Live, access: Access,
         log_config=None,
         access_log=False,
         server_header=False,
+        headers=[] if live.serve.keep_alive else [("Connection", "close")],
         backlog=BACKLOG,
     )
     server = _Server(config, slots, live)

@@ -40,7 +40,7 @@ class Kubernetes:
         self.home = home
         self.settings = settings
         self.at = settings.rollout.kubernetes
-        self.release = chart.name(self.at.release)
+        self.release = self.at.release
         self._connect = connect
         self._cluster: Cluster | None = None
         self._lease: Lease | None = None
@@ -76,27 +76,34 @@ class Kubernetes:
 
     @property
     def clear(self) -> str:
-        kinds = "all,configmap" + (",httproute" if self.at.split == "gateway" else "")
+        kinds = "all,configmap,networkpolicy,pdb" + (",httproute" if self.at.split == "gateway" else "")
         made_by_us = f"kubectl -n {self.at.namespace} delete {kinds} -l app.kubernetes.io/instance={self.release}"
         return f"helm -n {self.at.namespace} uninstall {self.release} if Helm put it there, else {made_by_us}"
 
     def changes(self, candidate: Placed) -> tuple[Change, ...]:
         """Each object that staging and then switching would make or change, as the API server itself says in a dry run."""
         staged = self._sides().staging(candidate)
-        made = [self.open().apply(one, dry_run=True) for one in self._staged(staged)]
-        side = staged.holding(candidate) or staged.champion
-        made += traffic.route(self.open(), self.release, staged.led_by(side), self.at.split, dry_run=True)
+        led = staged.led_by(staged.holding(candidate) or staged.champion)
+        wanted = [*self._staged(staged), *filter(traffic.is_entry, self._rendered(led))]
+        made = [self.open().apply(one, dry_run=True) for one in wanted]
         return tuple(one for one in (plan.change(self.open(), made_so) for made_so in made) if one.before != one.after)
 
     def stage(self, candidate: Placed) -> None:
-        """Apply the candidate's side and wait for its pods; the weights of the canary are checked before anything is touched."""
+        """Apply the candidate's side and wait for its pods; the weights of the canary are checked before anything is touched. The way in
+        stays as it is, but for its shares.
+
+        Raises:
+            ConfigurationError: the values are wrong, or give the entry another port.
+        """
         sides = self._sides().staging(candidate)
         for step in self.settings.rollout.canary.steps if self.can_split and len(traffic.names(sides)) > 1 else ():
             self._rendered(self._weighed(sides, step.weight))
         objects = self._staged(sides)
+        traffic.require_port(self.open(), self.release, int(self._values()["port"]))
         self._write(sides)
         for one in objects:
             self.open().apply(one)
+        traffic.route(self.open(), self.release, sides, self.at.split)
         self._wait(sides.holding(candidate) or sides.candidate)
 
     def verify(self, candidate: Placed) -> None:
@@ -110,8 +117,7 @@ class Kubernetes:
         self._write(sides)
         self._resize(given, sides, sides.candidate)
         traffic.route(self.open(), self.release, sides, self.at.split)
-        if self.at.split == "gateway":
-            traffic.wait_accepted(self.open(), self.release)
+        traffic.wait_accepted(self.open(), self.release, self.at.split)
         self._resize(given, sides, sides.champion)
         self._mirror(sides.champion, self.settings.rollout.canary.mirror_share)
         return self._endpoint()
@@ -141,9 +147,7 @@ class Kubernetes:
         if sides.is_staged:
             self._resize(given, sides.led_by(side), side)
         sides = self._led(sides, side)
-        self._make_way_in(sides)
-        if self.at.split == "gateway":
-            traffic.wait_accepted(self.open(), self.release)
+        traffic.make_way_in(self.open(), self.release, self._rendered(sides), self.at.split)
         self._check(side, candidate)
         if not self.settings.rollout.keep_previous:
             self._withdraw(sides)
@@ -224,14 +228,12 @@ class Kubernetes:
         return chart.render(self._values(), sides, self.release, self.at.namespace)
 
     def _staged(self, sides: Sides) -> list[Object]:
-        """What staging applies: all but what is the champion's own; the way in only where it leads to something already."""
-        is_first = len(traffic.names(sides)) == 1
-        untouched = "" if is_first else sides.champion
+        """What staging applies: all but the way in and what is the champion's own."""
+        untouched = "" if len(traffic.names(sides)) == 1 else sides.champion
         made = [one for one in self._rendered(sides) if one["metadata"]["labels"].get(traffic.SIDE) != untouched]
-        skipped = [one for one in made if one["metadata"]["name"] == record.name(self.release)]
-        skipped += filter(traffic.is_entry, made) if is_first else []
         secret = keys.secret(self.open(), self.home, str(self._values()["keys"]["secret"]))
-        return [*secret, *(one for one in made if one not in skipped)]
+        is_record = lambda one: one["metadata"]["name"] == record.name(self.release)  # noqa: E731
+        return [*secret, *(one for one in made if not is_record(one) and not traffic.is_entry(one))]
 
     def _require_held(self) -> None:
         if self._lease is not None:
@@ -265,16 +267,11 @@ class Kubernetes:
         traffic.let_go(self.open(), self.release)
         return led
 
-    def _make_way_in(self, sides: Sides) -> None:
-        """Where callers come in by, if this is the first release, or its controller was killed in the middle of that."""
-        for one in filter(traffic.is_entry, self._rendered(sides)):
-            if self.open().get(one["apiVersion"], one["kind"], one["metadata"]["name"]) is None:
-                self.open().apply(one)
-
     def _withdraw(self, sides: Sides) -> None:
-        """Take the side away that has no traffic."""
+        """Take the side away that has no traffic, once nobody sends it any."""
         alone = sides.without(sides.candidate)
-        traffic.route(self.open(), self.release, alone, self.at.split)
+        if traffic.route(self.open(), self.release, alone, self.at.split):
+            traffic.wait_accepted(self.open(), self.release, self.at.split)
         traffic.remove(self.open(), self.release, sides.candidate)
         self._write(alone)
 

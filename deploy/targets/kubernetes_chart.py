@@ -62,11 +62,6 @@ def render(given: Object, sides: Sides, release: str, namespace: str) -> list[Ob
     return sorted(made, key=lambda one: ORDER.index(one["kind"]) if one["kind"] in ORDER else len(ORDER))
 
 
-def name(release: str) -> str:
-    """As the chart names what it makes."""
-    return release[:40].removesuffix("-")
-
-
 def _read(file: Path) -> Object:
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ PARTS = (
     ("apps/v1", "Deployment"),
     ("v1", "Service"),
     ("v1", "ConfigMap"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
 )
 """What there is once for each side."""
 ACCEPTED_S = 60.0
@@ -43,24 +44,61 @@ def selected(sides: Sides, split: str) -> Name | None:
     return sides.candidate if sides.weight == 100 else sides.champion
 
 
-def route(cluster: Cluster, name: str, sides: Sides, split: str, *, dry_run: bool = False) -> list[Object]:
-    """Give the sides the traffic that is theirs; returns what stands now (or would), nothing where there was no way in yet."""
+def route(cluster: Cluster, name: str, sides: Sides, split: str) -> bool:
+    """Give the sides the traffic that is theirs; whether there is a way in already."""
     change = {"spec": {"selector": {SIDE: selected(sides, split)}}}
-    found = [cluster.patch("v1", "Service", name, change, dry_run=dry_run, missing=True)]
+    is_there = cluster.patch("v1", "Service", name, change, missing=True) is not None
     way = cluster.get(GATEWAY, "HTTPRoute", name) if split == "gateway" else None
     if way is not None:
         rules = [{**rule, "backendRefs": _shared(name, sides, rule["backendRefs"])} for rule in way["spec"]["rules"]]
-        found.append(cluster.patch(GATEWAY, "HTTPRoute", name, {"spec": {"rules": rules}}, dry_run=dry_run))
-    return [one for one in found if one is not None]
+        cluster.patch(GATEWAY, "HTTPRoute", name, {"spec": {"rules": rules}})
+    return is_there if split != "gateway" else way is not None
 
 
-def wait_accepted(cluster: Cluster, name: str) -> None:
-    """Until a Gateway has taken the route as it is now.
+def make_way_in(cluster: Cluster, name: str, rendered: list[Object], split: str) -> None:
+    """Where callers come in by, as the values have it by now.
+
+    Raises:
+        EngineUnavailable: no Gateway takes it; it is as it was before.
+    """
+    before = []
+    for one in filter(is_entry, rendered):
+        before.append(cluster.get(one["apiVersion"], one["kind"], name))
+        cluster.apply(one)
+    try:
+        wait_accepted(cluster, name, split)
+    except EngineUnavailable:
+        for was in filter(None, before):
+            now = cluster.get(was["apiVersion"], was["kind"], name) or {"spec": {}}
+            whole = {"spec": dict.fromkeys(now["spec"]) | was["spec"]}  # None takes out what it did not have
+            cluster.patch(was["apiVersion"], was["kind"], name, whole, missing=True)
+        raise
+
+
+def require_port(cluster: Cluster, name: str, port: int) -> None:
+    """Return if callers come in at this port, or nobody comes in yet.
+
+    Raises:
+        ConfigurationError: they come in at another one, which the side that serves answers at.
+    """
+    entry = cluster.get("v1", "Service", name)
+    there = entry["spec"]["ports"][0]["port"] if entry else port
+    if there != port:
+        raise ConfigurationError(
+            f"port of the chart's values is {port}, and callers reach Service {name} in {cluster.namespace} at {there}, as does its route; "
+            f"leave it at {there}, or make another release of the new port (rollout.kubernetes.release) beside this one"
+        )
+
+
+def wait_accepted(cluster: Cluster, name: str, split: str) -> None:
+    """Until a Gateway has taken the route as it is now, where there is one.
 
     Raises:
         EngineUnavailable: it refuses it, and why; or none takes it.
     """
     said = "no Gateway says anything of it"
+    if split != "gateway":
+        return
 
     def is_accepted() -> bool:
         nonlocal said

@@ -165,7 +165,7 @@ def test_the_settings_are_some_that_the_service_takes(name: str, tmp_path: Path)
 
     found = load(env={"TINGSU_HOME": str(tmp_path)})
 
-    assert found.serve.mode == "production"
+    assert found.serve.mode == "production" and not found.serve.keep_alive
     for key, value in values(name).get("settings", {}).get("serve", {}).items():
         assert getattr(found.serve, key) == value
 
@@ -283,6 +283,10 @@ def test_a_wrong_value_is_refused_and_named(changes: dict[str, Any], named: str)
         ("claim", {"bundles__claim": ""}, "bundles.claim is empty"),
         ("canary-gateway", {"serviceMonitor__keySecret": ""}, "/metrics asks for a key"),
         ("cpu", {"autoscaling__minReplicas": 11}, "minReplicas 11 is more than"),
+        ("cpu", {"blue__replicas": 11}, "blue.replicas 11 is more than autoscaling.maxReplicas 10"),
+        ("cpu", {"settings__serve__start_timeout_s": 300}, "set startSeconds 900 or more"),
+        ("gpu", {"networkPolicy__metricsFrom": []}, "metricsFrom is empty, which shuts Prometheus out"),
+        ("canary-gateway", {"networkPolicy__from": []}, "in namespace gateways, and networkPolicy.from is empty"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(name: str, changes: dict[str, Any], said: str) -> None:
@@ -290,6 +294,19 @@ def test_values_that_contradict_each_other_are_refused(name: str, changes: dict[
         render(values(name, **changes))
 
     assert said in str(refused.value)
+
+
+def test_a_release_with_a_name_too_long_for_its_objects_is_refused() -> None:
+    with helm.Chart.load(str(charts.CHART)) as chart, pytest.raises(helm.HelmError, match="41 letters; 40 at most"):
+        chart.render(values("cpu"), name="a" * 41, namespace="prod")
+
+
+def test_a_gateway_of_an_older_api_gets_no_field_that_it_does_not_know() -> None:
+    (rule,) = of_kind(render(values("canary-gateway", gateway__timeoutSeconds=0)), "HTTPRoute")["tingsu"]["spec"][
+        "rules"
+    ]
+
+    assert list(rule) == ["backendRefs"]
 
 
 def test_the_chart_knows_every_setting_of_the_service_as_it_is_now() -> None:

@@ -63,6 +63,30 @@ def test_a_worker_without_what_it_needs_is_refused(empty: str) -> None:
         render(values("prefect-worker", **{f"prefectWorker__{empty}": [] if empty == "to" else ""}))
 
 
+def test_a_job_gets_what_its_nodes_and_registry_ask_for_and_the_key_of_prefect_by_the_name_of_its_secret() -> None:
+    asked = {"prefectWorker__job__gpus": 1, "image__pullSecrets": ["registry"], "prefectWorker__apiKeySecret": "cloud"}
+    where = {
+        "prefectWorker__job__nodeSelector": {"gpu": "yes"},
+        "prefectWorker__job__tolerations": [{"key": "nvidia.com/gpu"}],
+    }
+    objects = render(values("prefect-worker", prefectWorker__apiAuthSecret="own", **asked, **where))
+    job = json.loads(of_kind(objects, "ConfigMap")["tingsu-worker-job"]["data"]["job.json"])
+    pod = job["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    (worker,) = pods(objects)["tingsu-worker"]["spec"]["containers"]
+    given = {one["name"]: one.get("value", one.get("valueFrom")) for one in worker["env"]}
+    ours = "PREFECT_INTEGRATIONS_KUBERNETES_WORKER_"  # of prefect-kubernetes: what a Job then has instead of the key
+
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert (pod["nodeSelector"], pod["tolerations"]) == ({"gpu": "yes"}, [{"key": "nvidia.com/gpu"}])
+    assert {kind: of["nvidia.com/gpu"] for kind, of in pod["containers"][0]["resources"].items()} == {
+        "requests": 1,
+        "limits": 1,
+    }
+    for name, secret in (("API_KEY", "cloud"), ("API_AUTH_STRING", "own")):
+        assert given[f"PREFECT_{name}"] == {"secretKeyRef": {"name": secret, "key": f"PREFECT_{name}"}}
+        assert (given[f"{ours}{name}_SECRET_NAME"], given[f"{ours}{name}_SECRET_KEY"]) == (secret, f"PREFECT_{name}")
+
+
 def test_a_job_may_roll_out_and_show_the_service_a_key_only_where_that_is_asked_for() -> None:
     asked = {"prefectWorker__job__rollsOut": True, "prefectWorker__job__serviceKeySecret": "tingsu-pipeline"}
     objects = render(values("prefect-worker", **asked))

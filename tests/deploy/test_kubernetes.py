@@ -33,6 +33,8 @@ def test_a_release_goes_live_a_canary_gets_its_share_and_an_undo_takes_it_back_w
     assert "httproutes" not in {k[1] for k in real.server.snapshot()} and target.status().serving is None
     target.switch(one)
     champion = real.server.of("deployments")["tingsu-blue"]
+    with real.ask("blue") as client:  # kube-proxy chooses by connection: a kept one would stay with the version before
+        assert client.get("/ready").headers["connection"] == "close"
 
     with Callers(real.nodes, key).calling() as callers:
         target.stage(two)
@@ -264,17 +266,40 @@ def test_a_version_under_an_emergency_verdict_goes_live_and_its_pods_say_so(real
         assert client.get("/docs").status_code == 404  # it runs in production mode
 
 
-def test_what_is_staged_changes_no_setting_of_what_serves(quick: Cluster) -> None:
-    _, two = quick.versions
+def test_what_is_staged_changes_nothing_of_what_serves_or_of_the_way_to_it(quick: Cluster) -> None:
+    one, two = quick.versions
     quick.live()
-    before = quick.server.of("configmaps")["tingsu-blue"]
+    before = live(quick)
     quick.values["settings"] = {"serve": {"max_turns": 50}}
+    quick.values["networkPolicy"]["from"] = [{"podSelector": {"matchLabels": {"a": "nobody"}}}]
+    quick.values["gateway"]["hostnames"] = ["new.example.com"]
+    target = quick.target()
 
-    quick.target().stage(two)
+    target.stage(two)
 
-    held = quick.server.of("configmaps")
-    assert held["tingsu-blue"] == before and "max_turns" not in before["data"]["settings.yaml"]
+    shared, held = live(quick), quick.server.of("configmaps")
+    (rule,) = shared["httproutes"]["tingsu"]["rules"]
+    assert rule["backendRefs"].pop() == {"name": "tingsu-green", "port": 8000, "weight": 0}
+    assert shared == before
     assert "max_turns: 50" in held["tingsu-green"]["data"]["settings.yaml"]
+    assert "nobody" in str(quick.server.of("networkpolicies")["tingsu-green"])
+    target.switch(two)
+    assert quick.server.of("httproutes")["tingsu"]["spec"]["hostnames"] == ["new.example.com"]
+    target.undo(one, two)
+    assert list(quick.server.of("networkpolicies")) == ["tingsu-blue"]
+
+
+def live(cluster: Cluster) -> dict[str, Any]:
+    """What serves and the way to it: kind → name → what is asked for."""
+    kinds = ("deployments", "services", "configmaps", "networkpolicies", "httproutes")
+    return {
+        kind: {
+            name: made.get("spec", made.get("data"))
+            for name, made in cluster.server.of(kind).items()
+            if not name.endswith(("-green", "-sides"))
+        }
+        for kind in kinds
+    }
 
 
 def test_a_previous_version_is_not_kept_where_that_is_asked_for(quick: Cluster) -> None:

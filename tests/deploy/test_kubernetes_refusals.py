@@ -7,7 +7,7 @@ import pytest
 
 from data_contracts.errors import ConfigurationError, EngineUnavailable, TingsuError
 from deploy.targets.kubernetes import Kubernetes
-from tests.deploy import served
+from tests.deploy import kube_server, served
 from tests.deploy.kube_nodes import READY, SIDE, Nodes, waiting
 from tests.deploy.kube_world import Cluster
 
@@ -117,7 +117,7 @@ def test_the_plan_names_every_change_shows_no_secret_and_touches_nothing(quick: 
     plan = target.changes(two)
 
     assert quick.server.writes == [] and quick.server.snapshot().keys() == before.keys()
-    assert {"Secret/tingsu-keys", "Deployment/tingsu-blue", "NetworkPolicy/tingsu"} <= first.keys()
+    assert {"Secret/tingsu-keys", "Deployment/tingsu-blue", "NetworkPolicy/tingsu-blue"} <= first.keys()
     shown = {change.what: change for change in plan}
     assert two.bundle_digest in shown["Deployment/tingsu-green"].after and not shown["Deployment/tingsu-green"].before
     assert "Deployment/tingsu-blue" not in shown
@@ -171,6 +171,9 @@ def refusals(cluster: Cluster, case: str) -> Kubernetes:
         return cluster.target(kubernetes={"namespace": "elsewhere"})
     if case == "values":
         (cluster.home / "values.yaml").write_text("replica: 3\n")
+    if case == "port":
+        cluster.values["port"] = 9000
+        return cluster.target()
     if case == "file":
         return cluster.target(kubernetes={"values": ["nowhere.yaml"]})
     if case == "steps":
@@ -190,11 +193,12 @@ def refusals(cluster: Cluster, case: str) -> Kubernetes:
         ("values", "the values of the chart do not hold: .*'replica' not allowed"),
         ("file", "nowhere.yaml cannot be read"),
         ("steps", "rollout.weight 5 cannot be split over 1 replicas"),
+        ("port", "port of the chart's values is 9000, and callers reach Service tingsu in prod at 8000"),
     ],
 )
 def test_what_is_wrong_with_the_way_to_the_cluster_or_the_values_is_named(quick: Cluster, case: str, said: str) -> None:
     _, two = quick.versions
-    if case == "steps":
+    if case in ("steps", "port"):
         quick.live(kubernetes={"split": "replicas"})
     target = refusals(quick, case)
 
@@ -222,3 +226,26 @@ def test_a_route_that_no_gateway_takes_is_an_error_that_says_why(
 
     with pytest.raises(TingsuError, match=r"HTTPRoute tingsu in prod is not taken \(no Gateway says anything"):
         target.switch(one)
+
+
+def test_a_way_in_that_no_gateway_takes_is_as_it_was_before(quick: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = quick.versions
+    quick.values["gateway"]["hostnames"] = []
+    target = quick.live()
+    before = quick.server.of("httproutes")["tingsu"]["spec"]
+    quick.values["gateway"] |= {"parentRefs": [{"name": "misspelt"}], "hostnames": ["new.example.com"]}
+    target = quick.target()
+    target.stage(two)
+    accept = Nodes._accept
+    monkeypatch.setattr("deploy.targets.kubernetes_traffic.ACCEPTED_S", 0.5)
+    monkeypatch.setattr(Nodes, "_accept", lambda self: accept(self) if "misspelt" not in server_text(self) else None)
+
+    with pytest.raises(EngineUnavailable, match=r"mend gateway\.parentRefs"):
+        target.switch(two)
+    target.undo(one, two)
+
+    assert quick.server.of("httproutes")["tingsu"]["spec"] == before and quick.serving() == {"1": 100}
+
+
+def server_text(nodes: Nodes) -> str:
+    return kube_server.text(nodes.server.of("httproutes"))

@@ -14,6 +14,16 @@
 {{- if and $v.serviceMonitor.enabled (not $v.serviceMonitor.keySecret) }}{{ fail "serviceMonitor.enabled is true, and serviceMonitor.keySecret is empty: /metrics asks for a key; name the Secret that holds one" }}{{ end -}}
 {{- if dig "serve" "compile" false $v.settings }}{{ fail "settings.serve.compile true needs a C++ compiler and a home that is written to, and a pod has neither; leave it out" }}{{ end -}}
 {{- if and $v.autoscaling.enabled (gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) }}{{ fail (printf "autoscaling.minReplicas %d is more than autoscaling.maxReplicas %d" (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas)) }}{{ end -}}
+{{- if gt (len .Release.Name) 40 }}{{ fail (printf "the release is called %s, %d letters; 40 at most leave room for what its objects are called after it" .Release.Name (len .Release.Name)) }}{{ end -}}
+{{- if and $v.networkPolicy.enabled $v.serviceMonitor.enabled (not $v.networkPolicy.metricsFrom) }}{{ fail "serviceMonitor.enabled is true, and networkPolicy.metricsFrom is empty, which shuts Prometheus out; name where it runs, [{podSelector: {}}] for this namespace" }}{{ end -}}
+{{- if and $v.networkPolicy.enabled (eq $v.rollout.by "gateway") (not $v.networkPolicy.from) }}{{ range $v.gateway.parentRefs }}
+{{- if not (has .namespace (list nil "" $.Release.Namespace)) }}{{ fail (printf "gateway.parentRefs names a Gateway in namespace %s, and networkPolicy.from is empty, which shuts it out; name where its pods run, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}}]" .namespace .namespace) }}{{ end -}}
+{{- end }}{{ end -}}
+{{- $loads := mulf 3 (dig "serve" "start_timeout_s" 180.0 $v.settings | float64) -}}
+{{- if gt $loads (float64 $v.startSeconds) }}{{ fail (printf "startSeconds %d ends a pod before the three loads of %v s that settings.serve.start_timeout_s allows; set startSeconds %v or more" (int $v.startSeconds) (divf $loads 3) $loads) }}{{ end -}}
+{{- range $sides }}{{ $side := index $v . }}
+{{- if and $v.autoscaling.enabled (gt (int $side.replicas) (int $v.autoscaling.maxReplicas)) }}{{ fail (printf "%s.replicas %d is more than autoscaling.maxReplicas %d" . (int $side.replicas) (int $v.autoscaling.maxReplicas)) }}{{ end -}}
+{{- end }}
 {{- end -}}
 
 {{- define "tingsu.checkSplit" -}}

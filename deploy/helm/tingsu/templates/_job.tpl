@@ -38,6 +38,17 @@ job_configuration:
           serviceAccountName: {{ include "tingsu.name" . }}-rollout
 {{- end }}
           automountServiceAccountToken: {{ $w.job.rollsOut | default false }}
+{{- with .Values.image.pullSecrets }}
+          imagePullSecrets: {{- range . }}
+            - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- with $w.job.nodeSelector }}
+          nodeSelector: {{- toYaml . | nindent 12 }}
+{{- end }}
+{{- with $w.job.tolerations }}
+          tolerations: {{- toYaml . | nindent 12 }}
+{{- end }}
           securityContext: {{- include "tingsu.pod" . | nindent 12 }}
           containers:
             - name: prefect-job
@@ -52,7 +63,13 @@ job_configuration:
 {{- with $w.job.serviceKeySecret }}
                 - secretRef: {name: {{ . }}}
 {{- end }}
-              resources: {{- toYaml $w.job.resources | nindent 16 }}
+              resources:
+{{- range $kind := list "requests" "limits" }}
+                {{ $kind }}: {{- toYaml (index $w.job.resources $kind) | nindent 18 }}
+{{- if $w.job.gpus }}
+                  {{ $.Values.gpu.resource }}: {{ $w.job.gpus }}
+{{- end }}
+{{- end }}
               securityContext: {{- include "tingsu.container" . | nindent 16 }}
               volumeMounts:
                 - {name: tmp, mountPath: /tmp}

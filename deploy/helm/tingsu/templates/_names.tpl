@@ -1,4 +1,4 @@
-{{- define "tingsu.name" -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{- end -}}
+{{- define "tingsu.name" -}}{{ .Release.Name }}{{- end -}}
 
 {{- define "tingsu.labels" -}}
 app.kubernetes.io/name: tingsu
@@ -67,10 +67,4 @@ runAsGroup: 10001
 fsGroup: 10001
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
-{{- end -}}
-
-{{/* The way out to the cluster's DNS. */}}
-{{- define "tingsu.dns" -}}
-- to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}}]
-  ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 {{- end -}}
