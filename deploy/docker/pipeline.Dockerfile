@@ -25,7 +25,8 @@ COPY configs configs
 COPY deploy deploy
 COPY tasks tasks
 COPY flows flows
-RUN python -m compileall -q .
+# A checkout made under umask 077 is readable to its owner alone, and so would the image's copy be.
+RUN chmod -R a+rX . && python -m compileall -q .
 # As the launcher sets it; TOKENIZERS_… is no secret.
 # hadolint ignore=DL3064
 ENV PATH=/opt/tingsu/bin:$PATH \

@@ -2,10 +2,13 @@
 # What your CI should run before an image goes to production: lint, build, look for known holes, list what is inside, sign. Never run by us: it
 # needs Docker and the network. Put it into a job as it is, or copy the lines; each step fails the job by its exit code.
 #   deploy/docker/scan.sh registry.example.com/tingsu/service:0.1.0 deploy/docker/service.Dockerfile
+# What follows goes to docker build: service-gpu.Dockerfile needs --build-arg SERVICE=registry.example.com/tingsu/service:0.1.0 --pull=false
+# where that image is not pushed yet.
 # Tools: hadolint, docker, trivy, syft, cosign, and pip-audit (pipx install pip-audit). Pin their versions in your CI.
 set -eu
 image=$1
 dockerfile=$2
+shift 2
 reports=${REPORTS:-reports}
 mkdir -p "$reports"
 
@@ -15,7 +18,7 @@ hadolint "$dockerfile"
 pip-audit --requirement constraints.txt --no-deps --disable-pip --format json --output "$reports/pip-audit.json"
 pip-audit --requirement deploy/lmdeploy/requirements.txt --no-deps --disable-pip
 
-docker build --pull --file "$dockerfile" --tag "$image" .
+docker build --pull "$@" --file "$dockerfile" --tag "$image" .
 
 # Packages of Debian and Python, secrets and settings in the image. What has no fix yet is reported and does not fail.
 trivy image --severity CRITICAL,HIGH --ignore-unfixed --exit-code 1 --scanners vuln,secret,misconfig "$image"

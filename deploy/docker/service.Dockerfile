@@ -24,7 +24,8 @@ COPY LICENSE ./
 COPY data_contracts data_contracts
 COPY configs configs
 COPY deploy deploy
-RUN python -m compileall -q .
+# A checkout made under umask 077 is readable to its owner alone, and so would the image's copy be.
+RUN chmod -R a+rX . && python -m compileall -q .
 # TOKENIZERS_… is no secret. As the launcher sets it: nothing phones home, nothing is downloaded, and our own packages alone are on the path.
 # hadolint ignore=DL3064
 ENV PATH=/opt/tingsu/bin:$PATH \

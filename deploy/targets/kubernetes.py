@@ -232,8 +232,11 @@ class Kubernetes:
         untouched = "" if len(traffic.names(sides)) == 1 else sides.champion
         made = [one for one in self._rendered(sides) if one["metadata"]["labels"].get(traffic.SIDE) != untouched]
         secret = keys.secret(self.open(), self.home, str(self._values()["keys"]["secret"]))
-        is_record = lambda one: one["metadata"]["name"] == record.name(self.release)  # noqa: E731
-        return [*secret, *(one for one in made if not is_record(one) and not traffic.is_entry(one))]
+        its, annotations = record.name(self.release), record.helms(self.open(), self.release)
+        ours = [one for one in made if not traffic.is_entry(one) and one["metadata"]["name"] != its]
+        for one in ours if annotations else ():
+            one["metadata"]["annotations"] = one["metadata"].get("annotations", {}) | annotations
+        return [*secret, *ours]
 
     def _require_held(self) -> None:
         if self._lease is not None:

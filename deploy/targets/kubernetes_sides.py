@@ -90,6 +90,13 @@ def read(cluster: Cluster, release: str) -> Sides:
         ) from error
 
 
+def helms(cluster: Cluster, release: str) -> dict[str, str]:
+    """The annotations that make an object Helm's, if Helm installed the release: without them a `helm upgrade` refuses what we made."""
+    found = cluster.get("v1", "ConfigMap", name(release)) or {"metadata": {}}
+    said = found["metadata"].get("annotations") or {}
+    return {key: text for key, text in said.items() if key.startswith("meta.helm.sh/")}
+
+
 def write(cluster: Cluster, release: str, sides: Sides) -> None:
     """Tell the cluster."""
     data = {"sides.json": json.dumps(sides.model_dump(), sort_keys=True)}

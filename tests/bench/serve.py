@@ -146,7 +146,9 @@ def under_load(job: dict[str, Any], folder: Path, capacity: float) -> dict[str, 
         for arrivals in ("constant", "poisson"):
             sends = load.schedule(BUSY * capacity, 2 * job["seconds"], 1, arrivals)
             sent = flood(load.Plan(up["url"], _serve_side.CLASSIFY, sends, bodies, 120.0), folder)
-            found[arrivals] = quantiles([s["latency_s"] for s in sent if not s["error"]], len(sent))
+            latencies = [s["latency_s"] for s in sent if not s["error"]]
+            in_flight = BUSY * capacity * statistics.fmean(latencies)  # Little's law
+            found[arrivals] = quantiles(latencies, len(sent)) | {"in_flight": in_flight}
         before = memory_mb(up)
         sends = load.schedule(FLOOD * capacity, job["seconds"], 2)
         sent = flood(load.Plan(up["url"], _serve_side.CLASSIFY, sends, bodies, 120.0), folder)
@@ -187,10 +189,13 @@ def memory_mb(up: dict[str, Any]) -> float:
 def told(found: dict[str, Any]) -> str:
     lines = [
         f"at {BUSY:.0%} of the capacity, {name} arrivals: p50 {of['p50_s'] * 1000:.0f} ms, p95 {of['p95_s'] * 1000:.0f} ms "
-        f"({of['p95_s'] / of['p50_s']:.1f} times), {of['answered']} of {of['sent']} answered"
+        f"({of['p95_s'] / of['p50_s']:.1f} times), {of['answered']} of {of['sent']} answered, {of['in_flight']:.1f} in flight on average"
         for name, of in found.items()
         if name != "flood"
     ]
+    lines.append(
+        f"autoscaling.perPod of the chart, for pods with the cores of this machine: {max(1, round(found['poisson']['in_flight']))}"
+    )
     of = found["flood"]
     lines.append(
         f"at {FLOOD:.0f} times the capacity: {of['sent']} sent, {of['answered']} answered (p95 {of['p95_s']:.1f} s, {of['late']} past the "

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import helm_python as helm
 import httpx
 import pytest
 
@@ -215,12 +216,14 @@ def test_what_was_installed_with_helm_by_hand_serves_on_when_the_first_rollout_f
     one, two = quick.versions
     target, candidate = quick.target(), one if reached == "there already" else two
     by_hand = quick.values | {"blue": {"bundle": one.bundle_digest, "version": 1}, "rollout": {"by": "gateway"}}
+    helms = {"meta.helm.sh/release-name": "tingsu", "meta.helm.sh/release-namespace": "prod"}
     for made in charts.render(by_hand):
-        target.open().apply(made)
+        target.open().apply({**made, "metadata": {**made["metadata"], "annotations": helms}})
     target._wait("blue")
     before = quick.server.of("deployments")["tingsu-blue"]["spec"]
 
     target.stage(candidate)
+    assert all(made["metadata"]["annotations"] == helms for made in quick.server.of("deployments").values())
     if reached != "staged":
         target.switch(candidate)
     target.undo(None, candidate)
@@ -300,6 +303,30 @@ def live(cluster: Cluster) -> dict[str, Any]:
         }
         for kind in kinds
     }
+
+
+def test_helm_with_older_values_does_not_take_back_what_the_controller_released(quick: Cluster) -> None:
+    one, two = quick.versions
+    target = quick.live()
+    quick.server.is_open = True
+    first = quick.values | {"blue": {"bundle": one.bundle_digest, "version": 1}, "rollout": {"by": "gateway"}}
+    now = {"champion": "green", "green": {"bundle": two.bundle_digest, "version": 2}}
+
+    def upgrade(values: dict[str, Any]) -> None:
+        with (
+            helm.Config(kubeconfig_path=str(quick.server.kubeconfig(quick.home)), namespace="prod") as config,
+            helm.Chart.load(str(charts.CHART)) as chart,
+        ):
+            config.render(chart, values, name="tingsu", namespace="prod", is_upgrade=True)
+
+    upgrade(first)
+    target.stage(two)
+    with pytest.raises(helm.HelmError, match=r"a rollout by \./tingsu deploy is under way in prod"):
+        upgrade(first)
+    target.switch(two)
+    with pytest.raises(helm.HelmError, match=f"champion=green,rollout.weight=0,blue.bundle={one.bundle_digest}"):
+        upgrade(first)
+    upgrade(first | now)
 
 
 def test_a_previous_version_is_not_kept_where_that_is_asked_for(quick: Cluster) -> None:

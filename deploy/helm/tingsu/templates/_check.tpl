@@ -26,6 +26,21 @@
 {{- end }}
 {{- end -}}
 
+{{/* What ./tingsu deploy did since is kept in the cluster: older values would take it back, unverified and off the record. Its own record, other
+than the chart's, says whether something is staged. */}}
+{{- define "tingsu.checkRecord" -}}
+{{- $name := printf "%s-sides" (include "tingsu.name" .) -}}
+{{- $held := dig "data" "sides.json" "{}" (lookup "v1" "ConfigMap" .Release.Namespace $name) | fromJson -}}
+{{- if hasKey $held "is_staged" -}}
+{{- if $held.is_staged }}{{ fail (printf "a rollout by ./tingsu deploy is under way in %s; let it end, or ./tingsu undo it" .Release.Namespace) }}{{ end -}}
+{{- $asked := include "tingsu.record" . | fromJson -}}{{- $set := printf "champion=%s,rollout.weight=%v" $held.champion $held.weight -}}
+{{- range list "blue" "green" }}{{ $side := index $held . }}{{ $set = printf "%s,%s.bundle=%s,%s.version=%v" $set . $side.bundle . $side.version }}{{ end -}}
+{{- range list "champion" "weight" "blue" "green" -}}
+{{- if ne (toJson (index $held .)) (toJson (index $asked .)) }}{{ fail (printf "./tingsu deploy has released since these values were written, and %s would be taken back; give what serves: --set %s (to go back: ./tingsu rollback; to forget what it did: kubectl -n %s delete configmap %s)" . $set $.Release.Namespace $name) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "tingsu.checkSplit" -}}
 {{- $total := int .Values.replicas -}}{{- $weight := int .Values.rollout.weight -}}
 {{- if .Values.autoscaling.enabled }}{{ fail "rollout.by is replicas, and autoscaling.enabled true would change the shares; set autoscaling.enabled false and `replicas` for the time of the canary" }}{{ end -}}

@@ -24,6 +24,11 @@ app.kubernetes.io/component: service
 {{- toJson $sides -}}
 {{- end -}}
 
+{{/* Which side holds what and who has the traffic, as ./tingsu deploy reads it. */}}
+{{- define "tingsu.record" -}}
+{{- dict "blue" (pick .Values.blue "bundle" "version") "green" (pick .Values.green "bundle" "version") "champion" .Values.champion "weight" .Values.rollout.weight | toJson -}}
+{{- end -}}
+
 {{/* blue's counterpart is green. */}}
 {{- define "tingsu.candidate" -}}{{ ternary "green" "blue" (eq .Values.champion "blue") }}{{- end -}}
 
