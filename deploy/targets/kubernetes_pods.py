@@ -19,6 +19,8 @@ ADVICE = {
     "Unschedulable": "add nodes, lower resources.requests, or mend nodeSelector and tolerations",
     "NotReady": "its log says how far it came; startSeconds gives weights more time",
 }
+NODES = ("Unknown", "ContainerStatusUnknown")
+"""Why a container ended with its node: whose fault it is not."""
 LOADED = "its log says what it died of"
 FETCHED = "see that bundles.url, bundles.credentialsSecret, keys.secret and networkPolicy.to are those of the store"
 
@@ -63,6 +65,7 @@ def require_no_crash(cluster: Cluster, release: str, side: str) -> None:
         for pod in cluster.find("v1", "Pod", labels(release, side))
         for one in pod.get("status", {}).get("containerStatuses", [])
         if (ended := one.get("lastState", {}).get("terminated")) and ended.get("exitCode")
+        if ended.get("reason") not in NODES
     ]
     if found:
         raise EngineUnavailable(explain(cluster, found, "ended by itself"))

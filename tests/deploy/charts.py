@@ -1,5 +1,6 @@
 """The chart rendered in process, as Helm would hand it to a cluster."""
 
+import json
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,18 @@ def _documented(name: str) -> list[Object]:
 
 def documented(name: str) -> list[Object]:
     return deepcopy(_documented(name))
+
+
+def job() -> Object:
+    """That of a run, as Prefect fills the template in; whatever the run may say is filled in."""
+    from prefect.utilities.templating import apply_values
+
+    found = json.loads(of_kind(documented("prefect-worker"), "ConfigMap")["tingsu-worker-job"]["data"]["job.json"])
+    given = {"name": "run", "command": ["prefect", "flow-run", "execute"], "labels": {"a": "b"}, "image": "i:1"}
+    assert set(found["variables"]["properties"]) == {*given, "env"}
+    return dict(
+        apply_values(found["job_configuration"]["job_manifest"], {**given, "env": [{"name": "A", "value": "1"}]})
+    )
 
 
 def of_kind(objects: list[Object], kind: str) -> dict[str, Object]:

@@ -176,7 +176,8 @@ def _admit(server: Server, request: Request, group: str, resource: str, name: st
         raise Refused(404, f'namespaces "{request.path_params["namespace"]}" not found')
     verb = {"GET": "get" if name else "list", "PATCH": "patch", "DELETE": "delete", "POST": "create"}[request.method]
     server.asked.append((group, resource, verb))
-    if not any(group in r["apiGroups"] and resource in r["resources"] and verb in r["verbs"] for r in server.rules):
+    asked = [r for r in server.rules if group in r["apiGroups"] and resource in r["resources"] and verb in r["verbs"]]
+    if not any(name in r.get("resourceNames", [name]) for r in asked):
         of = f'{resource}{"." if group else ""}{group} "{name}"'
         where = f'in API group "{group}" in the namespace "{NAMESPACE}"'
         raise Refused(403, f'{of} is forbidden: User "deployer" cannot {verb} resource "{resource}" {where}')

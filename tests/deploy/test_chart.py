@@ -62,6 +62,7 @@ CHECKOV = next(filter(Path.exists, (charts.HELM.parents[1] / ".venv.checkov/bin/
 def test_checkov_finds_nothing_that_is_not_excepted_with_its_reason(tmp_path: Path) -> None:
     for name in FILES:
         (tmp_path / f"{name}.yaml").write_text("---\n".join(yaml.safe_dump(made) for made in documented(name)))
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(charts.job()))
     wrong = of_kind(documented("cpu"), "Deployment")["tingsu-blue"]
     wrong["spec"]["template"]["spec"]["hostNetwork"] = True
     config = ["--config-file", charts.HELM / "checkov.yaml", "--output", "json"]
@@ -299,6 +300,17 @@ def test_values_that_contradict_each_other_are_refused(name: str, changes: dict[
 def test_a_release_with_a_name_too_long_for_its_objects_is_refused() -> None:
     with helm.Chart.load(str(charts.CHART)) as chart, pytest.raises(helm.HelmError, match="41 letters; 40 at most"):
         chart.render(values("cpu"), name="a" * 41, namespace="prod")
+
+
+def test_a_store_with_a_certificate_of_ones_own_authority_is_believed_where_it_is_asked() -> None:
+    objects = render(values("prefect-worker", bundles__caConfigMap="our-ca"))
+    fetching, serving = containers(pods(objects)["tingsu-blue"])
+    mounted = {m["name"]: m["mountPath"] for m in fetching["volumeMounts"]}
+    of_jobs = of_kind(objects, "ConfigMap")["tingsu-worker"]["data"]["AWS_CA_BUNDLE"]
+
+    assert {"name": "AWS_CA_BUNDLE", "value": of_jobs} in fetching["env"] and of_jobs == f"{mounted['ca']}/ca.crt"
+    assert "our-ca" in of_kind(objects, "ConfigMap")["tingsu-worker-job"]["data"]["job.json"]
+    assert "AWS_CA_BUNDLE" not in str(serving["env"])
 
 
 def test_a_gateway_of_an_older_api_gets_no_field_that_it_does_not_know() -> None:

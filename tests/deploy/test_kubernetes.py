@@ -16,6 +16,7 @@ from deploy import bundle, emergency, keys, operators, targets
 from deploy.operate import canary_window
 from deploy.targets import Placed
 from deploy.targets import kubernetes_plan as plan
+from deploy.targets import kubernetes_pods as pods
 from deploy.targets.kubernetes_api import until
 from tasks.controller import Controller
 from tests.deploy import charts, served
@@ -353,6 +354,9 @@ def test_a_candidate_that_ended_by_itself_in_a_canary_is_to_blame_and_the_champi
     ):
         target.look(two, 0.0)
 
+    rebooted = {**state, "lastState": {"terminated": {"exitCode": 255, "reason": "Unknown"}}}  # with its node
+    quick.server.put("pods", {**green, "status": {**READY, "containerStatuses": [rebooted]}})
+    pods.require_no_crash(target.open(), "tingsu", "green")
     quick.server.put("pods", green)
     assert target.look(two, 0.0).candidate.keys() == {name}
     (blue,) = (p for p in quick.server.of("pods").values() if p["metadata"]["labels"][SIDE] == "blue")

@@ -55,7 +55,7 @@ job_configuration:
               image: {{ "\"{{ image }}\"" }}
               args: {{ "\"{{ command }}\"" }}
               env: {{ "\"{{ env }}\"" }}
-              envFrom:
+              envFrom: # AWS_CA_BUNDLE too, where bundles.caConfigMap names one
                 - configMapRef: {name: {{ include "tingsu.name" . }}-worker}
 {{- with $w.job.credentialsSecret }}
                 - secretRef: {name: {{ . }}}
@@ -74,7 +74,13 @@ job_configuration:
               volumeMounts:
                 - {name: tmp, mountPath: /tmp}
                 - {name: home, mountPath: /var/lib/tingsu}
+{{- with .Values.bundles.caConfigMap }}
+                - {name: ca, mountPath: /etc/tingsu-ca, readOnly: true}
+{{- end }}
           volumes:
+{{- with .Values.bundles.caConfigMap }}
+            - {name: ca, configMap: {name: {{ . }}, items: [{key: ca.crt, path: ca.crt}]}}
+{{- end }}
             - {name: tmp, emptyDir: {}}
             - {name: home, persistentVolumeClaim: {claimName: {{ $w.job.homeClaim }}}}
 {{- end -}}

@@ -61,6 +61,9 @@ volumes:
   - name: bundles
 {{- if eq $v.bundles.from "s3" }}
     emptyDir: {sizeLimit: {{ $v.bundles.sizeLimit }}}
+{{- with $v.bundles.caConfigMap }}
+  - {name: ca, configMap: {name: {{ . }}, items: [{key: ca.crt, path: ca.crt}]}}
+{{- end }}
 {{- else }}
     persistentVolumeClaim: {claimName: {{ $v.bundles.claim }}, readOnly: true}
 {{- end }}
@@ -92,6 +95,9 @@ env:
 {{- with $v.bundles.region }}
   - {name: AWS_DEFAULT_REGION, value: {{ . | quote }}}
 {{- end }}
+{{- if $v.bundles.caConfigMap }}
+  - {name: AWS_CA_BUNDLE, value: /etc/tingsu-ca/ca.crt}
+{{- end }}
 {{- with $v.bundles.credentialsSecret }}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
   - name: {{ . }}
@@ -106,6 +112,9 @@ volumeMounts:
   - {name: tmp, mountPath: /tmp}
   - {name: home, mountPath: /etc/tingsu, readOnly: true}
   - {name: bundles, mountPath: /srv/tingsu}
+{{- if $v.bundles.caConfigMap }}
+  - {name: ca, mountPath: /etc/tingsu-ca, readOnly: true}
+{{- end }}
 {{- end -}}
 
 {{- define "tingsu.serve" -}}
