@@ -47,6 +47,10 @@ class Mirror:
 
     def tune(self, share: float, remote: Client | None) -> None:
         """Have this share asked of this one from now on."""
+        if self._remote is not None and remote is not None and self._remote.url == remote.url:
+            remote.close()  # told again: what is being asked of it goes on
+            self.share = share
+            return
         before, self._remote = self._remote, remote
         self.share, self.url = share, "" if remote is None else remote.url
         self._has_failed = False

@@ -27,6 +27,7 @@ from deploy.targets import server_lock as lock
 from deploy.targets import server_mirror as mirror
 from deploy.targets import server_release as releases
 from deploy.targets import server_units as units
+from deploy.targets import server_unwatched as unwatched
 from deploy.targets.server_front import Traffic
 from deploy.targets.server_host import Host
 from deploy.targets.server_release import Planned
@@ -51,6 +52,7 @@ class Server:
         self.host = host or hosts.find(self.own)
         self.sides = Sides(self.host, settings)
         self._still_held: Callable[[], None] = lambda: None
+        self._share = 0.0
 
     @property
     def mend(self) -> str:
@@ -101,25 +103,31 @@ class Server:
         if not self.settings.rollout.keep_previous:
             self.sides.make_room(side, max(1, ceil(share * self.own.instances)))
         found = self.sides.found()
-        self.sides.route(found, side, share)
+        self.sides.split(found, side, share)
+        self._share = share
         live, tried = ([one for one in found if one.side == of] for of in (other(side), side))
-        mirrored = self.settings.rollout.canary.mirror_share
-        mirror.begin(self.host, installation.key(self.host), live, tried, mirrored)
+        self._mirror(live, tried)
         return self._endpoint()
 
     def look(self, candidate: Placed, at_s: float) -> Look:
-        side = self._holding(candidate)
-        for one in self.sides.on(side):
+        if unwatched.put_off(self.host, self.settings) and self._share:  # it ended: this machine slept
+            self.weigh(candidate, self._share)
+        side, found = self._holding(candidate), self.sides.found()
+        tried = [one for one in found if one.side == side]
+        for one in tried:
             if units.has_crashed(self.host, one):
                 said = units.last_words(self.host, self.settings, one)
                 raise EngineUnavailable(f"{one.unit}, an instance of the candidate, ended by itself: {said}")
-        live = [one for one in self.sides.on(other(side)) if units.is_ready(self.host, one)]
+        live = [one for one in found if one.side != side and units.is_ready(self.host, one)]
         if not live:
             raise ChampionUnavailable(f"no instance of side {other(side)}, which is live on {self.host.name}, is ready")
-        return self._looked(live, self.sides.on(side), at_s)
+        if self._share:
+            self._mirror(live, tried)
+        return self._looked(live, tried, at_s)
 
     def switch(self, candidate: Placed) -> str:
         self._still_held()
+        unwatched.put_off(self.host, self.settings)  # what ends it is the first step that routes
         side = self._ready_side(candidate)
         if self.settings.rollout.keep_previous or not self.sides.on(other(side)):
             self.sides.give(side)
@@ -151,12 +159,13 @@ class Server:
                 self._still_held = lambda: None
 
     def status(self) -> Status:
-        shares, found = front.shares(self.host, self.settings), self.sides.found()
+        (shares, canary), found = front.head(self.host, self.settings), self.sides.found()
         ready, said = units.ready(self.host, found), []
         for side in sorted({one.side for one in found}):
             on, up = ([one for one in some if one.side == side] for some in (found, ready))
             name = on[0].release.rpartition("/")[2]
-            said.append(f"{side}: {name}, {len(up)} of {len(on)} ready, {shares.get(side, 0):.0%} of requests")
+            why = " any more, since nobody looked at it" if canary == "lapsed" and not shares.get(side) else ""
+            said.append(f"{side}: {name}, {len(up)} of {len(on)} ready, {shares.get(side, 0):.0%} of requests{why}")
         answering = [one for one in ready if shares.get(one.side, 0) > 0]
         serving = self._serving(shares, answering) if answering else None
         silent = f"what gets the requests there does not answer; wait until it does, or end it: {self.clear}"
@@ -237,6 +246,10 @@ class Server:
         names = {url: one.name for one, url in urls.items()}
         sides = [{names[url]: counted for url, counted in side.items()} for side in (found.champion, found.candidate)]
         return Look(at_s=at_s, champion=sides[0], candidate=sides[1])
+
+    def _mirror(self, live: Sequence[Instance], tried: Sequence[Instance]) -> None:
+        """From now on, and no longer than somebody looks."""
+        mirror.begin(self.host, installation.key(self.host), live, tried, self.settings.rollout.canary)
 
     def _end_mirrors(self) -> None:
         mirror.end(self.host, installation.key(self.host), self.sides.found())

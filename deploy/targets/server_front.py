@@ -1,22 +1,28 @@
-"""nginx before the instances: who gets which share of the requests. The file it reads says so in its head, and is the truth about it."""
+"""nginx before the instances: who gets which share of the requests. The file it reads says so in its head, and is the truth about it.
+
+Also about a candidate's share: `watched`, it ends by itself unless somebody looks (server_unwatched), `lapsed`, it has ended so, or
+`none`, nobody is tried or the share is for good.
+"""
 
 import json
+from typing import Literal, NamedTuple, get_args
 
 from configs.settings import Settings
 from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from deploy import service
 from deploy.targets.server_host import LIMIT_S, Host, read, shell
+from deploy.targets.server_put import CANARY, put
 from deploy.targets.server_units import SIDES, Instance, Side
 
 TEMPLATE = service.ROOT / "deploy/nginx/tingsu.conf"
 MARK = "# traffic: "
+Watch = Literal["none", "watched", "lapsed"]
 AGAIN_S = 2
 TRIES = 3
 SPARE_S = 5.0
 AGAIN_SHARE = 0.9
 """Of the time after which the service gives a request up: until then it may be asked of another instance."""
-RELOAD_S, LOOKS_S = 10.0, 0.05
 DRAIN_LOOKS_S = 0.1
 FAILS = "max_fails=5 fail_timeout=2s"
 """An instance that refuses five requests is left alone for two seconds."""
@@ -36,12 +42,20 @@ class Traffic(Frozen):
         return {side: round(self.share if side == self.to else 1 - self.share, 4) for side in SIDES}
 
 
-def text(settings: Settings, traffic: Traffic) -> str:
+class Head(NamedTuple):
+    """What the file says of itself; no shares before the first rollout."""
+
+    shares: dict[Side, float]
+    canary: Watch
+
+
+def text(settings: Settings, traffic: Traffic, canary: Watch = "none") -> str:
     """The file that nginx reads."""
     serve = settings.serve
     texts_s = serve.generate.limit_s + serve.generate.wait_s
     values = {
         "@TRAFFIC@": json.dumps(traffic.shares()),
+        "@CANARY@": canary,
         "@UPSTREAMS@": "\n".join(_upstream(traffic, side) for side in SIDES if traffic.shares()[side] > 0),
         "@SPLIT@": _split(traffic),
         "@LISTEN@": f"{_bracketed(serve.host)}:{settings.ports.service}",
@@ -61,12 +75,16 @@ def text(settings: Settings, traffic: Traffic) -> str:
     return filled
 
 
+def head(host: Host, settings: Settings) -> Head:
+    """Who gets which share now, and whether a canary's ended by itself. Raises as Host.run."""
+    lines = read(host, settings.rollout.server.nginx).splitlines()
+    said = [next((line.removeprefix(mark) for line in lines if line.startswith(mark)), "") for mark in (MARK, CANARY)]
+    return Head(json.loads(said[0] or "{}"), next((one for one in get_args(Watch) if one == said[1]), "none"))
+
+
 def shares(host: Host, settings: Settings) -> dict[Side, float]:
     """Who gets which share now; empty before the first rollout. Raises as Host.run."""
-    lines = read(host, settings.rollout.server.nginx).splitlines()
-    marked = next((line.removeprefix(MARK) for line in lines if line.startswith(MARK)), "{}")
-    known: dict[Side, float] = json.loads(marked)
-    return known
+    return head(host, settings).shares
 
 
 def route(host: Host, settings: Settings, traffic: Traffic) -> None:
@@ -76,13 +94,20 @@ def route(host: Host, settings: Settings, traffic: Traffic) -> None:
         RolloutFailed: nginx refuses the file (that before is back), or does not take it over.
         EngineUnavailable: the machine does not answer.
     """
-    _put(host, settings, text(settings, traffic))
+    put(host, settings, text(settings, traffic))
+
+
+def tries(host: Host, settings: Settings, traffic: Traffic) -> None:
+    """As `route`, and all requests go to the other side than `traffic.to` once nobody looks any more (server_unwatched)."""
+    live = next(side for side in SIDES if side != traffic.to)
+    alone = traffic.model_copy(update={"to": live, "share": 1.0})
+    put(host, settings, text(settings, traffic, "watched"), text(settings, alone, "lapsed"))
 
 
 def close(host: Host, settings: Settings) -> None:
     """Take the file away: nobody is answered. Raises as `route`."""
     if shell(host, "command -v nginx || :"):
-        _put(host, settings, "")
+        put(host, settings, "")
 
 
 def drain(host: Host, settings: Settings) -> None:
@@ -98,53 +123,6 @@ while [ "$left" -gt 0 ] && [ "$main" != 0 ] && pgrep -P "$main" -f 'shutting dow
     left=$((left - 1))
     sleep "$2"
 done
-"""
-
-
-def switched_on(settings: Settings) -> str:
-    """A file that is there if nginx was off before it got ours."""
-    return f"{settings.rollout.server.root}/.nginx-was-off"
-
-
-def _put(host: Host, settings: Settings, text: str) -> None:
-    """In one go, since traffic waits for it. nginx is told also of a file that is there already, or gone: whoever did that may have
-    been killed before."""
-    given = text.encode()
-    words = (settings.rollout.server.nginx, str(int(RELOAD_S / LOOKS_S)), switched_on(settings), str(len(given)))
-    host.run(["sh", "-euc", _PUT, "sh", *words], given)
-
-
-# A worker of before listens until its title says that it is shutting down.
-_PUT = """
-umask 022
-back() {
-    if [ -f "$1.before" ]; then mv -T -- "$1.before" "$1"; else rm -f -- "$1"; fi
-    if systemctl -q is-active nginx && nginx -t -q 2>/dev/null; then systemctl reload nginx || :; fi
-    echo "$2" >&2
-    exit 1
-}
-rm -f -- "$1.before"
-[ ! -f "$1" ] || cp -- "$1" "$1.before"
-cat >"$1.new"
-[ "$(wc -c <"$1.new")" -eq "$4" ] || exit 1 # cut off: whoever sent it died, or the connection did
-if [ -s "$1.new" ]; then mv -T -- "$1.new" "$1"; else rm -f -- "$1.new" "$1"; fi
-said=$(nginx -t -q 2>&1) || back "$1" "$(printf '%s' "$said" | head -n 1)"
-if systemctl -q is-active nginx; then
-    old=$(pgrep -P "$(systemctl show nginx -p MainPID --value)" || :)
-    systemctl reload nginx || back "$1" "nginx is not reloaded; see journalctl -u nginx"
-    for worker in $old; do
-        left=$2
-        while [ -e "/proc/$worker" ] && ! grep -q 'shutting down' "/proc/$worker/cmdline" 2>/dev/null; do
-            left=$((left - 1))
-            [ "$left" -gt 0 ] || back "$1" "nginx did not take the file over; see its error.log"
-            sleep 0.05
-        done
-    done
-elif [ -f "$1" ]; then
-    systemctl -q is-enabled nginx || : >"$3"
-    systemctl enable -q --now nginx || back "$1" "nginx does not start; see journalctl -u nginx"
-fi
-rm -f -- "$1.before"
 """
 
 

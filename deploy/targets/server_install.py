@@ -8,7 +8,7 @@ from typing import NamedTuple
 from configs.settings import Settings
 from data_contracts.errors import ConfigurationError, ResourceInsufficient
 from deploy import keys, operators, service
-from deploy.targets import server_front, server_lock, server_units
+from deploy.targets import server_front, server_lock, server_put, server_units, server_unwatched
 from deploy.targets.server_host import Host, read, shell, write
 from deploy.targets.server_release import HOME
 from deploy.targets.server_units import JOURNAL, is_public
@@ -35,7 +35,8 @@ def parts(home: Path, settings: Settings) -> list[Part]:
     Raises:
         ConfigurationError: others than the server could ask it, and there is no API key.
     """
-    return [Part(JOURNAL, server_units.journal(settings)), *_keys(home, settings)]
+    unwatched = [Part(path, text) for path, text in server_unwatched.files(settings).items()]
+    return [Part(JOURNAL, server_units.journal(settings)), *unwatched, *_keys(home, settings)]
 
 
 def install(host: Host, home: Path, settings: Settings) -> str:
@@ -47,13 +48,15 @@ def install(host: Host, home: Path, settings: Settings) -> str:
         RolloutFailed, EngineUnavailable: see Host.run.
     """
     own = settings.rollout.server
-    journal, *_ = parts(home, settings)
+    parts(home, settings)
     require(host)
     _own_root(host, own.root)
     _make_user(host, own.user)
     shell(host, _FOLDERS, own.root, own.user, HOME)
-    if write(host, *journal):
+    if write(host, JOURNAL, server_units.journal(settings)):
         shell(host, "systemctl try-restart systemd-journald@tingsu.service")
+    written = [write(host, path, text) for path, text in server_unwatched.files(settings).items()]
+    server_unwatched.enable(host, any(written))
     share_keys(host, home, settings)
     return environment(host, settings)
 
@@ -161,10 +164,11 @@ def remove(host: Host, settings: Settings) -> None:
     """
     own = settings.rollout.server
     server_front.close(host, settings)
+    server_unwatched.remove(host)
     shell(host, _STOP_ALL, limit_s=settings.serve.deadline_s + 120)
     shell(host, 'rm -f -- "$1" "$1.new"; systemctl daemon-reload', JOURNAL)
     shell(host, _REMOVE_LOGS)
-    shell(host, 'if [ -f "$1" ]; then systemctl disable -q --now nginx; fi', server_front.switched_on(settings))
+    shell(host, 'if [ -f "$1" ]; then systemctl disable -q --now nginx; fi', server_put.switched_on(settings))
     if shell(host, 'if [ -d "$1" ]; then echo there; fi', own.root):
         _own_root(host, own.root)
         host.run(["rm", "-rf", "--", own.root], limit_s=600)

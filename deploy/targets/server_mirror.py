@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+from configs.rollout import CanarySettings
 from data_contracts.errors import TingsuError
 from deploy.client import Client
 from deploy.targets.server_host import Host
@@ -12,11 +13,14 @@ from deploy.targets.server_units import Instance
 ANSWERS_S = 10.0
 
 
-def begin(host: Host, key: str | None, live: Sequence[Instance], candidates: Sequence[Instance], share: float) -> None:
-    """Have each live instance mirror to one of the candidate's."""
+def begin(
+    host: Host, key: str | None, live: Sequence[Instance], candidates: Sequence[Instance], canary: CanarySettings
+) -> None:
+    """Have each live instance mirror to one of the candidate's, until nobody looks any more."""
+    hold_s = canary.unwatched_s + canary.look_every_s
     for number, one in enumerate(live):
         url = f"http://127.0.0.1:{candidates[number % len(candidates)].port}"
-        _tell(host, key, one, lambda client, url=url: client.weigh(0.0, share, url))  # type: ignore[misc]
+        _tell(host, key, one, lambda client, url=url: client.weigh(0.0, canary.mirror_share, url, hold_s))  # type: ignore[misc]
 
 
 def end(host: Host, key: str | None, instances: Sequence[Instance]) -> None:

@@ -84,7 +84,7 @@ class Sides:
         leaving = [one for one in found if one.side != side and one.number < count]
         kept = [one for one in found if one not in leaving]
         if leaving and any(one.side != side for one in kept):
-            self.route(kept, side, front.shares(self.host, self.settings).get(side, 0.0))
+            self.split(kept, side, front.shares(self.host, self.settings).get(side, 0.0))
             self.end(leaving)
         self.run(self.wanted(side, self.on(side)[0].release)[:count])
 
@@ -107,6 +107,10 @@ class Sides:
 
     def route(self, instances: Sequence[Instance], to: Side, share: float = 1.0) -> None:
         front.route(self.host, self.settings, Traffic(instances=tuple(instances), to=to, share=share))
+
+    def split(self, instances: Sequence[Instance], to: Side, share: float) -> None:
+        """As `route`, for as long as somebody looks."""
+        front.tries(self.host, self.settings, Traffic(instances=tuple(instances), to=to, share=share))
 
     def links(self) -> dict[str, str]:
         """Where each of them leads; empty: there is none."""

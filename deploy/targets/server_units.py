@@ -63,24 +63,25 @@ def unit(settings: Settings) -> str:
     limits = [f"MemoryMax={own.memory_mb}M"] * bool(own.memory_mb) + [f"CPUQuota={own.cpus or 0:.0%}"] * bool(own.cpus)
     is_alone = serve.engine == "transformers" or serve.engine == "llamacpp"
     network = ["# What callers said cannot leave the machine.", "IPAddressDeny=any", "IPAddressAllow=localhost"]
-    filled = {
+    values = {
         "@ROOT@": own.root,
         "@USER@": own.user,
         "@STOP_S@": f"{serve.deadline_s + STOP_SPARE_S:.0f}",
         "@LIMITS@\n": "".join(f"{line}\n" for line in limits),
         "@NETWORK@\n": "".join(f"{line}\n" for line in network * is_alone),
     }
-    return _filled("tingsu@.service", filled)
+    return filled("tingsu@.service", values)
 
 
 def journal(settings: Settings) -> str:
     """The text of the limits on the instances' logs."""
     log = settings.log
     most = max(2 * settings.rollout.server.instances * log.max_mb * (log.kept + 1), 16)
-    return _filled("journald@tingsu.conf", {"@MOST_MB@": f"{most:.0f}", "@FILE_MB@": f"{max(log.max_mb, 4):.0f}"})
+    return filled("journald@tingsu.conf", {"@MOST_MB@": f"{most:.0f}", "@FILE_MB@": f"{max(log.max_mb, 4):.0f}"})
 
 
-def _filled(name: str, values: dict[str, str]) -> str:
+def filled(name: str, values: dict[str, str]) -> str:
+    """A template of deploy/systemd with its marks replaced."""
     text = (TEMPLATES / name).read_text(encoding="utf-8")
     for mark, value in values.items():
         text = text.replace(mark, value)

@@ -255,6 +255,54 @@ def test_no_request_is_lost_and_what_is_live_stays_as_it_is(
     assert undone_s < BACK_S and back_s < BACK_S
 
 
+def test_a_share_that_nobody_watches_ends_by_itself_and_who_looks_again_goes_on(
+    target: Server, machine: Machine, versions: Callable[[int], Placed]
+) -> None:
+    one, two = versions(1), versions(2)
+    target.stage(two)
+    target.weigh(two, 0.5)
+    ends = [shown_of(machine, TIMER, "NextElapseUSecMonotonic")]
+    target.look(two, 0.0)
+    ends.append(shown_of(machine, TIMER, "NextElapseUSecMonotonic"))
+    watched = target.status().detail
+    machine.run("cp", f"{CONF}.unwatched", "/var/tmp/laid-ready")
+    wound_up_for(machine, "1s")
+    until(lambda: "# canary: lapsed" in machine.run("cat", CONF))
+    wound_up_for(machine, "605000ms")
+    lapsed = target.status()
+    with Client(lapsed.endpoint) as client:
+        answers = {client.classify([Call(text="客户：宽带断了。")])[0]["model_version"][:2] for _ in range(20)}
+
+    target.look(two, 1.0)
+    again = target.status().detail
+    target.undo(one, two)
+    undone = machine.run("cat", CONF)
+    machine.run("mv", "/var/tmp/laid-ready", f"{CONF}.unwatched")  # as an undo leaves it that is killed before its end
+    late = machine.run("systemctl", "start", "tingsu-unwatched.service")
+
+    assert ends[0] != ends[1] and watched.count("50% of requests") == again.count("50% of requests") == 2
+    assert answers == {"1+"} and lapsed.serving == one.bundle_digest
+    assert "0% of requests any more, since nobody looked at it" in lapsed.detail
+    assert (late, machine.run("cat", CONF)) == ("", undone) and "# canary: none" in undone
+    assert machine.run("systemctl", "is-active", TIMER) == "inactive" and machine.run("ls", CONFS) == "tingsu.conf"
+    assert "its share ended" in machine.run("journalctl", "--namespace=tingsu", "-u", "tingsu-unwatched", "-o", "cat")
+
+
+def wound_up_for(machine: Machine, time_span: str) -> None:
+    """Have the timer, if it runs, run out after so long."""
+    change = f"sed -i s/^OnActiveSec=.*/OnActiveSec={time_span}/ /etc/systemd/system/{TIMER}; systemctl daemon-reload"
+    machine.run("sh", "-c", f"{change}; systemctl restart {TIMER}")
+
+
+TIMER = "tingsu-unwatched.timer"
+CONFS = "/etc/nginx/conf.d"
+CONF = f"{CONFS}/tingsu.conf"
+
+
+def shown_of(machine: Machine, unit: str, name: str) -> str:
+    return machine.run("systemctl", "show", unit, "-p", name, "--value")
+
+
 def changed(target: Server, **own: object) -> Server:
     """The same server, rolled out to with other settings."""
     server = target.settings.rollout.server.model_copy(update=own)
@@ -776,6 +824,10 @@ def test_a_server_that_cannot_be_reached_is_named(machine: Machine) -> None:
 def test_uninstalled_it_leaves_nothing(target: Server, machine: Machine, home: Path, before: set[str]) -> None:
     asked = uninstall(machine, home, target.settings)
     assert "would remove from root@127.0.0.1: /opt/tingsu" in asked and target.status().serving
+
+    machine.run("cp", CONF, f"{CONF}.unwatched")
+    machine.run("systemctl", "start", TIMER)  # as a controller leaves it that died in a canary
+    assert machine.run("systemctl", "is-active", TIMER) == "active"
 
     done = uninstall(machine, home, target.settings, "--yes")
 

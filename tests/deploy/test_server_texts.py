@@ -10,7 +10,7 @@ from configs.settings import Settings
 from configs.sources import load
 from data_contracts.errors import ConfigurationError
 from deploy import keys, operators, service
-from deploy.targets import Placed, server_front, server_install, server_release, server_units
+from deploy.targets import Placed, server_front, server_install, server_put, server_release, server_units
 from deploy.targets.server_front import Traffic
 
 PLACED = Placed(version=12, bundle_digest="3fa9c1d2e4b5" + "0" * 52, folder="/nowhere", verdict_signature="s")
@@ -74,11 +74,12 @@ def test_a_text_that_was_cut_off_on_its_way_replaces_nothing(tmp_path: Path) -> 
     """As when the controller is killed, or the connection drops, before nginx's file has arrived whole."""
     file = tmp_path / "tingsu.conf"
     file.write_text("whole")
+    script = server_put._ALONE + server_put._RECEIVE + server_put._TAKE
 
     for arrived in (b"", b"who"):
-        words = ["sh", "-euc", server_front._PUT, "sh", file, "1", tmp_path / "on", "5"]
+        words = ["sh", "-euc", script, "sh", file, "1", tmp_path / "on", "5", "0"]
         assert subprocess.run(words, input=arrived).returncode == 1
-        assert file.read_text() == "whole"
+        assert file.read_text() == "whole" and list(tmp_path.iterdir()) == [file]
 
 
 def test_a_candidates_requests_may_fall_to_what_is_live_and_never_the_other_way_round() -> None:
