@@ -22,6 +22,7 @@ SILENT_S = 90
 END_S = 10.0
 
 _HOLD = """
+umask 077 # nobody but root can lock it
 exec 9>>"$1"
 flock -w 5 9 || { echo "busy $(cat -- "$1")"; exit; }
 was=$(cat -- "$1")

@@ -488,7 +488,8 @@ def test_a_version_that_hangs_has_the_requests_no_longer_than_one_that_does_not(
         machine.run("systemctl", "kill", "-s", "STOP", "tingsu@green-1", "tingsu@green-2")
         with contextlib.closing(machine.host()) as fresh, ThreadPoolExecutor(1) as pool:
             began, own = time.monotonic(), Server(target.home, target.settings, fresh)
-            serving.append(own.status().serving)
+            status = own.status()
+            serving.append((status.serving, bool(status.untold)))
             undoing = pool.submit(own.undo, one, two)
             until(lambda: '# traffic: {"blue": 1.0, "green": 0.0}' in machine.run("cat", CONF), 60)
             took_s.append(time.monotonic() - began)
@@ -496,7 +497,7 @@ def test_a_version_that_hangs_has_the_requests_no_longer_than_one_that_does_not(
 
     print(f"back {took_s[0]:.2f} s after an undo in a canary began, {took_s[1]:.2f} s after one of what is live")
     assert max(took_s) < BACK_S, took_s
-    assert serving == [one.bundle_digest, None] and running(machine) == {"1"}
+    assert serving == [(one.bundle_digest, False), (None, True)] and running(machine) == {"1"}
 
 
 CONF = "/etc/nginx/conf.d/tingsu.conf"
@@ -613,6 +614,7 @@ def test_one_home_at_a_time_rolls_out_and_one_that_is_killed_no_more(
         assert killed.stdout is not None and killed.stdout.readline() == "held\n"
         with pytest.raises(Busy, match=rf"under way, by wang on .* with {home}, since 20\d\d-.*nothing was touched"):
             other.held("li").__enter__()
+        assert machine.run("stat", "-c", "%a", server_lock.FILE) == "600"
         killed.kill()
 
     until(lambda: is_free(other))
