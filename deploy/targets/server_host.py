@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import weakref
 from collections.abc import Sequence
 from functools import cached_property
@@ -86,6 +87,7 @@ class Ssh:
         quiet = {"BatchMode": "yes", "ConnectTimeout": "10", "ServerAliveInterval": "15", "LogLevel": "ERROR"}
         self._ssh = ["ssh", *options, *(f"-o{key}={value}" for key, value in (shared | quiet).items())]
         self._local: dict[int, int] = {}
+        self._picking = threading.Lock()
         self.close = weakref.finalize(self, _hang_up, [*self._ssh, "-O", "exit", address], folder)
         """Ends the connection; at the end of the process at the latest."""
 
@@ -96,10 +98,19 @@ class Ssh:
         return _begun([*self._ssh, self.name, "--", shlex.join([*self._become, *argv])])
 
     def reach(self, port: int) -> str:
-        local = self._local.setdefault(port, _free())
+        local = self._port_for(port)
         if not _listens(local):
             self._forward(local, port)
         return f"http://127.0.0.1:{local}"
+
+    def _port_for(self, port: int) -> int:
+        """One of its own for each, also where several threads ask at a time."""
+        with self._picking:
+            while port not in self._local:
+                local = _free()
+                if local not in self._local.values():
+                    self._local[port] = local
+        return self._local[port]
 
     @cached_property
     def _become(self) -> list[str]:
