@@ -95,7 +95,7 @@ def wait(cluster: Cluster, release: str, deployment: str, side: str, limit_s: fl
         return
     made = cluster.get("apps/v1", "Deployment", deployment) or {}
     troubles = final or list(_troubles(cluster, made, release, side))
-    raise EngineUnavailable(explain(cluster, troubles) if troubles else _nothing_said(cluster, deployment, limit_s))
+    raise EngineUnavailable(explain(cluster, troubles) if troubles else _no_pod(cluster, made, deployment, limit_s))
 
 
 def explain(cluster: Cluster, troubles: list[Trouble], what: str = "does not start") -> str:
@@ -110,7 +110,14 @@ def explain(cluster: Cluster, troubles: list[Trouble], what: str = "does not sta
     return f"{where}{others} in {cluster.namespace} {what} ({one.reason}{said}).{log} What to do: {advice}"
 
 
-def _nothing_said(cluster: Cluster, deployment: str, limit_s: float) -> str:
+def _no_pod(cluster: Cluster, made: Object, deployment: str, limit_s: float) -> str:
+    conditions = made.get("status", {}).get("conditions", [])
+    forbidden = [one.get("message", "") for one in conditions if one["type"] == "ReplicaFailure"]
+    if forbidden:
+        return (
+            f"Deployment {deployment} in {cluster.namespace} may have no more pods: {forbidden[0].rstrip('.')}. Raise the quota, or "
+            f"mend the policy; kubectl -n {cluster.namespace} get resourcequota"
+        )
     return (
         f"Deployment {deployment} in {cluster.namespace} was not ready within {limit_s:.0f} s and has no pod that says why; "
         f"kubectl -n {cluster.namespace} describe deployment {deployment} names a quota or a policy that forbids its pods"

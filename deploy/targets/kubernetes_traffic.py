@@ -45,10 +45,10 @@ def selected(sides: Sides, split: str) -> Name | None:
 
 
 def route(cluster: Cluster, name: str, sides: Sides, split: str) -> bool:
-    """Give the sides the traffic that is theirs; whether there is a way in already."""
+    """Give the sides the traffic that is theirs; whether there is a way in already. A route of an earlier split follows too."""
     change = {"spec": {"selector": {SIDE: selected(sides, split)}}}
     is_there = cluster.patch("v1", "Service", name, change, missing=True) is not None
-    way = cluster.get(GATEWAY, "HTTPRoute", name) if split == "gateway" else None
+    way = cluster.get(GATEWAY, "HTTPRoute", name)
     if way is not None:
         rules = [{**rule, "backendRefs": _shared(name, sides, rule["backendRefs"])} for rule in way["spec"]["rules"]]
         cluster.patch(GATEWAY, "HTTPRoute", name, {"spec": {"rules": rules}})

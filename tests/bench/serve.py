@@ -147,7 +147,7 @@ def under_load(job: dict[str, Any], folder: Path, capacity: float) -> dict[str, 
             sends = load.schedule(BUSY * capacity, 2 * job["seconds"], 1, arrivals)
             sent = flood(load.Plan(up["url"], _serve_side.CLASSIFY, sends, bodies, 120.0), folder)
             latencies = [s["latency_s"] for s in sent if not s["error"]]
-            in_flight = BUSY * capacity * statistics.fmean(latencies)  # Little's law
+            in_flight = BUSY * capacity * sum(latencies) / max(len(latencies), 1)  # Little's law
             found[arrivals] = quantiles(latencies, len(sent)) | {"in_flight": in_flight}
         before = memory_mb(up)
         sends = load.schedule(FLOOD * capacity, job["seconds"], 2)

@@ -34,7 +34,7 @@ def waiting(container: str, reason: str, message: str = "", kind: str = "contain
 @dataclass
 class Nodes:
     """Runs what the server holds. `start` makes a pod's service and returns its port; `fault` may stop one from starting. `names`: the
-    file by which pods find each other's Services, see `kube_kubelet`."""
+    file by which pods find each other's Services, see `kube_kubelet`. `forbidden`: why no pod more is made."""
 
     server: Server
     start: Callable[[Object], int]
@@ -43,6 +43,7 @@ class Nodes:
     ports: dict[str, int] = field(default_factory=dict)
     ended: threading.Event = field(default_factory=threading.Event)
     names: Path | None = None
+    forbidden: str = ""
 
     def run(self) -> None:
         seen = -1
@@ -99,7 +100,7 @@ class Nodes:
         new = {n: p for n, p in mine.items() if p["metadata"]["labels"]["pod-template-hash"] == digest}
         count = made["spec"]["replicas"]
         for number in range(count):
-            if f"{name}-{digest}-{number}" not in new:
+            if f"{name}-{digest}-{number}" not in new and not self.forbidden:
                 self._begin(f"{name}-{digest}-{number}", made, template, digest)
         ready = [n for n, p in new.items() if p["status"] == READY]
         for extra in sorted(new)[count:]:
@@ -107,12 +108,14 @@ class Nodes:
         if len(ready) >= count:
             for old in mine.keys() - new.keys():
                 self._end(old)
-        status = {
+        status: Status = {
             "observedGeneration": made["metadata"]["generation"],
             "replicas": len(mine),
             "updatedReplicas": min(len(new), count),
             "availableReplicas": min(len(ready), count),
         }
+        if self.forbidden and len(new) < count:
+            status["conditions"] = [{"type": "ReplicaFailure", "status": "True", "message": self.forbidden}]
         with self.server.lock:
             live = self.server.objects.get(("apps/v1", "deployments", name))
             if live:

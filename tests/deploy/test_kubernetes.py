@@ -330,9 +330,12 @@ def test_helm_with_older_values_does_not_take_back_what_the_controller_released(
     upgrade(first | now)
 
 
-def test_a_previous_version_is_not_kept_where_that_is_asked_for(quick: Cluster) -> None:
+def test_a_previous_version_is_not_kept_where_that_is_asked_for_and_a_route_of_an_earlier_split_follows(
+    quick: Cluster,
+) -> None:
     _, two = quick.versions
-    target = quick.live(keep_previous=False)
+    quick.live()
+    target = quick.target(kubernetes={"split": "switch"}, keep_previous=False)
     target.stage(two)
     target.switch(two)
 

@@ -105,6 +105,15 @@ def test_a_pod_that_does_not_start_is_named_with_its_reason_and_what_to_do_and_t
     assert quick.serving() == {"1": 100} and target.status().serving == one.bundle_digest
 
 
+def test_a_quota_that_lets_no_pod_be_made_is_named(quick: Cluster) -> None:
+    _, two = quick.versions
+    target = quick.live(kubernetes={"start_timeout_s": 1.5})
+    quick.nodes.forbidden = 'pods "tingsu-green-1" is forbidden: exceeded quota: small'
+
+    with pytest.raises(EngineUnavailable, match=r"may have no more pods: .* exceeded quota: small\. Raise the quota"):
+        target.stage(two)
+
+
 def test_the_plan_names_every_change_shows_no_secret_and_touches_nothing(quick: Cluster) -> None:
     one, two = quick.versions
     target = quick.target()
