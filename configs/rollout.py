@@ -103,6 +103,7 @@ class RolloutSettings(Section):
 
     `approval`: `required` lets no traffic to a candidate, staged and verified, before a person approves it with a reason.
     `keep_previous`: the version before stays loaded beside the live one, so that going back takes seconds; it takes its memory.
+    `replace_keys`: the callers' keys that another home gave the target give way to this home's; where not, such a rollout is refused.
     `ollama_model`: what a version is called in the Ollama at serve.ollama_url, for target ollama.
     """
 
@@ -111,6 +112,7 @@ class RolloutSettings(Section):
     drain_s: float = Field(default=10.0, ge=0)
     keep_previous: bool = True
     approval: Literal["none", "required"] = "none"
+    replace_keys: bool = False
     ollama_model: str = Field(default="tingsu", pattern=r"^[a-z0-9][a-z0-9._-]*$")
     canary: CanarySettings = CanarySettings()
     server: ServerSettings = ServerSettings()

@@ -43,9 +43,10 @@ class ApiKey(Frozen):
 
 
 class KeyFile(Frozen):
-    """What `service.json` holds."""
+    """What `service.json` holds. `owner`: random, the same in all copies of one home's file."""
 
     keys: tuple[ApiKey, ...] = ()
+    owner: str = ""
 
 
 def file(home: Path) -> Path:
@@ -93,7 +94,7 @@ def add(home: Path, name: str, scopes: Sequence[str], rate_per_s: float | None =
         kept = read(home) or KeyFile()
         if name == MACHINE or any(key.name == name for key in kept.keys):
             raise ConfigurationError(f"key name {name!r} is taken; choose another, or ./tingsu keys revoke {name}")
-        _write(home, (*kept.keys, made))
+        _write(home, kept, (*kept.keys, made))
     return shown
 
 
@@ -109,7 +110,7 @@ def revoke(home: Path, name: str) -> int:
         if len(left) == len(kept.keys):
             known = ", ".join(key.name for key in kept.keys) or "none"
             raise ConfigurationError(f"there is no key {name!r}; there are: {known}")
-        _write(home, left)
+        _write(home, kept, left)
     return len(left)
 
 
@@ -161,7 +162,29 @@ def shared(home: Path) -> str:
     """
     kept = read(home) or KeyFile()
     machine = ApiKey(name=MACHINE, digest=digest(own(home)), scopes=SCOPES, created_at="")
-    return KeyFile(keys=(*kept.keys, machine)).model_dump_json(indent=1)
+    return kept.model_copy(update={"keys": (*kept.keys, machine)}).model_dump_json(indent=1)
+
+
+def require_own(home: Path, there: str, where: str) -> None:
+    """Return if this home's keys may replace those that a target has, the text of a `service.json` or nothing: no caller is shut out
+    but by the home that let it in.
+
+    Raises:
+        ConfigurationError: they are another home's, and callers have some that this home does not know; or a file is damaged.
+    """
+    try:
+        found = KeyFile.model_validate_json(there) if there.strip() else KeyFile()
+    except ValidationError:
+        return  # of no use to any caller
+    kept = read(home) or KeyFile()
+    known = {key.digest for key in kept.keys}
+    lost = ", ".join(key.name for key in found.keys if key.name != MACHINE and key.digest not in known)
+    if lost and found.owner and found.owner != kept.owner:
+        raise ConfigurationError(
+            f"{where} lets callers in by keys of another home that {home} does not know: {lost}. They would be refused from now on, so "
+            f"nothing was touched. Copy that home's keys/service.json to {file(home)} first, or roll out from there; "
+            "--set rollout.replace_keys=true replaces them all the same"
+        )
 
 
 def chosen(home: Path, url: str, env: Mapping[str, str] = os.environ) -> str | None:
@@ -201,8 +224,9 @@ def _lock(home: Path) -> Path:
     return folder / ".service.lock"
 
 
-def _write(home: Path, keys: tuple[ApiKey, ...]) -> None:
-    write_atomically(file(home), KeyFile(keys=keys).model_dump_json(indent=1).encode())
+def _write(home: Path, kept: KeyFile, keys: tuple[ApiKey, ...]) -> None:
+    made = KeyFile(keys=keys, owner=kept.owner or secrets.token_hex(8))
+    write_atomically(file(home), made.model_dump_json(indent=1).encode())
 
 
 def _explain(error: ValidationError, fields: Mapping[str, object]) -> str:

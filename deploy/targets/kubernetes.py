@@ -231,7 +231,8 @@ class Kubernetes:
         """What staging applies: all but the way in and what is the champion's own."""
         untouched = "" if len(traffic.names(sides)) == 1 else sides.champion
         made = [one for one in self._rendered(sides) if one["metadata"]["labels"].get(traffic.SIDE) != untouched]
-        secret = keys.secret(self.open(), self.home, str(self._values()["keys"]["secret"]))
+        name, replace = str(self._values()["keys"]["secret"]), self.settings.rollout.replace_keys
+        secret = keys.secret(self.open(), self.home, name, replace)
         its, annotations = record.name(self.release), record.helms(self.open(), self.release)
         ours = [one for one in made if not traffic.is_entry(one) and one["metadata"]["name"] != its]
         for one in ours if annotations else ():

@@ -1,6 +1,6 @@
 """The Secret with what the pods check verdicts and callers by."""
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 from deploy import keys, operators, signing
@@ -9,15 +9,18 @@ from deploy.targets.kubernetes_api import Cluster, Object
 OURS = {"app.kubernetes.io/managed-by": "tingsu"}
 
 
-def secret(cluster: Cluster, home: Path, name: str) -> list[Object]:
-    """It, of the keys of this home; nothing where somebody else made one of that name.
+def secret(cluster: Cluster, home: Path, name: str, replace: bool = False) -> list[Object]:
+    """It, of the keys of this home; nothing where somebody else made one of that name. `replace`: also another home's callers' keys.
 
     Raises:
-        ConfigurationError: the home has no gate.pub, or a file of its keys is damaged.
+        ConfigurationError: the home has no gate.pub, or a file of its keys is damaged; or see `keys.require_own`.
     """
     there = cluster.get("v1", "Secret", name)
     if there is not None and not OURS.items() <= there["metadata"].get("labels", {}).items():
         return []
+    if there is not None and not replace:
+        known = b64decode(there.get("data", {}).get("service.json", "")).decode()
+        keys.require_own(home, known, f"Secret {name} in {cluster.namespace}")
     held = {
         "gate.pub": signing.public_key(home),
         "service.json": keys.shared(home),

@@ -66,7 +66,7 @@ class Server:
         planned = self._planned(candidate)
         side = self.sides.running(planned.folder) or self.sides.idle()
         wanted = self.sides.wanted(side, planned.folder)
-        parts = [(part.path, part.text) for part in installation.parts(self.home, self.settings)]
+        parts = [(part.path, part.text) for part in installation.parts(self.host, self.home, self.settings)]
         parts += [(f"{planned.folder}/{name}", text) for name, text in planned.files.items() if name != "unit"]
         parts += [(units.unit_file(one), planned.files["unit"]) for one in wanted]
         parts += [(units.file(self.settings, one), one.text) for one in wanted]

@@ -29,14 +29,15 @@ class Part(NamedTuple):
     group: str = "root"
 
 
-def parts(home: Path, settings: Settings) -> list[Part]:
+def parts(host: Host, home: Path, settings: Settings) -> list[Part]:
     """The files of an installation, in the order they are written.
 
     Raises:
-        ConfigurationError: others than the server could ask it, and there is no API key.
+        ConfigurationError: others than the server could ask it, and there is no API key; or see `keys.require_own`.
+        RolloutFailed, EngineUnavailable: see Host.run.
     """
     unwatched = [Part(path, text) for path, text in server_unwatched.files(settings).items()]
-    return [Part(JOURNAL, server_units.journal(settings)), *unwatched, *_keys(home, settings)]
+    return [Part(JOURNAL, server_units.journal(settings)), *unwatched, *_keys(host, home, settings)]
 
 
 def install(host: Host, home: Path, settings: Settings) -> str:
@@ -48,7 +49,7 @@ def install(host: Host, home: Path, settings: Settings) -> str:
         RolloutFailed, EngineUnavailable: see Host.run.
     """
     own = settings.rollout.server
-    parts(home, settings)
+    parts(host, home, settings)
     require(host)
     _own_root(host, own.root)
     _make_user(host, own.user)
@@ -68,7 +69,7 @@ def share_keys(host: Host, home: Path, settings: Settings) -> None:
         ConfigurationError: see `parts`.
         RolloutFailed, EngineUnavailable: see Host.run.
     """
-    copied = _keys(home, settings)
+    copied = _keys(host, home, settings)
     for part in copied:
         write(host, *part)
     _forget_operators(host, [part.path for part in copied])
@@ -76,8 +77,11 @@ def share_keys(host: Host, home: Path, settings: Settings) -> None:
         _make_machine_key(host, settings.rollout.server.user)
 
 
-def _keys(home: Path, settings: Settings) -> list[Part]:
+def _keys(host: Host, home: Path, settings: Settings) -> list[Part]:
     _require_keys(home, settings)
+    if keys.file(home).is_file() and not settings.rollout.replace_keys:
+        there = f"{HOME}/{keys.file(home).relative_to(home)}"
+        keys.require_own(home, read(host, there), f"{there} on {host.name}")
     trusted = [operators.folder(home) / f"{name}.pub" for name in operators.trusted(home)]
     return [
         Part(f"{HOME}/{path.relative_to(home)}", path.read_text(encoding="utf-8"), "0640", settings.rollout.server.user)

@@ -128,3 +128,24 @@ def test_a_mounted_home_trusts_the_operators_of_the_home_it_was_made_from(tmp_pa
     operators.shared_file(tmp_path / "pod").write_text("[]")
     with pytest.raises(ConfigurationError, match=r"operators.json cannot be read"):
         operators.trusted(tmp_path / "pod")
+
+
+def test_no_caller_is_shut_out_but_by_the_home_that_let_it_in(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    keys.add(first, "crm", ["classify"])
+    keys.add(first, "app", ["classify"])
+    keys.add(second, "other", ["classify"])
+    there = keys.shared(first)
+
+    for home in (second, third):
+        with pytest.raises(
+            ConfigurationError, match=r"the server lets callers in by keys of another home .*: crm, app\. "
+        ):
+            keys.require_own(home, there, "the server")
+    keys.revoke(first, "app")
+    keys.require_own(first, there, "the server")
+    keys.require_own(third, "", "the server")
+    keys.file(second).write_bytes(keys.file(first).read_bytes())
+    keys.add(second, "new", ["classify"])
+    keys.require_own(second, there, "the server")
+    keys.require_own(first, keys.shared(second), "the server")

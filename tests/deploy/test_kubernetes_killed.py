@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from data_contracts.errors import Busy, RolloutFailed
+from data_contracts.errors import Busy, ConfigurationError, RolloutFailed
 from deploy import keys, targets
 from deploy.targets import Placed
 from deploy.targets import kubernetes_lease as lease
@@ -180,6 +180,24 @@ def test_a_second_home_is_refused_with_the_name_of_who_rolls_out(quick: Cluster,
 
     with other.held("bob"):
         assert quick.server.of("leases")["tingsu-rollout"]["spec"]["holderIdentity"].startswith("bob on ")
+
+
+def test_callers_that_another_home_let_in_are_not_shut_out(quick: Cluster, tmp_path: Path) -> None:
+    _, two = quick.versions
+    home = quick.another_home(tmp_path)
+    keys.add(home, "own", ["classify"])
+    keys.add(quick.home, "crm", ["classify"])
+    try:
+        quick.live()
+        quick.server.writes.clear()
+        for attempt in (quick.target(home).stage, quick.target(home).changes):
+            with pytest.raises(ConfigurationError, match=r"Secret tingsu-keys in .* does not know: crm\. "):
+                attempt(two)
+        assert quick.server.writes == []
+        assert quick.target(home, replace_keys=True).changes(two)
+    finally:
+        keys.file(quick.home).unlink()
+        quick.live(replace_keys=True)
 
 
 def hold(home: Path, settings: Settings) -> None:

@@ -22,7 +22,7 @@ import pytest
 from configs.settings import Settings
 from configs.sources import load
 from data_contracts.artifacts import BundleRef, Model
-from data_contracts.errors import Busy, EngineUnavailable, RolloutFailed
+from data_contracts.errors import Busy, ConfigurationError, EngineUnavailable, RolloutFailed
 from data_contracts.schema import Call
 from deploy import bundle, emergency, keys, operators, signing, targets
 from deploy.client import Client
@@ -322,6 +322,14 @@ def info_of(target: Server, side: server_units.Side) -> dict[str, Any]:
         return client.model_info()
 
 
+def another_home(home: Path, folder: Path) -> Path:
+    """With the gate's key of the first, and callers of its own."""
+    shutil.copytree(home / "keys", folder / "keys")
+    keys.file(folder).unlink()
+    keys.add(folder, "own", ["classify"])
+    return folder
+
+
 def leave_half_staged(target: Server, version: Placed) -> None:
     """As a controller does that is killed when it has written what green-1 is to run, and not yet started it."""
     serve = next(change.what for change in target.changes(version) if change.what.endswith("/serve"))
@@ -454,7 +462,7 @@ def test_a_dry_run_tells_every_change_and_makes_none(
 
 @pytest.mark.slow
 def test_rollouts_go_on_when_keys_come_into_use_and_what_is_revoked_counts_with_the_same_command_again(
-    target: Server, machine: Machine, home: Path, versions: Callable[[int], Placed]
+    target: Server, machine: Machine, home: Path, versions: Callable[[int], Placed], tmp_path: Path
 ) -> None:
     shown = keys.add(home, "crm", ["classify"])
     try:
@@ -462,6 +470,10 @@ def test_rollouts_go_on_when_keys_come_into_use_and_what_is_revoked_counts_with_
         with Client(target.status().endpoint, key=shown) as client:
             assert client.classify([Call(text="客户：宽带断了。")])[0]["model_version"].startswith("2+")
         assert target.status().serving == versions(2).bundle_digest
+        other = Server(another_home(home, tmp_path), target.settings, target.host)
+        for attempt in (other.stage, other.changes):
+            with pytest.raises(ConfigurationError, match=r"service\.json on root@127.* does not know: crm\. "):
+                attempt(versions(2))
         keys.revoke(home, "crm")
         operators.revoke(home, "li")
         target.switch(versions(2))

@@ -12,6 +12,7 @@ from data_contracts.errors import ConfigurationError
 from deploy import keys, operators, service
 from deploy.targets import Placed, server_front, server_install, server_put, server_release, server_units
 from deploy.targets.server_front import Traffic
+from deploy.targets.server_host import Here
 
 PLACED = Placed(version=12, bundle_digest="3fa9c1d2e4b5" + "0" * 52, folder="/nowhere", verdict_signature="s")
 
@@ -153,12 +154,12 @@ def test_a_server_that_others_reach_needs_an_api_key(tmp_path: Path) -> None:
     public = settings("serve.host=0.0.0.0")
 
     with pytest.raises(ConfigurationError, match=r"'0\.0\.0\.0'.*no API key.*keys add"):
-        server_install.parts(tmp_path, public)
+        server_install.parts(Here(), tmp_path, public)
     with pytest.raises(ConfigurationError, match=r"production.*no API key.*keys add"):
-        server_install.parts(tmp_path, settings("serve.mode=production"))
+        server_install.parts(Here(), tmp_path, settings("serve.mode=production"))
     keys.add(tmp_path, "crm", ["classify"])
-    assert "/var/lib/tingsu/keys/service.json" in [part.path for part in server_install.parts(tmp_path, public)]
-    assert not [part.path for part in server_install.parts(tmp_path, public) if "gate.pem" in part.path]
+    assert "/var/lib/tingsu/keys/service.json" in [part.path for part in server_install.parts(Here(), tmp_path, public)]
+    assert not [part.path for part in server_install.parts(Here(), tmp_path, public) if "gate.pem" in part.path]
 
 
 def test_operators_whose_word_counts_here_are_known_there(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_operators_whose_word_counts_here_are_known_there(tmp_path: Path) -> Non
     (tmp_path / "keys/gate.pub").write_text("p")
     operators.trust(tmp_path, "li", tmp_path / "li.pem")
 
-    paths = [part.path for part in server_install.parts(tmp_path, settings())]
+    paths = [part.path for part in server_install.parts(Here(), tmp_path, settings())]
 
     assert "/var/lib/tingsu/keys/operators/li.pub" in paths and not [path for path in paths if path.endswith(".pem")]
 
