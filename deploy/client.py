@@ -17,6 +17,8 @@ from data_contracts.schema import Call
 from deploy.keys import VARIABLE
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 Answer = dict[str, Any]
@@ -38,7 +40,10 @@ RAISED: dict[str, type[TingsuError]] = {
 
 
 class Client:
-    """One service. Waits out a busy or restarting one for up to `patience_s`, as its Retry-After says."""
+    """One service. Waits out a busy or restarting one for up to `patience_s`, as its Retry-After says.
+
+    Any method raises ConfigurationError where the service wants another key, or shows a certificate that is not trusted here.
+    """
 
     def __init__(
         self, url: str, timeout_s: float = 60.0, patience_s: float = 60.0, *, key: str | None = None, side: str = ""
@@ -55,7 +60,7 @@ class Client:
                 raise httpx.InvalidURL("no http:// or no host")
             # No proxy from the environment: transcripts go to the address given and nowhere else.
             headers = ({"Authorization": f"Bearer {key}"} if key else {}) | ({SIDE: side} if side else {})
-            self._http = httpx.Client(base_url=self.url, trust_env=False, headers=headers)
+            self._http = httpx.Client(base_url=self.url, trust_env=False, headers=headers, verify=_trusted(self.url))
         except httpx.InvalidURL as error:
             raise ConfigurationError(f"{url!r} is not a URL; write it as http://127.0.0.1:8000") from error
 
@@ -208,6 +213,11 @@ class Client:
         try:
             return self._http.request(method, path, json=body, timeout=timeout_s or self.timeout_s)
         except httpx.TransportError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise ConfigurationError(
+                    f"{self.url} shows a certificate that is not trusted here: {str(error).rpartition(': ')[2]}; name the file of its "
+                    "authority in SSL_CERT_FILE, and ask by a name or an address that stands in it"
+                ) from error
             raise EngineUnavailable(
                 f"{self.url}{path} does not answer ({type(error).__name__}); is the service up? ./tingsu status"
             ) from error
@@ -229,6 +239,20 @@ class Client:
         busy = response.status_code >= 500 or response.status_code in (409, 429)
         code = body.get("code", "") if isinstance(body, dict) else ""
         raise RAISED.get(code, EngineUnavailable if busy else ContractViolation)(said)
+
+
+def _trusted(url: str) -> "ssl.SSLContext":
+    """For TLS, what this machine trusts (or SSL_CERT_FILE names) besides the public authorities. Reading them takes 30 ms, so not for
+    a plain address."""
+    import ssl
+
+    import httpx
+
+    if not url.startswith("https:"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context
 
 
 def _batches(calls: Sequence[Call], size: int) -> Iterator[Sequence[Call]]:
