@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from configs.section import Section, Share
+from configs.section import Port, Section, Share
 
 
 class Tolerance(Section):
@@ -33,7 +33,7 @@ class CanarySettings(Section):
 
     Both sides are looked at every `look_every_s`. A canary that after `longest_s` has not seen the requests its steps ask for is
     undone: too little traffic to tell. `mirror_share` of what the champion answers is asked of the candidate too, where nobody waits.
-    On target local a candidate that nobody looked at for `unwatched_s`, since its controller died, has no traffic any more.
+    On targets local and server a candidate that nobody looked at for `unwatched_s`, since its controller died, has no traffic any more.
 
     `alpha`: share of healthy candidates that may be undone by mistake, over all steps and signals. `block_requests`: of each side,
     looked at together. `latency_ratio`: p50 and p95 may be so many times the champion's. Shares and means, candidate less
@@ -57,14 +57,24 @@ class CanarySettings(Section):
     disagreement: Tolerance = Tolerance(tolerated=0.10, detected=0.15)
 
 
+class TlsSettings(Section):
+    """nginx answers callers in TLS (1.2 and 1.3) on `port`. `certificate` (its chain after it) and `key` are PEM files on the server
+    that root can read; they are not copied: whoever renews them has nginx reload."""
+
+    certificate: str = Field(pattern=r"^/[\w./@-]+$")
+    key: str = Field(pattern=r"^/[\w./@-]+$")
+    port: Port = 443
+
+
 class ServerSettings(Section):
     """A Linux server with systemd and nginx. `host`: empty for this machine, else what `ssh` is given: NAME or USER@NAME, with
     keys and a known host; `ssh_options` go before it. Root is needed there, or `sudo` without a password.
 
-    nginx answers on `serve.host` and `ports.service`; behind it are two sides of `instances` each, on every second loopback
-    port from `ports_from` on. `root` holds all that is installed: releases (the last `kept`, and those in use), instances,
-    environment. `python`: an interpreter there with the packages of group serve, which `user` can reach; empty: an environment
-    is made, once for each constraints.txt. `nginx`: the file its main file includes. `memory_mb`, `cpus`: of one instance.
+    nginx answers on `serve.host` and `ports.service`; with `tls` on its port, and then on `ports.service` of loopback only. Behind it
+    are two sides of `instances` each, on every second loopback port from `ports_from` on. `root` holds all that is installed:
+    releases (the last `kept`, and those in use), instances, environment. `python`: an interpreter there with the packages of group
+    serve, which `user` can reach; empty: an environment is made, once for each constraints.txt. `nginx`: the file its main file
+    includes. `memory_mb`, `cpus`: of one instance.
     """
 
     host: str = Field(default="", pattern=r"^([\w.][\w.-]*@)?[A-Za-z0-9][\w.:-]*$|^$")
@@ -75,6 +85,7 @@ class ServerSettings(Section):
     user: str = Field(default="tingsu", pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
     python: str = Field(default="", pattern=r"^(/[^\s\"'$]+)?$")
     nginx: str = Field(default="/etc/nginx/conf.d/tingsu.conf", pattern=r"^/[\w./-]+\.conf$")
+    tls: TlsSettings | None = None
     kept: int = Field(default=3, ge=1, le=100)
     memory_mb: int | None = Field(default=None, ge=256)
     cpus: float | None = Field(default=None, gt=0)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from configs.dataset import DataSettings, SplitSettings
 from configs.places import MlflowSettings, PortSettings, StoreSettings
@@ -43,3 +43,12 @@ class Settings(Section):
     rollout: RolloutSettings = RolloutSettings()
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _has_a_port_for_tls(self) -> "Settings":
+        tls = self.rollout.server.tls
+        if tls is not None and tls.port == self.ports.service:
+            raise ValueError(
+                f"rollout.server.tls.port is {tls.port}, and so is ports.service, which has no TLS; change one of them"
+            )
+        return self

@@ -26,6 +26,7 @@ from deploy.targets import server_install as installation
 from deploy.targets import server_lock as lock
 from deploy.targets import server_mirror as mirror
 from deploy.targets import server_release as releases
+from deploy.targets import server_tls as tls
 from deploy.targets import server_units as units
 from deploy.targets import server_unwatched as unwatched
 from deploy.targets.server_front import Traffic
@@ -63,6 +64,7 @@ class Server:
         return "./tingsu uninstall --yes"
 
     def changes(self, candidate: Placed) -> tuple[Change, ...]:
+        tls.require(self.host, self.settings)
         planned = self._planned(candidate)
         side = self.sides.running(planned.folder) or self.sides.idle()
         wanted = self.sides.wanted(side, planned.folder)
@@ -154,6 +156,7 @@ class Server:
     def held(self, by: str) -> Iterator[None]:
         with lock.held(self.host, f"{by} on {gethostname()} with {self.home}") as self._still_held:
             try:
+                tls.require(self.host, self.settings)  # every step has nginx read them
                 yield
             finally:
                 self._still_held = lambda: None
@@ -277,4 +280,4 @@ class Server:
     def _endpoint(self) -> str:
         host = self.settings.serve.host
         machine = self.own.host.rpartition("@")[2] or "127.0.0.1"
-        return f"http://{machine if host in ('0.0.0.0', '::') else host}:{self.settings.ports.service}"
+        return tls.url(self.settings, machine if host in ("0.0.0.0", "::") else host)

@@ -11,9 +11,10 @@ from configs.settings import Settings
 from data_contracts.messages import say
 from data_contracts.schema import Frozen
 from deploy import service
+from deploy.targets import server_tls
 from deploy.targets.server_host import LIMIT_S, Host, read, shell
 from deploy.targets.server_put import CANARY, put
-from deploy.targets.server_units import SIDES, Instance, Side
+from deploy.targets.server_units import SIDES, Instance, Side, is_public
 
 TEMPLATE = service.ROOT / "deploy/nginx/tingsu.conf"
 MARK = "# traffic: "
@@ -58,7 +59,7 @@ def text(settings: Settings, traffic: Traffic, canary: Watch = "none") -> str:
         "@CANARY@": canary,
         "@UPSTREAMS@": "\n".join(_upstream(traffic, side) for side in SIDES if traffic.shares()[side] > 0),
         "@SPLIT@": _split(traffic),
-        "@LISTEN@": f"{_bracketed(serve.host)}:{settings.ports.service}",
+        "@LISTEN@": server_tls.listens(settings, is_public(settings)),
         "@BODY@": f"{serve.max_body_mb + 1:.0f}m",  # a little more than the service takes, which says it better
         "@CLIENT_S@": _time(serve.client_timeout_s),
         "@CLASSIFY_S@": _time(serve.deadline_s + SPARE_S),
@@ -148,10 +149,6 @@ def _split(traffic: Traffic) -> str:
 def _time(seconds: float) -> str:
     """0 would be for ever."""
     return f"{max(round(1000 * seconds), 1)}ms"
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _problem() -> str:

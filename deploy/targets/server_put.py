@@ -49,7 +49,8 @@ fi
 head -c "$4" "$1.came" >"$1.new"
 rm -f -- "$1.came"
 """
-# A worker of before listens until its title says that it is shutting down.
+# A worker of before listens until its title says that it is shutting down. An address cannot be bound while a wider or a narrower one of
+# the same port is: where addresses change all are closed first, for a moment.
 _TAKE = """
 back() {
     if [ -f "$1.before" ]; then mv -T -- "$1.before" "$1"; else rm -f -- "$1"; fi
@@ -57,11 +58,7 @@ back() {
     echo "$2" >&2
     exit 1
 }
-rm -f -- "$1.before"
-[ ! -f "$1" ] || cp -- "$1" "$1.before"
-if [ -s "$1.new" ]; then mv -T -- "$1.new" "$1"; else rm -f -- "$1.new" "$1"; fi
-said=$(nginx -t -q 2>&1) || back "$1" "$(printf '%s' "$said" | head -n 1)"
-if systemctl -q is-active nginx; then
+reload() {
     old=$(pgrep -P "$(systemctl show nginx -p MainPID --value)" || :)
     systemctl reload nginx || back "$1" "nginx is not reloaded; see journalctl -u nginx"
     for worker in $old; do
@@ -72,6 +69,19 @@ if systemctl -q is-active nginx; then
             sleep 0.05
         done
     done
+}
+addresses() { sed -n 's/^ *listen //p' "$1"; }
+rm -f -- "$1.before"
+[ ! -f "$1" ] || cp -- "$1" "$1.before"
+if [ -s "$1.new" ]; then mv -T -- "$1.new" "$1"; else rm -f -- "$1.new" "$1"; fi
+said=$(nginx -t -q 2>&1) || back "$1" "$(printf '%s' "$said" | head -n 1)"
+if systemctl -q is-active nginx; then
+    if [ -f "$1" ] && [ -f "$1.before" ] && [ "$(addresses "$1")" != "$(addresses "$1.before")" ]; then
+        mv -T -- "$1" "$1.new"
+        reload "$1" "$2"
+        mv -T -- "$1.new" "$1"
+    fi
+    reload "$1" "$2"
 elif [ -f "$1" ] && [ -n "$3" ]; then
     systemctl -q is-enabled nginx || : >"$3"
     systemctl enable -q --now nginx || back "$1" "nginx does not start; see journalctl -u nginx"

@@ -17,8 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from configs.rollout import TlsSettings
 from configs.settings import Settings
 from configs.sources import load
 from data_contracts.artifacts import BundleRef, Model
@@ -36,6 +38,7 @@ from tasks import history
 from tests.deploy import booted, served
 from tests.deploy.booted import Machine
 from tests.deploy.swarm import Got, swarm
+from tests.deploy.test_server_texts import tls_on
 
 LACKING = booted.lacking()
 pytestmark = pytest.mark.skipif(LACKING is not None, reason=f"a server {LACKING}")
@@ -258,24 +261,24 @@ def test_no_request_is_lost_and_what_is_live_stays_as_it_is(
 def test_a_share_that_nobody_watches_ends_by_itself_and_who_looks_again_goes_on(
     target: Server, machine: Machine, versions: Callable[[int], Placed]
 ) -> None:
-    one, two = versions(1), versions(2)
-    target.stage(two)
-    target.weigh(two, 0.5)
+    one, two, trying = versions(1), versions(2), changed(target, instances=1)
+    trying.stage(two)
+    trying.weigh(two, 0.5)
     ends = [shown_of(machine, TIMER, "NextElapseUSecMonotonic")]
-    target.look(two, 0.0)
+    trying.look(two, 0.0)
     ends.append(shown_of(machine, TIMER, "NextElapseUSecMonotonic"))
-    watched = target.status().detail
+    watched = trying.status().detail
     machine.run("cp", f"{CONF}.unwatched", "/var/tmp/laid-ready")
     wound_up_for(machine, "1s")
     until(lambda: "# canary: lapsed" in machine.run("cat", CONF))
     wound_up_for(machine, "605000ms")
-    lapsed = target.status()
+    lapsed = trying.status()
     with Client(lapsed.endpoint) as client:
         answers = {client.classify([Call(text="客户：宽带断了。")])[0]["model_version"][:2] for _ in range(20)}
 
-    target.look(two, 1.0)
-    again = target.status().detail
-    target.undo(one, two)
+    trying.look(two, 1.0)
+    again = trying.status().detail
+    trying.undo(one, two)
     undone = machine.run("cat", CONF)
     machine.run("mv", "/var/tmp/laid-ready", f"{CONF}.unwatched")  # as an undo leaves it that is killed before its end
     late = machine.run("systemctl", "start", "tingsu-unwatched.service")
@@ -736,6 +739,59 @@ placed = Placed.model_validate_json(sys.argv[2])
 target.switch(placed)
 print(target.host.name, target.changes(placed), target.status().serving)
 """
+
+
+def test_callers_are_answered_in_tls_and_only_this_machine_without(
+    target: Server,
+    machine: Machine,
+    versions: Callable[[int], Placed],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """127.0.0.2 is outside: an address of the server that is not the one its own checks ask."""
+    one, own, port = versions(1), Path("/etc/ssl/own"), target.settings.ports.service
+    tls_on(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    tls_on(other)
+    shutil.copytree(tmp_path, machine.root / own.relative_to("/"))
+    before = machine.run("cat", CONF)
+
+    def answering(key: str | None, host: str = "127.0.0.2") -> Server:
+        tls = key and TlsSettings(certificate=f"{own}/own.crt", key=f"{own}/{key}", port=port + 15)
+        serve = target.settings.serve.model_copy(update={"host": host})
+        server = target.settings.rollout.server.model_copy(update={"tls": tls})
+        rollout = target.settings.rollout.model_copy(update={"server": server})
+        return Server(target.home, target.settings.model_copy(update={"serve": serve, "rollout": rollout}), target.host)
+
+    told = {
+        "missing.key": "no file /etc/ssl/own/missing.key",
+        "other/own.key": "is not the key of /etc/ssl/own/own.crt",
+    }
+    for key, said in {**told, "own.crt": "nginx on root@127.0.0.1 cannot use .*PEM"}.items():
+        with pytest.raises(ConfigurationError, match=f"{said}.*nothing was touched"), answering(key).held("li"):
+            raise AssertionError("it went on")
+    assert machine.run("cat", CONF) == before
+    clear, live = answering(None, "0.0.0.0"), target.sides.running(target.sides.links()["current"])
+    clear.sides.give(live or "blue")
+    plain = f"http://127.0.0.2:{port}/health"
+    assert httpx.get(plain).status_code == 200
+    safe = answering("own.key")
+    with safe.held("li"):
+        url = safe.switch(one)
+
+    with Client(url, patience_s=0) as stranger, pytest.raises(ConfigurationError, match=r"not trusted.*SSL_CERT_FILE"):
+        stranger.health()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "own.crt"))
+    with Client(url) as client:
+        answer = client.classify([Call(text="客户：宽带断了。")])[0]["model_version"]
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(plain)
+    assert url == f"https://127.0.0.2:{port + 15}" and answer.startswith("1+")
+    assert safe.status().serving == one.bundle_digest
+    target.switch(one)
+    shutil.rmtree(machine.root / own.relative_to("/"))
+    assert machine.run("cat", CONF) == before
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from deploy.targets import Placed, server_front, server_install, server_put, ser
 from deploy.targets.server_front import Traffic
 from deploy.targets.server_host import Here
 
+TLS = "rollout.server.tls={certificate: /etc/ssl/a.crt, key: /etc/ssl/a.key}"
 PLACED = Placed(version=12, bundle_digest="3fa9c1d2e4b5" + "0" * 52, folder="/nowhere", verdict_signature="s")
 
 
@@ -56,9 +57,10 @@ def test_an_engine_elsewhere_may_be_asked() -> None:
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx: apt-get install nginx-light")
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "TLS"])
 def test_nginx_takes_the_file(share: float, host: str, tmp_path: Path) -> None:
-    (tmp_path / "tingsu.conf").write_text(server_front.text(settings(f"serve.host={host}"), traffic(share)))
+    sets = tls_on(tmp_path) if host == "TLS" else [f'serve.host="{host}"']
+    (tmp_path / "tingsu.conf").write_text(server_front.text(settings(*sets), traffic(share)))
     main = tmp_path / "nginx.conf"
     main.write_text(
         f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n access_log off;\n"
@@ -69,6 +71,39 @@ def test_nginx_takes_the_file(share: float, host: str, tmp_path: Path) -> None:
     done = subprocess.run(["nginx", "-t", "-c", main, "-p", tmp_path], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
+
+
+def tls_on(folder: Path) -> list[str]:
+    """The settings that have a certificate of its own in a folder."""
+    certificate, key = folder / "own.crt", folder / "own.key"
+    made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=tingsu -addext subjectAltName=IP:127.0.0.2"
+    done = subprocess.run(["openssl", *made.split(), "-keyout", key, "-out", certificate], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return ["serve.host=0.0.0.0", f"rollout.server.tls={{certificate: {certificate}, key: {key}}}"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "open"),
+    [
+        (("serve.host=0.0.0.0",), ["0.0.0.0:8000"]),
+        (('serve.host="::"',), ["127.0.0.1:8000", "[::]:8000"]),
+        (("serve.host=192.0.2.7",), ["127.0.0.1:8000", "192.0.2.7:8000"]),
+        (("serve.host=0.0.0.0", TLS), ["127.0.0.1:8000", "0.0.0.0:443"]),
+        (("serve.host=192.0.2.7", TLS), ["127.0.0.1:8000", "192.0.2.7:443"]),
+    ],
+)
+def test_with_tls_nothing_but_this_machine_reaches_a_plain_port(sets: tuple[str, ...], open: list[str]) -> None:
+    text = server_front.text(settings(*sets), traffic(1.0))
+
+    lines = [line.split() for line in text.splitlines() if line.strip().startswith("listen ")]
+    assert [line[1].rstrip(";") for line in lines] == open
+    assert [line[1] for line in lines if line[-1] == "ssl;"] == [address for address in open if "443" in address]
+    assert ("travel in clear" in text) == (TLS not in sets) == ("ssl_protocols TLSv1.2 TLSv1.3;" not in text)
+
+
+def test_tls_has_a_port_of_its_own() -> None:
+    with pytest.raises(ConfigurationError, match=r"rollout\.server\.tls\.port is 8000, and so is ports\.service"):
+        settings(TLS, "rollout.server.tls.port=8000")
 
 
 def test_a_text_that_was_cut_off_on_its_way_replaces_nothing(tmp_path: Path) -> None:
