@@ -629,7 +629,7 @@ def test_one_home_at_a_time_rolls_out_and_one_that_is_killed_no_more(
         assert killed.stdout is not None and killed.stdout.readline() == "held\n"
         with pytest.raises(Busy, match=rf"under way, by wang on .* with {home}, since 20\d\d-.*nothing was touched"):
             other.held("li").__enter__()
-        assert machine.run("stat", "-c", "%a", server_lock.FILE) == "600"
+        assert other.host.run(["stat", "-c", "%a", server_lock.FILE]).strip() == "600"
         killed.kill()
 
     until(lambda: is_free(other))
