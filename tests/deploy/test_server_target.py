@@ -261,7 +261,7 @@ def test_no_request_is_lost_and_what_is_live_stays_as_it_is(
 def test_a_share_that_nobody_watches_ends_by_itself_and_who_looks_again_goes_on(
     target: Server, machine: Machine, versions: Callable[[int], Placed]
 ) -> None:
-    one, two, trying = versions(1), versions(2), changed(target, instances=1)
+    one, two, trying = versions(1), versions(2), target
     trying.stage(two)
     trying.weigh(two, 0.5)
     ends = [shown_of(machine, TIMER, "NextElapseUSecMonotonic")]
