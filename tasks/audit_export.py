@@ -149,7 +149,8 @@ _README = """Audit export of Tingsu, written {at}; versions: {versions}.
 
 Check it without Tingsu:
   sha256sum -c SHA256SUMS        every file is the one that was written
-  python3 check.py               the chain, the verdicts, their evidence and signatures (needs openssl for the last)
+  python3 check.py               the chain, the verdicts, their evidence and signatures (needs openssl 3.0 or newer
+                                 for the last); at its end, what to compare outside of this folder
 By hand:
   A line of history.jsonl is JSON. Take `digest` out of it, write the rest with keys in order and ", " and ": " between
   (Python: json.dumps(rest, ensure_ascii=False, sort_keys=True)): its SHA-256 is `digest`. `previous` is the `digest` of the line

@@ -55,8 +55,14 @@ def revoke(home: Path, name: str, by: str) -> None:
 
     Raises:
         ConfigurationError: there is no such operator.
+        BundleCorrupt: a line of the history is none; the operator is trusted still.
     """
-    _tell(home, "operator_revoked", name, operators.revoke(home, name), by)
+    told = [e.event for e in history.read(home) if e.event.detail.get("operator") == name]
+    if name not in operators.trusted(home) and told and told[-1].kind == "operator_trusted":
+        public = str(told[-1].detail["public_key"])  # killed, or the disk full, before it was on record
+    else:
+        public = operators.revoke(home, name)
+    _tell(home, "operator_revoked", name, public, by)
 
 
 def _refusal(at: Registry, version: int) -> str:

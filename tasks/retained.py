@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from configs.settings import Settings
 from data_contracts.artifacts import Emergency, Verdict
 from data_contracts.errors import BundleCorrupt
-from deploy import generation, targets
+from deploy import bundle, generation, targets
 from deploy.operate import processes
 from deploy.store import LISTING, Store
 from tasks import history, proven, stages, versions
@@ -43,7 +46,10 @@ def find(at: Registry, settings: Settings, seen: tuple[PipelineRun, ...], before
     bundles: dict[str, str] = {}
     for digest, why in _bundles(at, settings, entries, recorded):
         bundles.setdefault(digest, why)
-    verdicts = list(_verdicts(entries, bundles))
+    elsewhere = list(_elsewhere(at, set(recorded.values())))
+    for said in elsewhere:
+        bundles.setdefault(said.bundle_digest, "the gate of another home that shares this store judged it")
+    verdicts = [*_verdicts(entries, bundles), *elsewhere]
     for said in verdicts:
         if said.champion_bundle:
             bundles.setdefault(said.champion_bundle, f"bundle {said.bundle_digest[:12]} was compared with it")
@@ -76,6 +82,17 @@ def _bundles(
     for key in at.store.folders("bundles"):
         if generation.FACTS.encode() in (at.store.read(f"{key}/{LISTING}") or b""):
             yield key.rpartition("/")[2], "generates text; it was imported, and no pipeline can make it again"
+
+
+def _elsewhere(at: Registry, own: set[str]) -> Iterator[Verdict]:
+    """Verdicts that lie beside bundles of no version here and were signed by another home's gate: what serves there is not known."""
+    for key in at.store.folders("bundles"):
+        if key.endswith(".attest") or key.rpartition("/")[2] in own:
+            continue
+        data = at.store.read(f"{key}.attest/{bundle.VERDICT}")
+        with suppress(ValidationError):  # a model that generates text has another verdict, and is kept as such
+            if data and (said := Verdict.model_validate_json(data)).public_key != at.trusted_key:
+                yield said
 
 
 def _placed(home: Path) -> Iterator[tuple[str, str]]:

@@ -38,14 +38,14 @@ def moment(text: str, local: tzinfo | None = None) -> datetime:
     """
     try:
         found = datetime.fromisoformat(text.strip())
-    except ValueError as error:
+        at = (found if found.tzinfo else found.replace(tzinfo=local) if local else found.astimezone()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # the year 1 is out of reach of a time zone
         raise ConfigurationError(f"--at {text!r} is not a time; write {_FORMS}") from error
     if len(text.strip()) <= len("2026-11-22"):
         raise ConfigurationError(f"--at {text!r} names a day, and a day has many moments; write {_FORMS}")
-    found = found if found.tzinfo else found.replace(tzinfo=local) if local else found.astimezone()
-    if found > datetime.now(UTC):
-        raise ConfigurationError(f"--at {text!r} has not come yet: it is {found.astimezone(UTC).isoformat()}")
-    return found.astimezone(UTC)
+    if at > datetime.now(UTC):
+        raise ConfigurationError(f"--at {text!r} has not come yet: it is {at.isoformat()}")
+    return at
 
 
 def find(entries: tuple[Entry, ...], target: str, at: datetime, record: Record | None = None) -> Live:

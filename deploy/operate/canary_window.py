@@ -1,6 +1,6 @@
 """What a canary is judged by, read from the services' own /metrics: two looks at the counters make a window."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from data_contracts.errors import ChampionUnavailable, EngineUnavailable
@@ -104,13 +104,7 @@ def _side(before: dict[str, Counted], now: dict[str, Counted]) -> Side:
 def _gained(before: Counted, now: Counted) -> Counted:
     """Counters only rise; where one fell, the service was started anew."""
     old, new = before.side, now.side
-    sums = [
-        (old.requests, new.requests),
-        (old.calls, new.calls),
-        (sum(old.latency_s.counts), sum(new.latency_s.counts)),
-        (sum(before.together.counts), sum(now.together.counts)),
-    ]
-    if any(b < a for a, b in sums):
+    if any(b < a for a, b in _counters(before, now)):
         return now
     side = Side(
         requests=new.requests - old.requests,
@@ -127,6 +121,18 @@ def _gained(before: Counted, now: Counted) -> Counted:
         mirrored=max(now.mirrored - before.mirrored, 0),
         disagreed=max(now.disagreed - before.disagreed, 0),
     )
+
+
+def _counters(before: Counted, now: Counted) -> Iterator[tuple[int, int]]:
+    """Every counter then and now: after a start the sum may have passed the old one already, and a rare count not."""
+    old, new = before.side, now.side
+    yield from ((old.requests, new.requests), (old.errors, new.errors), (old.reviews, new.reviews))
+    yield from ((before.mirrored, now.mirrored), (before.disagreed, now.disagreed))
+    yield from ((count, new.categories.get(name, 0)) for name, count in old.categories.items())
+    pairs = [(old.latency_s, new.latency_s), (old.confidence, new.confidence), (old.label_mass, new.label_mass)]
+    for then, later in (*pairs, (before.together, now.together)):
+        yield sum(then.counts), sum(later.counts)
+        yield from zip(then.counts, later.counts, strict=False)
 
 
 def _less(new: Histogram, old: Histogram) -> Histogram:

@@ -1,12 +1,17 @@
 """`keys add`, `keys list`, `keys revoke`, `keys operator`."""
 
+from contextlib import suppress
 from getpass import getuser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from data_contracts.errors import TingsuError
 from flows.commands.options import Json, show
+
+if TYPE_CHECKING:
+    from flows.session import Session
 
 Name = Annotated[str, typer.Argument(help="who holds the key, such as crm")]
 
@@ -80,15 +85,18 @@ def operator(
     from flows.session import open_session
     from tasks import emergency
 
-    home = open_session().home
+    session = open_session()
+    home = session.home
     if revoked:
         emergency.revoke(home, name, getuser())
+        _witnessed(session)
         show(
             {"operator": name, "trusted": False}, f"operator {name} is not trusted any more{_elsewhere(home)}", as_json
         )
         return
     own = (file or operator_file(name)).expanduser().absolute()
     public = emergency.trust(home, name, own, getuser())
+    _witnessed(session)
     text = f"operator {name} is trusted here: public key {public}. The private key is {own}; keep it to yourself{_elsewhere(home)}"
     show({"operator": name, "trusted": True, "public_key": public, "file": str(own)}, text, as_json)
 
@@ -96,6 +104,18 @@ def operator(
 def operator_file(name: str) -> Path:
     """Where an operator's private key lies unless another file is named: not in the home, which others may read."""
     return Path.home() / ".config/tingsu/operators" / f"{name}.pem"
+
+
+def _witnessed(session: "Session") -> None:
+    """MLflow knows the history's newest line; where it does not answer, the next move catches up."""
+    from flows.run import registry_of
+    from tasks import history, registry
+
+    if any(
+        entry.event.kind == "recorded" for entry in history.read(session.home)
+    ):  # else there is no model to note it on
+        with suppress(TingsuError):
+            registry.witness(registry_of(session.settings, session.home, session.store))
 
 
 _ALL_REVOKED = (

@@ -43,15 +43,20 @@ def emergency(
 def history(
     version: Annotated[int | None, typer.Option("--version", help="only lines about this version")] = None,
     target: Annotated[str | None, typer.Option("--target", help="only rollouts to this target")] = None,
+    profile: Profile = None,
+    sets: Sets = None,
     as_json: Json = False,
 ) -> None:
     """Who promoted, released, undid or was refused what, and when. Lines are shown also if one was tampered with, and that is said."""
     from data_contracts.errors import BundleCorrupt
     from deploy import targets
+    from flows.run import registry_of
     from flows.session import open_session
     from tasks import history as recorder
+    from tasks import proven
 
-    home = open_session().home
+    session = open_session(profile, sets=sets or ())
+    home = session.home
     entries = [
         e
         for e in recorder.read(home)
@@ -64,7 +69,10 @@ def history(
     show([e.model_dump(mode="json") for e in entries], "\n".join(lines) or "nothing yet", as_json)
     for sentence in targets.every_left_behind(home):
         typer.echo(f"tingsu: {sentence}", err=True)
-    broken = recorder.verify(home)
+    head = proven.note(registry_of(session.settings, home, session.store)) if entries else ""
+    if head is None:
+        typer.echo("tingsu: MLflow did not answer, so whether the end was cut off could not be checked", err=True)
+    broken = recorder.verify(home, head or "")
     if broken:
         raise BundleCorrupt(broken)
 

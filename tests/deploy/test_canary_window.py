@@ -113,6 +113,15 @@ def test_a_service_started_anew_counts_from_zero_and_a_new_one_from_the_next_loo
     assert between(second, third).candidate.requests == 1 + 3
 
 
+def test_a_service_started_anew_is_known_by_any_counter_that_fell() -> None:
+    def seen(at_s: float, requests: int, reviews: int) -> Look:
+        side = Side(requests=requests, categories={"x": requests}, reviews=reviews)
+        return Look(at_s=at_s, champion={}, candidate={"a": Counted(side=side, together=Histogram())})
+
+    found = between(seen(0, 100, 50), seen(10, 120, 7)).candidate
+    assert (found.requests, found.reviews) == (120, 7)
+
+
 def test_looks_survive_being_written_down(pair: tuple[Served, Served]) -> None:
     with Client(pair[0].url) as champion, Client(pair[1].url) as candidate:
         found = canary_window.look([champion], [candidate], 1.0)

@@ -159,6 +159,11 @@ def history_edited(scene: Scene) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace('"tester"', '"mallory"', 1), encoding="utf-8")
 
 
+def history_cut(scene: Scene) -> None:
+    file = scene.home / "history.jsonl"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+
+
 def shut(place: str, mode: int) -> Do:
     def do(scene: Scene) -> None:
         path = Path(scene.places.get(place, scene.folder / place))
@@ -550,6 +555,7 @@ FAULTS = (
         slow=True,
     ),
     Fault("history edited", "history", 1, "line 1 was changed", history_edited, home="released"),
+    Fault("history cut", "history", 1, "its tail was cut", history_cut, home="released"),
     Fault(
         "history garbled",
         "why 1",

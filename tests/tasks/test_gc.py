@@ -20,7 +20,7 @@ from configs.settings import Settings
 from configs.sources import load
 from data_contracts.artifacts import Version
 from data_contracts.errors import BundleCorrupt, ConfigurationError, ResourceInsufficient, TingsuError
-from deploy import emergency, targets
+from deploy import emergency, signing, targets
 from deploy.operate import lock
 from deploy.operate.processes import Process
 from deploy.store import LISTING, Store
@@ -33,6 +33,7 @@ from tasks.tracking import STAGE_KEY, RunRef, Stage
 from tests import killer
 from tests.tasks import released
 from tests.tasks.released import Place, add
+from tests.tasks.verdicts import verdict
 
 LATER = time.time() + 100 * 86400
 """Everything below is old then."""
@@ -328,6 +329,19 @@ def test_nothing_goes_while_a_first_rollout_runs_whose_target_has_no_record_yet(
         server.shutdown()
 
     assert said and "a pipeline or a rollout runs here" in said[0]
+
+
+def test_what_another_home_judged_in_the_same_store_is_not_ours_to_remove(at: Case, tmp_path: Path) -> None:
+    ref, key = released.bundle(at, "theirs"), signing.keypair(tmp_path / "other")
+    cited_stage = f"stages/evaluate/{digest('theirs', 32)}"
+    stage(at.store, cited_stage)
+    evidence = json.dumps({"predictions": {"key": cited_stage}}).encode()
+    cited.keep(at.store, ref, evidence)
+    judged = signing.sign(verdict(ref.digest, report_digest=cited.digest(evidence)), key)
+    assert {ref.key, cited_stage} <= at.free()
+
+    at.store.write(f"{ref.key}.attest/verdict.json", judged.model_dump_json().encode())
+    assert not {ref.key, cited_stage} & at.free()
 
 
 @pytest.mark.parametrize("damage", ["history", "rollout"])

@@ -1,18 +1,22 @@
 """What an auditor asks of the record is answered from a history that was verified first, and can be checked without us."""
 
+import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_contracts.errors import BundleCorrupt, ConfigurationError
+from deploy import operators
 from deploy.store import sha256_file
 from deploy.targets import Placed, Record, Step
 from tasks import history, proven, registry, stages, versions, what_was_live
@@ -110,6 +114,19 @@ def test_that_the_end_could_not_be_checked_is_said(at: Place) -> None:
 
     assert "could not be checked" in proven.read(gone.registry).said
     assert "note of the newest agrees" in proven.read(at.registry).said
+    with at.registry.tracker.client() as client:
+        client.delete_registered_model_tag("complaints", versions.HEAD)
+    assert "MLflow has no note" in proven.read(at.registry).said
+
+
+def test_a_revocation_that_was_cut_off_is_put_on_record_by_the_same_command(at: Place, tmp_path: Path) -> None:
+    trust(at.home, "wu", tmp_path / "wu.pem", by="root")
+    public = operators.revoke(at.home, "wu")
+
+    revoke(at.home, "wu", by="root")
+    assert history.read(at.home)[-1].event.detail == {"operator": "wu", "public_key": public}
+    with pytest.raises(ConfigurationError, match="no operator 'wu'"):
+        revoke(at.home, "wu", by="root")
 
 
 # What was live
@@ -205,6 +222,7 @@ def test_times_are_taken_as_people_write_them() -> None:
         assert what_was_live.moment(text, shanghai) == BASE
     for text, sentence in (
         ("yesterday", "is not a time; write 2026-11-22T17:30"),
+        ("0001-01-01T00:00+08:00", "is not a time"),
         ("2026-11-01", "a day has many moments"),
         ("2999-01-01T00:00", "has not come yet"),
     ):
@@ -233,12 +251,14 @@ def exported(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_an_export_is_checked_without_tingsu_and_holds_no_text_of_a_call(exported: Path) -> None:
+def test_an_export_is_checked_without_tingsu_and_holds_no_text_of_a_call(exported: Path, template: Path) -> None:
     sums = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=exported, capture_output=True, timeout=60)
     found = check(exported)
 
     assert (sums.returncode, sums.stdout) == (0, b"")
-    assert (found.returncode, "0 things wrong" in found.stdout) == (0, True), found.stdout + found.stderr
+    assert (found.returncode, "0 things wrong\n" in found.stdout) == (0, True), found.stdout + found.stderr
+    key = (template / "keys/gate.pub").read_text().strip()
+    assert f"says {key}; " in found.stdout and (exported / "head.txt").read_text().strip() in found.stdout
     assert {p.name for p in exported.glob("keys/**/*.pem")} >= {"gate.pem"}
     assert len(list(exported.glob("keys/operators/li-*.pem"))) == 1
     assert len(list(exported.glob("versions/2/line-*-emergency.json"))) == 1
@@ -258,6 +278,37 @@ def replace(pattern: str, old: str, new: str) -> Callable[[Path], None]:
             text = path.read_bytes()
             assert old.encode() in text
             path.write_bytes(text.replace(old.encode(), new.encode()))
+
+    return forge
+
+
+def append(path: Path, data: bytes) -> None:
+    path.write_bytes(path.read_bytes() + data)
+
+
+def without(pattern: str) -> Callable[[Path], None]:
+    def forge(folder: Path) -> None:
+        for path in list(folder.glob(pattern)):
+            path.unlink()
+
+    return forge
+
+
+def chained(keep: Callable[[dict[str, Any]], bool]) -> Callable[[Path], None]:
+    """Every digest made anew, the note of the newest too, of the lines whose event is kept, which may be changed on the way."""
+
+    def forge(folder: Path) -> None:
+        lines, previous = [], history.START
+        for old in (folder / "history.jsonl").read_bytes().splitlines():
+            entry = json.loads(old)
+            if not keep(entry["event"]):
+                continue
+            del entry["digest"]
+            entry |= {"number": len(lines) + 1, "previous": previous}
+            previous = hashlib.sha256(json.dumps(entry, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+            lines.append(json.dumps({**entry, "digest": previous}, ensure_ascii=False, sort_keys=True) + "\n")
+        (folder / "history.jsonl").write_text("".join(lines))
+        (folder / "head.txt").write_text(f"{len(lines)}:{previous}\n")
 
     return forge
 
@@ -282,6 +333,24 @@ FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
         ),
         "keys/gate.pem did not make its signature",
     ),
+    "verdict removed": (without("versions/2/line-*-verdict.*"), "is not here, and the history has it"),
+    "evidence removed": (without("versions/*/evidence-*"), "the evidence that it cites is not here"),
+    "list of files removed": (without("versions/1/bundle-files.json"), "list of files is not here"),
+    "an emergency made an ordinary promotion": (
+        chained(lambda event: event["kind"] != "promoted" or event["detail"].pop("emergency", "") is not None),
+        "was promoted, and no verdict before it allows that",
+    ),
+    "an emergency verdict removed": (
+        chained(lambda event: event["kind"] != "emergency"),
+        "no verdict before it allows",
+    ),
+    "an operator never trusted": (chained(lambda event: event["kind"] != "operator_trusted"), "not trusted then"),
+    "a name twice in a line": (
+        replace("history.jsonl", '"by": "tester"', '"by": "eve", "by": "tester"'),
+        "history.jsonl line 1 was changed",
+    ),
+    "more after the last line": (lambda f: append(f / "history.jsonl", b"{}"), "goes on after its last line"),
+    "no line at all": (lambda f: append(f / "history.jsonl", b"{\n"), "is not a history line"),
     "evidence edited": (replace("versions/1/evidence-*.json", "reports", "opinions"), "evidence has another digest"),
     "bundle's files edited": (replace("versions/1/bundle-files.json", "bundle.json", "bandle.json"), "list of files"),
 }
@@ -294,10 +363,19 @@ def test_a_forged_export_is_found_out_even_with_sums_that_fit(exported: Path, tm
     shutil.copytree(exported, folder)
     forge(folder)
 
-    assert "was changed" in check(folder).stdout
+    assert re.search("was (changed|added or removed)", check(folder).stdout)
     resum(folder)
     found = check(folder)
     assert (found.returncode, sentence in found.stdout) == (1, True), found.stdout + found.stderr
+
+
+def test_an_openssl_that_cannot_accuses_nobody(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "openssl").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "openssl").chmod(0o755)
+    for path in (tmp_path, tmp_path / "nothing"):
+        monkeypatch.setenv("PATH", str(path))
+        found = check(exported)
+        assert (found.returncode, "signatures were NOT checked" in found.stdout) == (0, True), found.stdout
 
 
 def test_one_version_or_a_wrong_place(at: Place, tmp_path: Path) -> None:
