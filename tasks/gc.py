@@ -23,6 +23,9 @@ from tasks.retained import ALWAYS, Retained
 from tasks.versions import Registry
 
 DAY_S = 86400.0
+QUIET_S = 3600.0
+"""Halves of folders, workplaces and reports that were written to within this time stay whatever the policy: `submit` and `import` may be at
+them, which run beside this."""
 Kind = Literal["bundle", "stage", "run", "work", "leftover", "report", "upload"]
 KINDS: tuple[Kind, ...] = ("bundle", "stage", "run", "work", "leftover", "report", "upload")
 
@@ -58,9 +61,10 @@ def collect(at: Registry, settings: Settings, dry_run: bool = False, now_s: floa
         BundleCorrupt, ConfigurationError: the history or a rollout's record does not hold; nothing was touched.
         StoreUnavailable: MLflow or the store does not answer.
     """
-    before_s = (time.time() if now_s is None else now_s) - settings.retention.older_days * DAY_S
+    at_s = time.time() if now_s is None else now_s
+    before_s = at_s - settings.retention.older_days * DAY_S
     with _alone(at.home):
-        items = list(_items(at, settings, before_s))
+        items = list(_items(at, settings, before_s, min(before_s, at_s - QUIET_S)))
         if not dry_run and items:
             _tell(at, settings, items)
             for item in items:
@@ -69,45 +73,47 @@ def collect(at: Registry, settings: Settings, dry_run: bool = False, now_s: floa
     return _tallies(items)
 
 
-def _items(at: Registry, settings: Settings, before_s: float) -> Iterator[Item]:
+def _items(at: Registry, settings: Settings, before_s: float, quiet_s: float) -> Iterator[Item]:
     seen = runs.every(at.tracker)
     kept = retained.find(at, settings, seen, before_s)
-    yield from _bundles(at.store, kept, before_s)
-    yield from _stages(at.store, kept, before_s)
+    yield from _bundles(at.store, kept, before_s, quiet_s)
+    yield from _stages(at.store, kept, before_s, quiet_s)
     for run in seen:
         if run.run_id not in kept.runs:
             yield Item("run", run.run_id, runs.size(run), partial(runs.remove, at.tracker, run))
-    yield from _work(at.store, before_s)
+    yield from _work(at.store, quiet_s)
     for path in sorted((at.home / "submissions").glob("*")):
-        yield from _folder("report", path, before_s)
+        yield from _folder("report", path, quiet_s)
     uploads = at.store.stale_uploads(end=False)
     if uploads:
         yield Item("upload", f"{uploads} cut-off uploads", 0, partial(at.store.stale_uploads, end=True))
 
 
-def _bundles(store: Store, kept: Retained, before_s: float) -> Iterator[Item]:
+def _bundles(store: Store, kept: Retained, before_s: float, quiet_s: float) -> Iterator[Item]:
     for key in store.folders("bundles"):
         digest = key.rpartition("/")[2]
         if digest.endswith(".attest") or digest in kept.bundles:
             continue
-        yield from _object(store, "bundle", key, before_s, partial(bundle.withdraw, store, digest))
+        yield from _object(store, "bundle", key, before_s, quiet_s, partial(bundle.withdraw, store, digest))
 
 
-def _stages(store: Store, kept: Retained, before_s: float) -> Iterator[Item]:
+def _stages(store: Store, kept: Retained, before_s: float, quiet_s: float) -> Iterator[Item]:
     for name in store.folders("stages"):
         for key in () if name in ALWAYS else store.folders(name):
             if key not in kept.stages:
-                yield from _object(store, "stage", key, before_s, partial(store.delete, key))
+                yield from _object(store, "stage", key, before_s, quiet_s, partial(store.delete, key))
 
 
-def _object(store: Store, kind: Kind, key: str, before_s: float, remove: Callable[[], object]) -> Iterator[Item]:
+def _object(
+    store: Store, kind: Kind, key: str, before_s: float, quiet_s: float, remove: Callable[[], object]
+) -> Iterator[Item]:
     """It, if it is old. Without its listing it does not exist: half of it was written, or is still to be removed."""
     found = store.measure(key)
     if found.newest_s < before_s:
-        is_whole = store.has(key)
-        yield Item(
-            kind if is_whole else "leftover", key, found.bytes, remove if is_whole else partial(store.delete, key)
-        )
+        if store.has(key):
+            yield Item(kind, key, found.bytes, remove)
+        elif found.newest_s < quiet_s:
+            yield Item("leftover", key, found.bytes, partial(store.delete, key))
 
 
 def _work(store: Store, before_s: float) -> Iterator[Item]:

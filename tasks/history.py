@@ -183,13 +183,25 @@ def _lines(home: Path) -> list[bytes]:
 
 
 def _last(fd: int, path: Path) -> Entry | None:
-    """The last whole entry; whatever follows it is cut off."""
+    """The last whole entry; whatever follows it is cut off, unless only its line's end is missing: an editor may have taken that."""
     data = path.read_bytes()
     end = data.rfind(b"\n") + 1
+    if _is_whole(data[end:], path):
+        os.write(fd, b"\n")
+        data, end = data + b"\n", len(data) + 1
     if end != len(data):
         os.ftruncate(fd, end)
     lines = data[:end].split(b"\n")[:-1]
     return _entry(lines[-1], path, len(lines)) if lines else None
+
+
+def _is_whole(line: bytes, path: Path) -> bool:
+    """Whether it is a line as it was sealed."""
+    try:
+        entry = _entry(line, path, 0)
+    except BundleCorrupt:
+        return False
+    return entry == _seal(entry.number, entry.event, entry.previous, entry.at) and line == _line(entry)
 
 
 def _entry(line: bytes, path: Path, number: int) -> Entry:

@@ -295,6 +295,12 @@ def test_work_of_finished_stages_old_work_old_reports_and_halves_of_folders_go(a
     now = {t.kind: t.names for t in collect(at.registry, at.settings)}
     assert now == {"work": (digest("3", 32),)} and young.exists() and half.exists()
 
+    at_once = load(
+        "tiny", sets=["retention.keep_versions=1", "retention.keep_runs=1", "retention.older_days=0"], env={}
+    )
+    may_be_used = {"work", "leftover", "report"}
+    assert may_be_used.isdisjoint(t.kind for t in collect(at.registry, at_once)) and young.exists() and half.exists()
+
     then = {t.kind for t in collect(at.registry, at.settings, now_s=LATER)}
     assert {"work", "report", "leftover"} <= then
     assert not any(p.exists() for p in (done, young, report, half))

@@ -82,6 +82,15 @@ def test_a_line_torn_by_a_crash_is_dropped_and_the_chain_goes_on(tmp_path: Path)
     assert history.verify(tmp_path) is None
 
 
+def test_a_last_line_whose_end_an_editor_took_is_not_lost(tmp_path: Path) -> None:
+    written = three(tmp_path)
+    path = tmp_path / history.FILE
+    path.write_bytes(path.read_bytes()[:-1])
+
+    assert history.append(tmp_path, Event(kind="promoted", version=3, by="me")).number == 4
+    assert history.verify(tmp_path, written[-1].head) is None
+
+
 def test_an_event_after_a_garbled_line_is_refused(tmp_path: Path) -> None:
     (tmp_path / history.FILE).write_text("not json\n")
 
