@@ -21,7 +21,7 @@ from data_contracts.schema import Frozen
 from deploy.canary import bets
 from deploy.canary.bets import Array, Bets
 from deploy.canary.signals import QUANTILES, SIGNALS, Signal
-from deploy.canary.window import Side, Window
+from deploy.canary.window import Histogram, Side, Window
 
 MOST_LOG = 300.0  # of an evidence that is written down: e^300 says enough
 TYPICAL_CALLS = 100  # at the variance of what is tolerated: there an interval is narrowest
@@ -100,8 +100,14 @@ def advance(state: State) -> State:
 
 
 def feed(state: State, window: Window) -> State:
-    """Take in what both sides answered since the last time. Judged as soon as both have a block of requests."""
+    """Take in what both sides answered since the last time. Judged as soon as both have a block of requests.
+
+    Raises:
+        ConfigurationError: the sides count in other buckets.
+    """
     pending = state.pending + window
+    for one, other in zip(_compared(pending.champion), _compared(pending.candidate), strict=True):
+        _ = one + other  # refuses other edges, as of services of two releases
     state = state.model_copy(update={"pending": pending, "seconds": state.seconds + window.seconds})
     if min(pending.champion.requests, pending.candidate.requests) < state.settings.block_requests:
         return state
@@ -139,6 +145,11 @@ def decide(state: State, at: str) -> Judgement:
         champion=state.judged.champion,
         candidate=state.judged.candidate,
     )
+
+
+def _compared(side: Side) -> tuple[Histogram, ...]:
+    """What is compared bucket by bucket."""
+    return side.confidence, side.label_mass
 
 
 def _enter(state: State, signal: Signal) -> Ledger | None:

@@ -171,6 +171,17 @@ def test_histograms_of_other_buckets_do_not_add_up() -> None:
         Histogram(le=(1.0,), counts=(1, 2)) + Histogram(le=(2.0,), counts=(1, 2))
 
 
+def test_sides_that_count_in_other_buckets_are_refused_in_words() -> None:
+    sides = [
+        Side(requests=30, confidence=Histogram(le=edges, counts=(30,) * len(edges) + (0,)))
+        for edges in ((0.5,), (0.4, 0.8))
+    ]
+    state = judge.begin(SETTINGS, CATEGORIES)
+
+    with pytest.raises(ConfigurationError, match="run the same service on both"):
+        judge.feed(state, Window(champion=sides[0], candidate=sides[1], seconds=1))
+
+
 def test_a_tolerance_at_or_above_what_is_to_be_found_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"detected 0\.05 is not above tolerated 0\.05"):
         Tolerance(tolerated=0.05, detected=0.05)
