@@ -178,7 +178,8 @@ def test_nothing_is_lost_from_staging_to_the_way_back_which_takes_no_time(
 
     versions = [version_of(answer) for answer in got]
     assert (back, engines(service)) == ("at_once", loaded) and took_s < UNDO_S
-    assert set(versions[here + 3 :]) == {"1"} and {"1", "2"} == set(versions)
+    assert versions[here:].count("2") <= 3  # one of each caller, asked before
+    assert {"1", "2"} == set(versions)
     assert info(service)["previous"].startswith("2+")
 
 
