@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests import killer
-from tests.flows.stack import QUICK, Stack, stack
+from tests.flows.stack import QUICK, ROOT, Stack, stack
 from tests.killer import Plan
 
 IN_TRAINING = Plan(r"open w .*/checkpoint-20/trainer_state", 1)  # one whole checkpoint, and half of the second
@@ -240,7 +240,7 @@ def test_nothing_personal_reached_any_file(job: Job) -> None:
     found, read = set(), 0
     for path in job.home.rglob("*"):
         with suppress(FileNotFoundError):  # Prefect's leases come and go while its server runs
-            if path.is_file() and path.name != "calls.jsonl" and path.stat().st_size < 50_000_000:
+            if path.is_file() and path.name != "calls.jsonl" and path.stat().st_size < 50_000_000 and not is_ours(path):
                 content, read = readable(path), read + 1
                 found |= {
                     (path.relative_to(job.home).as_posix(), value.decode()) for value in planted if value in content
@@ -262,6 +262,12 @@ def submitted_by_name(job: Job) -> set[bytes]:
         job.run(*words)
         job.run(*words, "--set", "data.min_rows=100000", ok=(3,))
     return {number.encode() for number in (named, column, known)}
+
+
+def is_ours(path: Path) -> bool:
+    """Whether it is MLflow's copy of a file of the project, whose model of names has common ones in it."""
+    own = ROOT / path.as_posix().partition("/artifacts/code/")[2]
+    return own.is_file() and own.read_bytes() == path.read_bytes()
 
 
 def readable(path: Path) -> bytes:
