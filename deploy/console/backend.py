@@ -17,8 +17,8 @@ class Wish(Frozen):
 
 
 class Job(Frozen):
-    """A rollout in a process of its own. `last_line` of its log, or the error it ended with, in English and Chinese. `running` is
-    false once it has ended."""
+    """A rollout in a process of its own. `last_line` that it wrote to its log, or the error it ended with, in English and Chinese.
+    `running` is false once it has ended."""
 
     running: bool
     pid: int | None

@@ -51,13 +51,15 @@ class Command(Frozen):
 
 
 class Process(Frozen):
-    """A started process. `started` tells it from a later one with the same pid; it leads the process group `pid`."""
+    """A started process. `started` tells it from a later one with the same pid; it leads the process group `pid`. `log_from`: where
+    in its log, which those before it wrote too, it began."""
 
     name: str
     argv: tuple[str, ...]
     port: int
     url: str
     log: str
+    log_from: int = 0
     pid: int
     started: str
     fingerprint: str = ""
@@ -194,9 +196,9 @@ def last_line(process: Process) -> str:
 
 
 def last_said(process: Process) -> str:
-    """The last line of its log; where that is the end of an error of ours, all of the error, in both languages."""
+    """The last line it wrote to its log; where that is the end of an error of ours, all of the error, in both languages."""
     with suppress(OSError):
-        tail = Path(process.log).read_bytes()[-4096:].decode(errors="replace")
+        tail = Path(process.log).read_bytes()[process.log_from :][-4096:].decode(errors="replace")
         lines = [line.strip() for line in tail.splitlines() if line.strip()]
         begins = len(lines) - 2 if len(lines) > 1 and lines[-2].startswith(OURS) else len(lines) - 1
         return " ".join(lines[max(begins, 0) :])
@@ -231,7 +233,9 @@ def _launch(home: Path, command: Command) -> Process:
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.is_file() and log.stat().st_size > LOG_LIMIT_BYTES:
         log.replace(log.with_suffix(".log.1"))
-    plan = command.model_dump(exclude={"setting", "env"}) | {"log": str(log), "fingerprint": command.fingerprint}
+    begins = log.stat().st_size if log.is_file() else 0
+    plan = command.model_dump(exclude={"setting", "env"}) | {"log": str(log), "log_from": begins}
+    plan["fingerprint"] = command.fingerprint
     write_atomically(record.with_suffix(".plan"), json.dumps(plan).encode())
     done = subprocess.run(
         [sys.executable, "-P", launch.__file__, str(record), *command.argv],

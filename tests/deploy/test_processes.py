@@ -66,6 +66,11 @@ def home(tmp_path: Path):
 def kill(process: processes.Process) -> None:
     """By SIGKILL; it is dead on return."""
     os.kill(process.pid, signal.SIGKILL)
+    gone(process)
+
+
+def gone(process: processes.Process) -> None:
+    """Return when it has ended."""
     while processes.alive(process):
         time.sleep(0.01)
 
@@ -113,6 +118,26 @@ def test_a_process_that_dies_before_it_is_ready_shows_its_last_words(home: Path)
 
     with pytest.raises(EngineUnavailable, match=r"web ended before it was ready.*no weights"):
         processes.wait(process, 10)
+
+
+def test_last_words_are_those_of_this_process_and_not_of_one_before_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = "raise SystemExit('tingsu: disk full\\n磁盘已满')"
+    failed = processes.start(home, script(fails))
+    gone(failed)
+    silent = processes.start(home, script("import time; time.sleep(60)"))
+    said_by_silent = processes.last_said(silent)
+    processes.stop(home, "script")
+    monkeypatch.setattr(processes, "LOG_LIMIT_BYTES", 4)
+    anew = processes.start(home, script("raise SystemExit('out of memory')"))
+    gone(anew)
+
+    assert processes.last_said(failed.model_copy(update={"log": f"{failed.log}.1"})) == "tingsu: disk full 磁盘已满"
+    assert said_by_silent == ""
+    assert processes.last_said(anew) == "out of memory"
+    with pytest.raises(EngineUnavailable, match=r"ended before it was ready; see \S+script\.log$"):
+        processes.wait(processes.start(home, script("pass")), 10)
 
 
 def test_a_process_that_never_answers_is_given_up_after_the_limit(home: Path) -> None:
