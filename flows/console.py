@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from configs.settings import Settings
 from data_contracts.errors import Busy, TingsuError
 from deploy import targets
 from deploy.console.backend import Cleaned, Job, LocalStatus, Wish
-from deploy.operate import needs, processes, stack
+from deploy.operate import lock, needs, processes, stack
 from deploy.operate.processes import Command, Process
 from deploy.targets.local import SERVICE, STAGED, Local
 from tasks import on_off
@@ -33,10 +35,9 @@ class Here:
         argv = processes.python(
             "flows", *words, f"--profile={self.settings.profile}", *(f"--set={one}" for one in sets)
         )
-        if processes.find(self.home, JOB) is not None:
-            raise Busy(RUNS)
         env = {"LOGNAME": by}  # whom the history names: getpass asks for it first
-        return _job(processes.start(self.home, Command(name=JOB, argv=argv, env=env)))
+        with self._without_job():
+            return _job(processes.start(self.home, Command(name=JOB, argv=argv, env=env)))
 
     def status(self) -> LocalStatus:
         target, record = Local(self.home, self.settings), targets.read(self.home, Local.name)
@@ -60,13 +61,24 @@ class Here:
 
     def cleanup(self, by: str) -> Cleaned:
         target = Local(self.home, self.settings)
-        try:
-            ran = on_off.stop(target, self.home, by, "cleanup by the control plane", lambda: _stopped(target))
-        except Busy as error:
-            raise Busy(RUNS) from error
-        if processes.find(self.home, JOB) is None:
+        with self._without_job():
+            try:
+                ran = on_off.stop(target, self.home, by, "cleanup by the control plane", lambda: _stopped(target))
+            except Busy as error:
+                raise Busy(RUNS) from error
             processes.stop(self.home, JOB)  # forgets it
         return Cleaned(stopped=ran)
+
+    @contextmanager
+    def _without_job(self) -> Iterator[None]:
+        """While the block runs no job is begun but by it. A job lives for seconds before it holds the target's own lock.
+
+        Raises: Busy: one runs.
+        """
+        with lock.held(self.home / f"run/.{JOB}.lock"):
+            if processes.find(self.home, JOB) is not None:
+                raise Busy(RUNS)
+            yield
 
 
 def _stopped(target: Local) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from configs.settings import Settings
 from configs.sources import load
 from deploy import keys, service, targets
 from deploy.operate import lock, ports, processes, stack
+from deploy.operate.processes import Command
 from deploy.store import FolderStore
 from deploy.targets import Placed, Record
 from deploy.targets.local import SERVICE, Local
+from flows.console import JOB
 from tasks import history, rollout, stages
 from tests.deploy import served
 
@@ -105,6 +108,50 @@ def test_what_serves_is_told_and_stopped_by_the_cleanup_but_not_in_the_middle_of
     ]
     Local(home, settings, command).stop()
     assert console.get(STATUS).json()["detail"] == "stopped" and Path(bundle.folder).is_dir()
+
+
+def begun(home: Path, what: str) -> processes.Process:
+    """A deploy whose process runs and holds no lock yet."""
+    return processes.start(home, Command(name=JOB, argv=(sys.executable, "-c", what)))
+
+
+def test_nothing_is_cleaned_up_under_a_deploy_that_has_just_begun(console: httpx.Client, home: Path) -> None:
+    begun(home, "raise SystemExit('an earlier one failed')")
+    running = begun(home, "import time; time.sleep(60)")
+    refused = console.delete(CLEANUP)
+    job = console.get(STATUS).json()["job"]
+    processes.stop(home, JOB)
+    cleaned = console.delete(CLEANUP)
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "console_refused")
+    assert (job["running"], job["pid"], job["last_line"]) == (True, running.pid, "")
+    assert (cleaned.status_code, console.get(STATUS).json()["job"]) == (200, None)
+
+
+def test_of_two_deploys_at_once_the_second_is_told_that_one_runs(console: httpx.Client, home: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: console.post(DEPLOY, json={}), range(2)))
+    processes.stop(home, JOB)
+
+    codes, second = sorted(a.status_code for a in answers), max(answers, key=lambda a: a.status_code)
+    assert codes == [202, 409] and "a rollout to local is under way" in second.text
+
+
+def test_a_deploy_asked_for_during_a_cleanup_begins_after_it(console: httpx.Client, home: Path) -> None:
+    """The service takes a while to end."""
+    slow = "import signal,time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2), exit())); print('up'); time.sleep(60)"
+    stopping = processes.start(home, Command(name=SERVICE, argv=(sys.executable, "-uc", slow)))
+    while not processes.last_said(stopping):
+        time.sleep(0.02)
+    with ThreadPoolExecutor(1) as pool:
+        cleanup = pool.submit(console.delete, CLEANUP)
+        while not lock.is_held(targets.lock_file(home, "local")):
+            time.sleep(0.02)
+        deployed = console.post(DEPLOY, json={})
+        still = processes.alive(stopping)
+    processes.stop(home, JOB)
+
+    assert (cleanup.result().json(), deployed.status_code, still) == ({"stopped": [SERVICE]}, 202, False)
 
 
 def test_a_wish_that_is_none_is_refused_and_the_page_of_a_browser_is_not_let_in(console: httpx.Client) -> None:
