@@ -13,6 +13,7 @@ from deploy import targets
 from deploy.console.backend import Cleaned, Job, LocalStatus, Wish
 from deploy.operate import lock, needs, processes, stack
 from deploy.operate.processes import Command, Process
+from deploy.targets import left_behind
 from deploy.targets.local import SERVICE, STAGED, Local
 from tasks import on_off
 
@@ -41,6 +42,7 @@ class Here:
 
     def status(self) -> LocalStatus:
         target, record = Local(self.home, self.settings), targets.read(self.home, Local.name)
+        left = left_behind.find(self.home, Local.name)
         now = target.status()
         job = next((each for each in processes.recorded(self.home) if each.name == JOB), None)
         return LocalStatus(
@@ -53,7 +55,7 @@ class Here:
             candidate=record.candidate,
             state=record.state,
             steps=record.steps,
-            trouble=targets.left_behind(self.home, Local.name),
+            trouble=left.said if left else "",
             job=None if job is None else _job(job),
             parts=stack.status(self.home),
             missing=needs.missing(self.settings),

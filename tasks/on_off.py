@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from deploy import targets
-from deploy.targets import Record, Target
+from deploy.targets import Record, Target, left_behind
 from tasks.book import Book
 from tasks.controller import Controller
 
@@ -43,7 +43,8 @@ def started(control: Controller, how: str, limit_s: float) -> None:
         RolloutFailed: what served before it cannot be brought back.
     """
     book, record = control.book, control.book.read()
-    if targets.left_behind(control.home, record.target) and record.state != "awaiting":
+    left = left_behind.find(control.home, record.target)
+    if left is not None and left.is_fault:
         record = control.withdraw(f"{how} found it cut off", limit_s)
     now = control.target.status()
     if record.live is not None and now.serving is not None and book.is_stopped():

@@ -28,8 +28,8 @@ class Job(Frozen):
 
 class LocalStatus(Frozen):
     """This machine. `state` and `steps` of the rollout under way, or of the last one; `serving`: the digest of the bundle that answers;
-    `trouble`: what to do about a rollout that was cut off and that nobody watches, or empty; `missing`: programs that the settings
-    need and that are not installed."""
+    `trouble`: what to do about a rollout that was cut off and that nobody watches, or that waits for a person, or empty; `missing`:
+    programs that the settings need and that are not installed."""
 
     mode: str
     endpoint: str

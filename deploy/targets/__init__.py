@@ -235,33 +235,6 @@ def waits(record: Record) -> Said:
     return told("approval_awaited", version=record.subject.version, target=record.target)
 
 
-def left_behind(home: Path, target: str) -> str:
-    """What to do about a rollout that is not at its end and that no process carries out, in a sentence; empty: there is none.
-
-    A candidate may have a part of the traffic then, and nobody judges it.
-    """
-    record = read(home, target)
-    if record.is_finished:
-        return ""
-    if record.state == "awaiting":
-        return str(waits(record))
-    if lock.is_held(lock_file(home, target)):
-        return ""
-    if record.state == "undoing":
-        return f"a rollout to {target} is not undone yet: {record.steps[-1].note}; ./tingsu undo --target {target} tries again"
-    tried = record.canary.judged if record.canary and record.state == "canary" else None
-    share = f" with {tried.settings.steps[tried.step].weight:.0%} of the traffic" if tried else ""
-    return (
-        f"the rollout of version {record.subject.version} to {target} was cut off when it was {record.state}{share}, and nobody "
-        f"watches it: the same command goes on, ./tingsu undo --target {target} takes it back"
-    )
-
-
-def every_left_behind(home: Path) -> tuple[str, ...]:
-    """As `left_behind`, of every target."""
-    return tuple(sentence for name in known(home) if (sentence := left_behind(home, name)))
-
-
 def known(home: Path) -> tuple[str, ...]:
     """Every target that something was rolled out to."""
     return tuple(p.stem for p in sorted((home / "rollouts").glob("*.json")) if "." not in p.stem)

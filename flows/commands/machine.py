@@ -4,11 +4,17 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.commands.options import Json, Profile, Sets, show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deploy.operate.stack import Part
+    from deploy.targets.standing import Standing
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -45,7 +51,7 @@ def up(
         update={"rollout": session.settings.rollout.model_copy(update={"target": "local"})}
     )
     rollout.started(local, session.home, getuser(), "./tingsu up")
-    _show(parts, as_json)
+    show([part.model_dump(mode="json") for part in parts], _part_table(parts), as_json)
 
 
 def down(as_json: Json = False) -> None:
@@ -74,34 +80,37 @@ def down(as_json: Json = False) -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """What runs, where, and its memory; exits 4 if something died, does not answer, or a release was cut off."""
+    """What runs, where, and its memory; what is live on every target, and how far a rollout is. Exits 4 if something died, does not
+    answer, or a release was cut off; not for one that waits for a person."""
     from deploy.operate import stack
+    from deploy.targets import left_behind, standing
     from flows.session import open_session
 
     session = open_session()
-    parts = stack.status(session.home)
-    _show(parts, as_json)
-    troubles = _troubles(session)
-    for sentence in (*_emergency(session), *troubles):
+    parts, places = stack.status(session.home), standing.every(session.home)
+    told = [_part_table(parts), *([_place_table(places)] if places else [])]
+    show([one.model_dump(mode="json") for one in (*parts, *places)], "\n\n".join(told), as_json)
+    left, disagreements = left_behind.every(session.home), _disagreements(session)
+    for sentence in (*_emergency(session), *(one.said for one in left), *disagreements):
         typer.echo(f"tingsu: {sentence}", err=True)
-    raise typer.Exit(4 if troubles or any(p.state in ("died", "not ready") for p in parts) else 0)
+    is_ill = disagreements or any(one.is_fault for one in left) or any(p.state in ("died", "not ready") for p in parts)
+    raise typer.Exit(4 if is_ill else 0)
 
 
-def _troubles(session: Any) -> tuple[str, ...]:
-    """A rollout nobody watches; and where registry, history and what is live disagree, asked only once something was released."""
+def _disagreements(session: Any) -> tuple[str, ...]:
+    """Where registry, history and what is live disagree, asked only once something was released."""
     from data_contracts.errors import BundleCorrupt, StoreUnavailable
     from deploy import targets
     from flows.run import registry_of
     from tasks import audit
 
-    behind = targets.every_left_behind(session.home)
     live = targets.read(session.home, session.settings.rollout.target).live
     if live is None:
-        return behind
+        return ()
     try:
-        return (*behind, *audit.glance(registry_of(session.settings, session.home, session.store), live.version))
+        return audit.glance(registry_of(session.settings, session.home, session.store), live.version)
     except (BundleCorrupt, StoreUnavailable) as error:
-        return (*behind, str(error))
+        return (str(error),)
 
 
 def _emergency(session: Any) -> tuple[str, ...]:
@@ -112,11 +121,18 @@ def _emergency(session: Any) -> tuple[str, ...]:
     return (f"version {live.version} serves on an {live.emergency}",) if live and live.emergency else ()
 
 
-def _show(parts: Any, as_json: bool) -> None:
+def _part_table(parts: "Sequence[Part]") -> str:
     from flows.commands.tables import columns
 
     cells = [[p.name, p.state, p.url, f"{p.memory_mb:.0f} MB" if p.pid else "", p.log] for p in parts]
-    show([p.model_dump(mode="json") for p in parts], columns(["part", "state", "url", "memory", "log"], cells), as_json)
+    return columns(["part", "state", "url", "memory", "log"], cells)
+
+
+def _place_table(places: "Sequence[Standing]") -> str:
+    from flows.commands.tables import columns
+
+    cells = [[p.name, f"version {p.live}" if p.live else "none", p.url, p.told] for p in places]
+    return columns(["target", "live", "url", "rollout"], cells)
 
 
 def logs(

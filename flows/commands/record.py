@@ -49,7 +49,7 @@ def history(
 ) -> None:
     """Who promoted, released, undid or was refused what, and when. Lines are shown also if one was tampered with, and that is said."""
     from data_contracts.errors import BundleCorrupt
-    from deploy import targets
+    from deploy.targets import left_behind
     from flows.run import registry_of
     from flows.session import open_session
     from tasks import history as recorder
@@ -67,8 +67,8 @@ def history(
         for e in entries
     ]
     show([e.model_dump(mode="json") for e in entries], "\n".join(lines) or "nothing yet", as_json)
-    for sentence in targets.every_left_behind(home):
-        typer.echo(f"tingsu: {sentence}", err=True)
+    for left in left_behind.every(home):
+        typer.echo(f"tingsu: {left.said}", err=True)
     head = proven.note(registry_of(session.settings, home, session.store)) if entries else ""
     if head is None:
         typer.echo("tingsu: MLflow did not answer, so whether the end was cut off could not be checked", err=True)

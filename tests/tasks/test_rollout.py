@@ -20,7 +20,7 @@ from data_contracts.messages import Said
 from deploy import targets
 from deploy.operate import lock
 from deploy.operate.canary_window import Look
-from deploy.targets import Placed
+from deploy.targets import Placed, left_behind
 from flows.commands import machine
 from tasks import history, on_off, what_was_live
 from tasks.controller import Controller
@@ -285,17 +285,17 @@ def test_down_ends_a_canary_that_was_cut_off_and_the_history_tells(
     target.breaks["look", 2] = Killed()
     with pytest.raises(Killed):
         rolled.controller(controller.home, rolled.CANARY, target).rollout(placed(2))
-    said = targets.left_behind(controller.home, "local")
-    assert re.search("was cut off when it was canary with 10% of the traffic, and nobody watches it", said)
+    left = left_behind.find(controller.home, "local", lambda: 1_000_000.0)
+    assert left and left.is_fault
+    assert "was cut off when it was canary with 10% of the traffic, and nobody watches it" in left.said
     monkeypatch.setenv("TINGSU_HOME", str(controller.home))
 
     for _ in range(2):
         machine.down()
 
     lines = history.read(controller.home)
-    assert targets.read(controller.home, "local").state == "undone" and not targets.left_behind(
-        controller.home, "local"
-    )
+    assert targets.read(controller.home, "local").state == "undone"
+    assert left_behind.find(controller.home, "local") is None
     assert [entry.event.kind for entry in lines] == ["released", "undone", "stopped"]
     assert what_was_live.find(lines, "local", datetime.now(UTC)).stopped == "version 1, ./tingsu down"
     controller.rollout(placed(1))
