@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from configs.settings import Settings
 from data_contracts.artifacts import Release, Version
 from data_contracts.errors import ApprovalAwaited, RolloutFailed, StoreUnavailable, TingsuError
 from data_contracts.schema import Frozen
+from deploy.operate import lock
 from deploy.targets import Record
 from tasks import history, registry, rollout, versions
 from tasks.permit import permit
@@ -108,9 +110,23 @@ def _is_told(at: Registry, version: int) -> bool:
 
 @contextmanager
 def witnessed(at: Registry) -> Iterator[None]:
-    """The registry knows the history's newest line when this ends, also when it ends badly."""
+    """The registry knows the history's newest line when this ends, also when it ends badly; until then `is_moving`."""
+    with lock.held(_moving(at.home), shared=True):  # who rolls out to another target does not wait
+        try:
+            yield
+        finally:
+            with suppress(StoreUnavailable):  # a first error is the one to tell, and the next move catches up
+                registry.witness(at)
+
+
+def is_moving(home: Path) -> bool:
+    """Whether somebody changes what is live or who is the champion; the aliases follow the traffic after a moment."""
     try:
-        yield
-    finally:
-        with suppress(StoreUnavailable):  # a first error is the one to tell, and the next move catches up
-            registry.witness(at)
+        with lock.held(_moving(home), wait=False):
+            return False
+    except BlockingIOError:
+        return True
+
+
+def _moving(home: Path) -> Path:
+    return home / "rollouts/.release.lock"

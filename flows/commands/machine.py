@@ -101,16 +101,19 @@ def _disagreements(session: Any) -> tuple[str, ...]:
     """Where registry, history and what is live disagree, asked only once something was released."""
     from data_contracts.errors import BundleCorrupt, StoreUnavailable
     from deploy import targets
+    from flows import release
     from flows.run import registry_of
     from tasks import audit
 
-    live = targets.read(session.home, session.settings.rollout.target).live
-    if live is None:
+    target = session.settings.rollout.target
+    is_moving, record = release.is_moving(session.home), targets.read(session.home, target)
+    if record.live is None or (is_moving and record.is_finished):
         return ()
     try:
-        return audit.glance(registry_of(session.settings, session.home, session.store), live.version)
+        found = audit.glance(registry_of(session.settings, session.home, session.store), record.live.version)
     except (BundleCorrupt, StoreUnavailable) as error:
         return (str(error),)
+    return found if targets.read(session.home, target).live == record.live else ()
 
 
 def _emergency(session: Any) -> tuple[str, ...]:
