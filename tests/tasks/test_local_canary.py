@@ -104,7 +104,7 @@ def test_a_shifted_version_is_undone_by_the_canary_a_healthy_one_goes_live_and_n
     home, target = controller.home, controller.target
     first, shifted, healthy = placed(home, 1), placed(home, 2, shift=5.0), placed(home, 3)
     load = Load(controller.rollout(first).endpoint)
-    with pytest.raises(RolloutFailed, match=r"breach in canary step 1 of 2 at 30%.*Undone: version 1 serves"):
+    with pytest.raises(RolloutFailed, match=r"breach in canary step [12] of 2 .*Undone: version 1 serves"):
         controller.rollout(shifted)
     load.more(10)
     after_breach = set(load.more(50))
