@@ -66,7 +66,7 @@ def rollback(at: Registry, settings: Settings, to: int | None = None, why: str =
             release = rollout.undo(target.version, settings, at.home, by=at.by, why=why)
         else:  # it served before the last two: it is checked like a new one
             release = rollout.rollout(at.store, target, settings, at.home, by=at.by)
-        return registry.rollback(at, target.version), release
+        return registry.rollback(at, target.version, why), release
 
 
 def undo(at: Registry, settings: Settings, why: str, *, moves_champion: bool) -> tuple[str, dict[str, object]]:
@@ -88,7 +88,7 @@ def undo(at: Registry, settings: Settings, why: str, *, moves_champion: bool) ->
         to = _version_before(record)
         live = rollout.undo(to, settings, at.home, by=at.by, why=why)  # the traffic first: MLflow takes seconds
         if moves_champion and to in {v.version for v in (versions.sitting(at), versions.previous(at)) if v}:
-            registry.rollback(at, to)
+            registry.rollback(at, to, why)
     return f"version {live.version} serves again at {live.endpoint}", live.model_dump(mode="json")
 
 

@@ -121,11 +121,12 @@ def promote(at: Registry, version: int) -> Version:
         return target
 
 
-def rollback(at: Registry, to: int | None = None) -> Version:
+def rollback(at: Registry, to: int | None = None, why: str = "") -> Version:
     """Make `previous` the champion again; its own predecessor, if it had one, becomes `previous`. Repeating changes nothing.
 
     Args:
         to: the version to return to, as `versions.returning`.
+        why: for the history.
 
     Raises:
         GateRefused: there is no previous version, it is not `to`, or its verdict does not hold.
@@ -138,7 +139,7 @@ def rollback(at: Registry, to: int | None = None) -> Version:
             before = previous(at)
             _mirror(at, target.version, before.version if before else None)
         else:
-            _move(at, "rolled_back", target, _predecessor(at, target.version))
+            _move(at, "rolled_back", target, _predecessor(at, target.version), {"why": why} if why else {})
         return target
 
 

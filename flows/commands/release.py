@@ -61,6 +61,7 @@ def rollback(
     to: Annotated[
         int | None, typer.Option("--to", help="the version to go back to: the one before the champion")
     ] = None,
+    why: Why = "",
     profile: Profile = None,
     sets: Sets = None,
     as_json: Json = False,
@@ -72,7 +73,7 @@ def rollback(
     """
     from flows import release
 
-    version, live = release.rollback(*_opened(profile, sets), to)
+    version, live = release.rollback(*_opened(profile, sets), to, why)
     show(
         live.model_dump(mode="json"),
         f"version {version.version} is the champion again, live at {live.endpoint}",

@@ -510,7 +510,11 @@ FAULTS = (
     Fault("compare with an unknown version", "compare 1 9", 2, "has no version 9", home="released", slow=True),
     Fault("promote a HOLD", "promote 2", 3, "is HOLD, and only PROMOTE", home="released"),
     Fault(
-        "rollback without a previous version", "rollback", 3, "has no previous version to return to", home="released"
+        "rollback without a previous version",
+        "rollback --why regret",
+        3,
+        "has no previous version to return to",
+        home="released",
     ),
     Fault(
         "bundle with one byte changed",

@@ -147,11 +147,15 @@ def test_a_tracking_server_that_dies_at_the_alias_of_the_champion_leaves_a_promo
 
 
 def test_a_rollback_killed_in_every_write_ends_at_the_version_before_and_goes_no_further(running: Restarted) -> None:
+    because = ("--why", "it misses refunds")
     for plan in GOING_BACK:
-        running.run("rollback", plan=plan)
+        running.run("rollback", *because, plan=plan)
     for words in ((), (), ("--to", "1")):
-        assert running.json("rollback", *words)["version"] == 1
+        assert running.json("rollback", *because, *words)["version"] == 1
 
+    back = [entry["event"] for entry in running.json("history") if entry["event"]["kind"] == "rolled_back"]
+    assert [event["detail"]["why"] for event in back] == ["it misses refunds"]
+    assert "it misses refunds" in running.run("why", "1").stdout
     assert (aliases(running), served(running)) == ({"candidate": "2", "champion": "1"}, "1")
     assert running.run("status").stderr == ""
     assert "not to 2" in running.run("rollback", "--to", "2", ok=(3,)).stderr

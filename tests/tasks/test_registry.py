@@ -204,8 +204,11 @@ def test_the_record_says_who_and_a_rollback_verifies_too(at: Place) -> None:
     registry.promote(replace(at.registry, by="王工"), 1)
     after(at, one, "two")
     registry.promote(at.registry, 2)
+    registry.rollback(at.registry, 1, "it misses refunds")
+    registry.promote(at.registry, 2)
     verdict_path(at, one).unlink()
 
+    assert "why=it misses refunds" in why.answer(at.home, 1)
     assert "王工" in why.answer(at.home, 1)
     with pytest.raises(GateRefused, match="no verdict"):
         registry.rollback(at.registry)
