@@ -182,8 +182,8 @@ def require_own(home: Path, there: str, where: str) -> None:
     if lost and found.owner and found.owner != kept.owner:
         raise ConfigurationError(
             f"{where} lets callers in by keys of another home that {home} does not know: {lost}. They would be refused from now on, so "
-            f"nothing was touched. Copy that home's keys/service.json and machine.key to {file(home).parent} first, or roll out from "
-            "there; --set rollout.replace_keys=true replaces them all the same"
+            f"nothing was touched. Copy that home's keys/service.json, machine.key and operators to {file(home).parent} first, or roll out "
+            "from there; --set rollout.replace_keys=true replaces them all the same"
         )
 
 
