@@ -18,7 +18,11 @@ from deploy.targets import Change, Placed, Status
 
 SERVICE = "service"
 STAGED = "service-next"
-ANSWERS_S = 10.0
+ANSWERS_S = 4.0
+"""For the web process to say that it lives; its engines may be away meanwhile."""
+HUNG_S = 1.0
+"""To end one that does not say so: it finishes nothing any more."""
+ANEW = "anew"
 
 
 class Local:
@@ -56,7 +60,7 @@ class Local:
         return (Change(what=f"process {SERVICE}{how}", before=before, after=after),)
 
     def stage(self, candidate: Placed) -> None:
-        if not self._takes(candidate):
+        if not self._tries(candidate):
             self._wait(self._staged(candidate))
             return
         with self._client() as client:
@@ -92,14 +96,11 @@ class Local:
 
     def switch(self, candidate: Placed) -> str:
         port = self.settings.ports.service
-        how = self._reloaded(candidate)
-        if how is not None:
-            self._note(candidate)
+        how = self._given(candidate)
+        self._note(candidate)
         processes.stop(self.home, STAGED)
-        if how is None:
-            self._wait(self._ensure(SERVICE, candidate, port))
         self._check(port, candidate)
-        if how is not None and not self.settings.rollout.keep_previous:
+        if how != ANEW and not self.settings.rollout.keep_previous:
             with self._client() as client:
                 client.forget(self._limit_s)
         return self._url(port)
@@ -108,18 +109,15 @@ class Local:
         if live is None:
             self._withdraw(candidate)
             return
-        how = self._reloaded(live)
-        if how is None:
-            self._wait(self._ensure(SERVICE, live, self.settings.ports.service))
-        else:
+        how = self._given(live)
+        if how != ANEW:
             with self._client() as client:
                 client.withdraw(self._limit_s)
                 if how != "kept":  # what was live before `live` is left alone
                     client.forget(self._limit_s)
         self._check(self.settings.ports.service, live)
         processes.stop(self.home, STAGED)
-        if how is not None:
-            self._note(live)  # last: it needs a disk, and the traffic does not
+        self._note(live)  # last: it needs a disk, and the traffic does not
 
     def held(self, by: str) -> AbstractContextManager[None]:
         return nullcontext()  # its processes are this home's, and so is the lock that the caller has
@@ -164,7 +162,7 @@ class Local:
     def _where(self, candidate: Placed) -> Where:
         """Where it is staged."""
         url, key = self._url(self.settings.ports.service), keys.machine(self.home)
-        if self._takes(candidate):
+        if self._tries(candidate):
             with self._client() as client:
                 if _staged_in(client.model_info()) == candidate.bundle_digest:
                     return Where(url, key, "candidate")
@@ -175,29 +173,56 @@ class Local:
         return Where(self._url(process.port), key)
 
     def _staged(self, candidate: Placed) -> Process:
+        """The process of its own that serves it: the running one, or a new one."""
         known = processes.find(self.home, STAGED)
         taken = [process.port for process in processes.running(self.home)]
         port = known.port if known else ports.spare(self.settings.ports.engines_from, taken)
-        return self._ensure(STAGED, candidate, port)
+        command = self._command(STAGED, candidate, port)
+        if (running := processes.serves(self.home, command)) is not None:
+            return running
+        processes.stop(self.home, STAGED, self.settings.rollout.drain_s)
+        return processes.start(self.home, command)
 
     def _takes(self, placed: Placed) -> bool:
         """Whether the service runs, and with a bundle given to it is what a new one would be."""
         command, known = self._command(SERVICE, placed, self.settings.ports.service), processes.find(self.home, SERVICE)
-        return known is not None and _only_bundle_differs(known, command) and processes.answers(command.url, ANSWERS_S)
+        return known is not None and _only_bundle_differs(known, command) and self._lives(known)
+
+    def _tries(self, candidate: Placed) -> bool:
+        """Whether the service loads it beside what serves, which does: a candidate is not measured beside a dead engine."""
+        return self._takes(candidate) and processes.answers(
+            f"{self._url(self.settings.ports.service)}/ready", ANSWERS_S
+        )
+
+    def _lives(self, known: Process) -> bool:
+        """Whether its web process answers at all."""
+        return processes.answers(f"{self._url(known.port)}/health", ANSWERS_S)
+
+    def _given(self, placed: Placed) -> str:
+        """How the service came to serve it: by a reload where that makes it what a new one would be, whether or not what it serves now
+        answers; else ANEW, when what ran has ended."""
+        command, known = self._command(SERVICE, placed, self.settings.ports.service), processes.find(self.home, SERVICE)
+        lives = known is not None and self._lives(known)
+        if known is not None and lives and _only_bundle_differs(known, command):
+            how = self._reloaded(placed)
+            if how is not None:
+                return how
+        processes.stop(self.home, STAGED)
+        processes.stop(self.home, SERVICE, self.settings.rollout.drain_s if lives else HUNG_S)
+        self._wait(processes.start(self.home, command))
+        return ANEW
 
     def _reloaded(self, placed: Placed) -> str | None:
-        """How a running service took the bundle; None: it did not. It is asked what it serves: its record may be older than a reload."""
-        known = processes.find(self.home, SERVICE)
-        if known is None or not self._takes(placed):
-            return None
-        how: str = "kept"
+        """How a living service took the bundle; None: it has it, and does not answer. It is asked what it serves: its record may be
+        older than a reload."""
         folder = Path(placed.folder)
         with self._client() as client:
-            if not _serves(client, placed):
-                try:
-                    how = client.reload(folder, placed.version, self._limit_s, keep=True)["how"]
-                except ResourceInsufficient:  # a moment of 503 with a time to come back, and no room for both
-                    how = client.reload(folder, placed.version, self._limit_s, drain=True)["how"]
+            if _serves(client, placed):
+                return "kept" if client.ready() else None
+            try:
+                how: str = client.reload(folder, placed.version, self._limit_s, keep=True)["how"]
+            except ResourceInsufficient:  # a moment of 503 with a time to come back, and no room for both
+                how = client.reload(folder, placed.version, self._limit_s, drain=True)["how"]
         return how
 
     def _note(self, placed: Placed) -> None:
@@ -209,16 +234,17 @@ class Local:
     def _withdraw(self, candidate: Placed) -> None:
         """End all that this candidate runs in; a service with another version stays."""
         known = next((process for process in processes.recorded(self.home) if process.name == SERVICE), None)
-        if known is not None and self._runs(known, candidate):
-            processes.stop(self.home, SERVICE, self.settings.rollout.drain_s)
-        elif known is not None and self._takes(candidate):
+        lives = known is not None and processes.alive(known) and self._lives(known)
+        if known is not None and self._runs(known, candidate, lives):
+            processes.stop(self.home, SERVICE, self.settings.rollout.drain_s if lives else HUNG_S)
+        elif lives and self._takes(candidate):
             with self._client() as client:
                 client.withdraw(self._limit_s)
         processes.stop(self.home, STAGED)
 
-    def _runs(self, known: Process, placed: Placed) -> bool:
+    def _runs(self, known: Process, placed: Placed, lives: bool) -> bool:
         """Whether the service has this version: by its own word, which may be newer than its record, else by the record."""
-        if processes.alive(known) and processes.answers(known.url, ANSWERS_S):
+        if lives:
             with self._client() as client:
                 return _serves(client, placed)
         return f"--bundle={placed.folder}" in known.argv
@@ -232,15 +258,6 @@ class Local:
                     name=SERVICE, argv=dead.argv, port=dead.port, url=dead.url, setting="ports.service", env=env
                 )
                 self._wait(processes.start(self.home, command))
-
-    def _ensure(self, name: str, placed: Placed, port: int) -> Process:
-        """The process of this name serving this bundle on this port: the running one, or a new one."""
-        command = self._command(name, placed, port)
-        known = processes.serves(self.home, command)
-        if known is not None:
-            return known
-        processes.stop(self.home, name, self.settings.rollout.drain_s)
-        return processes.start(self.home, command)
 
     def _command(self, name: str, placed: Placed, port: int) -> Command:
         argv = self.command(Path(placed.folder), port, self.home, self.settings.serve, version=placed.version)

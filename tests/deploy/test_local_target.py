@@ -23,7 +23,7 @@ from deploy import keys, service, targets
 from deploy.client import Client
 from deploy.operate import canary_window, ports, processes, stack
 from deploy.store import FolderStore
-from deploy.targets import Placed, Record
+from deploy.targets import Placed, Record, local
 from deploy.targets.local import SERVICE, STAGED, Local
 from tasks import rollout
 from tests.deploy import served
@@ -81,6 +81,61 @@ def service_of(target: Local) -> processes.Process:
     process = processes.find(target.home, SERVICE)
     assert process is not None
     return process
+
+
+def lost(target: Local, placed: Placed) -> None:
+    """The engine of what serves died, and cannot be loaded any more."""
+    (Path(placed.folder) / "model/fake.json").unlink()
+    max(engines(target), key=psutil.Process.create_time).kill()
+    while processes.answers(f"{target.status().endpoint}/ready"):
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("is_asked_for", [True, False])
+def test_going_back_from_a_dead_engine_is_a_switch_to_the_version_that_is_still_loaded(
+    target: Local, is_asked_for: bool
+) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2, shift=5.0)
+    target.switch(old)
+    process = service_of(target)
+    target.stage(new)
+    target.switch(new)
+    lost(target, new)
+
+    began = time.monotonic()
+    if is_asked_for:
+        target.switch(old)
+    else:
+        target.undo(old, new)
+
+    assert time.monotonic() - began < 5 and service_of(target).pid == process.pid
+    assert target.status().serving == old.bundle_digest
+
+
+def test_a_version_is_rolled_out_over_one_whose_engine_is_dead_without_a_restart(target: Local) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2, shift=5.0)
+    target.switch(old)
+    process = service_of(target)
+    lost(target, old)
+
+    target.stage(new)
+    target.verify(new)
+    target.switch(new)
+
+    assert target.status().serving == new.bundle_digest and service_of(target).pid == process.pid
+
+
+def test_a_service_that_hangs_is_replaced_after_one_short_wait(target: Local) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2)
+    target.switch(old)
+    target.switch(new)
+    os.kill(service_of(target).pid, signal.SIGSTOP)
+
+    began = time.monotonic()
+    target.undo(old, new)
+    took_s = time.monotonic() - began
+
+    assert took_s < local.ANSWERS_S + local.HUNG_S + 8 and target.status().serving == old.bundle_digest
 
 
 @pytest.mark.slow
