@@ -109,7 +109,7 @@ class Local:
         if live is None:
             self._withdraw(candidate)
             return
-        how = self._given(live)
+        how = self._given(live, as_it_is=True)
         if how != ANEW:
             with self._client() as client:
                 client.withdraw(self._limit_s)
@@ -198,13 +198,14 @@ class Local:
         """Whether its web process answers at all."""
         return processes.answers(f"{self._url(known.port)}/health", ANSWERS_S)
 
-    def _given(self, placed: Placed) -> str:
+    def _given(self, placed: Placed, as_it_is: bool = False) -> str:
         """How the service came to serve it: by a reload where that makes it what a new one would be, whether or not what it serves now
-        answers; else ANEW, when what ran has ended."""
+        answers; else ANEW, when what ran has ended. `as_it_is`: one that serves it already may have other settings or older code."""
         command, known = self._command(SERVICE, placed, self.settings.ports.service), processes.find(self.home, SERVICE)
         lives = known is not None and self._lives(known)
-        if known is not None and lives and _only_bundle_differs(known, command):
-            how = self._reloaded(placed)
+        takes = known is not None and _only_bundle_differs(known, command)
+        if lives and (takes or as_it_is):
+            how = self._reloaded(placed, takes)
             if how is not None:
                 return how
         processes.stop(self.home, STAGED)
@@ -212,13 +213,15 @@ class Local:
         self._wait(processes.start(self.home, command))
         return ANEW
 
-    def _reloaded(self, placed: Placed) -> str | None:
-        """How a living service took the bundle; None: it has it, and does not answer. It is asked what it serves: its record may be
-        older than a reload."""
+    def _reloaded(self, placed: Placed, takes: bool) -> str | None:
+        """How a living service took the bundle; None: it has it and does not answer, or has not and `takes` none. It is asked what it
+        serves: its record may be older than a reload."""
         folder = Path(placed.folder)
         with self._client() as client:
             if _serves(client, placed):
                 return "kept" if client.ready() else None
+            if not takes:
+                return None
             try:
                 how: str = client.reload(folder, placed.version, self._limit_s, keep=True)["how"]
             except ResourceInsufficient:  # a moment of 503 with a time to come back, and no room for both
@@ -227,9 +230,9 @@ class Local:
 
     def _note(self, placed: Placed) -> None:
         """What the running service was reloaded with, into its record."""
-        known = processes.find(self.home, SERVICE)
-        if known is not None:
-            processes.becomes(self.home, known, self._command(SERVICE, placed, self.settings.ports.service))
+        command, known = self._command(SERVICE, placed, self.settings.ports.service), processes.find(self.home, SERVICE)
+        if known is not None and _only_bundle_differs(known, command):
+            processes.becomes(self.home, known, command)
 
     def _withdraw(self, candidate: Placed) -> None:
         """End all that this candidate runs in; a service with another version stays."""

@@ -334,6 +334,20 @@ def test_a_service_of_other_settings_takes_no_candidate_and_the_switch_replaces_
     assert other.status().serving == new.bundle_digest and processes.find(target.home, STAGED) is None
 
 
+def test_an_undo_leaves_a_service_that_serves_the_live_version_as_it_is(target: Local, settings: Settings) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2)
+    target.switch(old)
+    before = service_of(target)
+    serve = settings.serve.model_copy(update={"max_turns": 9})
+    other = Local(target.home, settings.model_copy(update={"serve": serve}), command)
+    other.stage(new)
+
+    other.undo(old, new)
+
+    assert service_of(target) == before and target.status().serving == old.bundle_digest
+    assert processes.find(target.home, STAGED) is None
+
+
 def test_what_is_not_to_be_kept_is_closed(target: Local, settings: Settings) -> None:
     rollout = settings.rollout.model_copy(update={"keep_previous": False})
     target = Local(target.home, settings.model_copy(update={"rollout": rollout}), command)
