@@ -15,7 +15,7 @@ from deploy import targets
 from deploy.canary import judge
 from deploy.operate import canary_window
 from deploy.operate.canary_window import Look
-from deploy.targets import Canary, Record, Target
+from deploy.targets import Canary, Placed, Record, Target
 from tasks import stages
 
 NOTICE_S = 0.2  # how long a word of a person may go unnoticed
@@ -145,12 +145,26 @@ class Trial:
 
 
 def skipped(record: Record, target: Target, settings: CanarySettings) -> str:
-    """Why this rollout, staged and verified, has no canary; empty: it has one."""
+    """Why this rollout, staged and verified, has no canary, which is said aloud where the settings ask for one; empty: it has one.
+
+    Raises:
+        ConfigurationError: as `foreseen`.
+    """
     if record.canary is not None:
         return ""
-    return needless(record, settings) or (
-        "" if target.can_split else f"target {target.name} cannot split its traffic now"
-    )
+    why = foreseen(record, record.subject, target, settings)
+    if why and not needless(record, settings):
+        log.warning("version %d gets all of the traffic at once, without a canary: %s", record.subject.version, why)
+    return why
+
+
+def foreseen(record: Record, candidate: Placed, target: Target, settings: CanarySettings) -> str:
+    """Why a rollout of this candidate would have no canary, as far as is known; empty: it would have one.
+
+    Raises:
+        ConfigurationError: the settings ask for one, and a person has to mend the target first.
+    """
+    return needless(record, settings) or target.unsplit(candidate)
 
 
 def needless(record: Record, settings: CanarySettings) -> str:

@@ -133,6 +133,9 @@ class Controller:
         record = self._as_served(self._settled(), candidate)
         if candidate.is_same(record.live):
             return self._known(record, candidate)
+        canary.foreseen(
+            record, candidate, self.target, self.settings.canary
+        )  # refused, if at all, before anything is touched
         return self.book.plan(record, candidate, "planned")
 
     def _before_return(self, record: Record, to: int) -> Record:

@@ -16,7 +16,11 @@ class Plan(Frozen):
 
 
 def of(target: Target, record: Record, candidate: Placed, settings: RolloutSettings) -> Plan:
-    """The plan of a rollout of this candidate, as things stand."""
+    """The plan of a rollout of this candidate, as things stand.
+
+    Raises:
+        ConfigurationError: it would be refused.
+    """
     return Plan(
         target=target.name,
         version=candidate.version,
@@ -37,9 +41,8 @@ def _then(target: Target, record: Record, candidate: Placed, settings: RolloutSe
     if candidate.is_same(record.live):
         return ("live: it serves already, and is checked again",)
     beside = f"beside version {record.live.version}, without traffic" if record.live else "nothing serves yet"
-    why = canary.needless(record, settings.canary)
-    unless = "" if target.can_split else ", if the target can split its traffic once it is staged"
-    baked = [f"canary, {canary.told_step(settings.canary, i)}{unless}" for i in range(len(settings.canary.steps))]
+    why = canary.foreseen(record, candidate, target, settings.canary)
+    baked = [f"canary, {canary.told_step(settings.canary, i)}" for i in range(len(settings.canary.steps))]
     previous = f", version {record.live.version} stays loaded" if record.live and settings.keep_previous else ""
     return (
         f"staged: {beside}",

@@ -115,7 +115,6 @@ class Target(Protocol):
     """A place versions are rolled out to. Every method may be called again after a crash in the middle of it.
 
     All but `changes` and `status` raise a TingsuError when they cannot do their part; the controller then calls `undo`.
-    `can_split`: whether it can give a candidate a share of the traffic; where not, there is no canary, and the record says so.
     `mend`, `clear`: what a person looks at where it does not do its part, and how one ends what it serves; clauses of a sentence.
     """
 
@@ -131,13 +130,17 @@ class Target(Protocol):
         """See above."""
         ...
 
-    @property
-    def can_split(self) -> bool:
-        """See above; asked when the candidate is staged."""
-        ...
-
     def changes(self, candidate: Placed) -> tuple[Change, ...]:
         """What a rollout of it would change, in the order it would; touches nothing."""
+        ...
+
+    def unsplit(self, candidate: Placed) -> str:
+        """Why it can give the candidate no share of the traffic, as far as is known before it is staged, or once it is; empty: it
+        can. Without, there is no canary, and the log and the record say so.
+
+        Raises:
+            ConfigurationError: a person can mend that first, and is told how.
+        """
         ...
 
     def stage(self, candidate: Placed) -> None:

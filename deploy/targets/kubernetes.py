@@ -36,7 +36,6 @@ class Kubernetes:
         self, home: Path, settings: Settings, connect: Callable[[KubernetesSettings], Cluster] = connect
     ) -> None:
         """`connect` opens the way to the cluster of the settings; nothing is asked yet."""
-        self.can_split = settings.rollout.kubernetes.split != "switch"
         self.home = home
         self.settings = settings
         self.at = settings.rollout.kubernetes
@@ -88,6 +87,9 @@ class Kubernetes:
         made = [self.open().apply(one, dry_run=True) for one in wanted]
         return tuple(one for one in (plan.change(self.open(), made_so) for made_so in made) if one.before != one.after)
 
+    def unsplit(self, candidate: Placed) -> str:
+        return "rollout.kubernetes.split is switch" if self.at.split == "switch" else ""
+
     def stage(self, candidate: Placed) -> None:
         """Apply the candidate's side and wait for its pods; the weights of the canary are checked before anything is touched. The way in
         stays as it is, but for its shares.
@@ -96,7 +98,8 @@ class Kubernetes:
             ConfigurationError: the values are wrong, or give the entry another port.
         """
         sides = self._sides().staging(candidate)
-        for step in self.settings.rollout.canary.steps if self.can_split and len(traffic.names(sides)) > 1 else ():
+        splits = self.at.split != "switch" and len(traffic.names(sides)) > 1
+        for step in self.settings.rollout.canary.steps if splits else ():
             self._rendered(self._weighed(sides, step.weight))
         objects = self._staged(sides)
         traffic.require_port(self.open(), self.release, int(self._values()["port"]))

@@ -23,6 +23,10 @@ ANSWERS_S = 4.0
 HUNG_S = 1.0
 """To end one that does not say so: it finishes nothing any more."""
 ANEW = "anew"
+OUTDATED = (
+    "the running service was started with other settings or other code, and takes no candidate, so there would be no canary; bring "
+    "it up to date first: ./tingsu up, or switch at once: --set rollout.canary.steps=[]"
+)
 
 
 class Local:
@@ -43,14 +47,6 @@ class Local:
         self.command = command
         self._share = 0.0
 
-    @property
-    def can_split(self) -> bool:
-        """Whether a candidate sits in the running service."""
-        if processes.find(self.home, SERVICE) is None:
-            return False
-        with self._client() as client:
-            return client.model_info().get("candidate") is not None
-
     def changes(self, candidate: Placed) -> tuple[Change, ...]:
         known = processes.find(self.home, SERVICE)
         command = self._command(SERVICE, candidate, self.settings.ports.service)
@@ -58,6 +54,18 @@ class Local:
         after = shlex.join(command.argv).replace(" --", "\n  --")
         how = ", which takes the bundle without a restart" if known and _only_bundle_differs(known, command) else ""
         return (Change(what=f"process {SERVICE}{how}", before=before, after=after),)
+
+    def unsplit(self, candidate: Placed) -> str:
+        takes = self._takes(candidate)
+        if takes and self._holds(candidate):
+            return ""
+        if not processes.answers(f"{self._url(self.settings.ports.service)}/ready", ANSWERS_S):
+            return "what served before does not answer"
+        if not takes:
+            raise ConfigurationError(OUTDATED)
+        if processes.find(self.home, STAGED) is not None:
+            return "one service has no room for both, and the candidate is staged in a process of its own"
+        return ""
 
     def stage(self, candidate: Placed) -> None:
         if not self._tries(candidate):
@@ -78,10 +86,7 @@ class Local:
     def weigh(self, candidate: Placed, share: float) -> str:
         self._revive()
         if not self._takes(candidate):
-            raise ConfigurationError(
-                "the running service was started with other settings or other code, and takes no candidate; "
-                "bring it up to date first: ./tingsu up, or set rollout.canary.steps to []"
-            )
+            raise ConfigurationError(OUTDATED)
         self._share = share
         with self._client() as client:
             self._split(client, candidate)
@@ -193,6 +198,10 @@ class Local:
         return self._takes(candidate) and processes.answers(
             f"{self._url(self.settings.ports.service)}/ready", ANSWERS_S
         )
+
+    def _holds(self, candidate: Placed) -> bool:
+        with self._client() as client:
+            return _staged_in(client.model_info()) == candidate.bundle_digest
 
     def _lives(self, known: Process) -> bool:
         """Whether its web process answers at all."""

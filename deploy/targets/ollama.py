@@ -28,7 +28,6 @@ class OllamaTarget:
     """Stages under a name of the version's own, and switches by pointing the live name at it, which takes no time."""
 
     name = "ollama"
-    can_split = False
 
     def __init__(self, home: Path, settings: Settings) -> None:
         self.home = home
@@ -55,6 +54,9 @@ class OllamaTarget:
         with Ollama(self.url) as ollama:
             before = ollama.modelfile(self.latest) if ollama.has(self.latest) else ""
         return (Change(what=f"model {self.latest} of {self.url}", before=before, after=said),)
+
+    def unsplit(self, candidate: Placed) -> str:
+        return "an Ollama gives all of its traffic to one version"
 
     def stage(self, candidate: Placed) -> None:
         found = _opened(candidate)

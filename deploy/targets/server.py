@@ -43,7 +43,6 @@ class Server:
     """One machine, this one or another."""
 
     name = "server"
-    can_split = True
 
     def __init__(self, home: Path, settings: Settings, host: Host | None = None) -> None:
         """`host`: that of the settings if left out."""
@@ -76,6 +75,9 @@ class Server:
         found = [Change(what=path, before=hosts.read(self.host, path), after=text) for path, text in parts]
         links = Change(what=f"{self.own.root}/current", before=self.sides.links()["current"], after=planned.folder)
         return tuple(change for change in (*found, links) if change.before != change.after)
+
+    def unsplit(self, candidate: Placed) -> str:
+        return ""
 
     def stage(self, candidate: Placed) -> None:
         self._still_held()

@@ -83,10 +83,10 @@ def service_of(target: Local) -> processes.Process:
     return process
 
 
-def lost(target: Local, placed: Placed) -> None:
+def lost(target: Local, placed: Placed, is_newest: bool = True) -> None:
     """The engine of what serves died, and cannot be loaded any more."""
     (Path(placed.folder) / "model/fake.json").unlink()
-    max(engines(target), key=psutil.Process.create_time).kill()
+    (max if is_newest else min)(engines(target), key=psutil.Process.create_time).kill()
     while processes.answers(f"{target.status().endpoint}/ready"):
         time.sleep(0.02)
 
@@ -120,9 +120,19 @@ def test_a_version_is_rolled_out_over_one_whose_engine_is_dead_without_a_restart
 
     target.stage(new)
     target.verify(new)
+    assert target.unsplit(new) == "what served before does not answer"
     target.switch(new)
 
     assert target.status().serving == new.bundle_digest and service_of(target).pid == process.pid
+
+
+def test_a_candidate_in_the_service_has_its_canary_though_the_live_engine_is_away(target: Local) -> None:
+    old, new = placed(target.home, 1), placed(target.home, 2, shift=5.0)
+    target.switch(old)
+    target.stage(new)
+    lost(target, old, is_newest=False)
+
+    assert not target.unsplit(new)
 
 
 def test_a_service_that_hangs_is_replaced_after_one_short_wait(target: Local) -> None:
@@ -215,7 +225,7 @@ def test_a_canary_is_staged_weighed_looked_at_switched_and_undone_and_no_request
     asked = Asked(target.switch(old))
     target.stage(new)
     target.verify(new)
-    assert target.can_split
+    assert not target.unsplit(new)
     asked.until(50)
     assert set(asked.versions) == {"1"}
     before = target.look(new, 0.0)
@@ -327,9 +337,10 @@ def test_a_service_of_other_settings_takes_no_candidate_and_the_switch_replaces_
     other.stage(new)
     other.verify(new)
 
-    assert not other.can_split and target.status().serving == old.bundle_digest
-    with pytest.raises(ConfigurationError, match=r"other settings or other code.*tingsu up"):
-        other.weigh(new, 0.1)
+    assert target.status().serving == old.bundle_digest
+    for ask in (lambda: other.unsplit(new), lambda: other.weigh(new, 0.1)):
+        with pytest.raises(ConfigurationError, match=r"other settings or other code.*tingsu up"):
+            ask()
     other.switch(new)
     assert other.status().serving == new.bundle_digest and processes.find(target.home, STAGED) is None
 
@@ -428,10 +439,13 @@ def test_a_switch_that_was_cut_off_while_the_bundle_loads_is_waited_for(target: 
     assert f"--bundle={old.folder}" in service_of(target).argv
 
 
-def test_where_memory_cannot_hold_both_the_service_is_drained(target: Local) -> None:
+def test_where_memory_cannot_hold_both_there_is_no_canary_and_the_service_is_drained(target: Local) -> None:
     old, new = placed(target.home, 1, memory_mb=10**8), placed(target.home, 2)
     target.switch(old)
     before = service_of(target)
+    assert not target.unsplit(new)
+    target.stage(new)
+    assert "no room for both" in target.unsplit(new)
 
     target.switch(new)
 

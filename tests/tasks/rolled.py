@@ -22,13 +22,13 @@ PLAIN = RolloutSettings(canary=CanarySettings(steps=()))
 class FolderTarget:
     """What serves, what is staged, its share and both sides' counters are files. A look is preceded by `requests` to each side.
 
-    breaks: (method, version) → what it raises. untold: why it does not say what serves.
+    breaks: (method, version) → what it raises. untold: why it does not say what serves; whole: why it gives a candidate no share.
     A file `faulty-V`: version V answers every second request with an error.
     """
 
     place: Path
     name: str = "local"
-    can_split: bool = True
+    whole: str = ""
     mend: str = "look here"
     clear: str = "end it"
     untold: str = ""
@@ -51,6 +51,11 @@ class FolderTarget:
     def changes(self, candidate: Placed) -> tuple[Change, ...]:
         before = "" if self.serving is None else f"version {self.serving}\n"
         return (Change(what="serving", before=before, after=f"version {candidate.version}\n"),)
+
+    def unsplit(self, candidate: Placed) -> str:
+        if ("unsplit", candidate.version) in self.breaks:
+            raise self.breaks["unsplit", candidate.version]
+        return self.whole
 
     def stage(self, candidate: Placed) -> None:
         self._step("stage", candidate)

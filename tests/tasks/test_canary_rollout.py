@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from configs.rollout import CanarySettings, CanaryStep, RolloutSettings
-from data_contracts.errors import ApprovalAwaited, ChampionUnavailable, EngineUnavailable, RolloutFailed
+from data_contracts.errors import (
+    ApprovalAwaited,
+    ChampionUnavailable,
+    ConfigurationError,
+    EngineUnavailable,
+    RolloutFailed,
+)
 from deploy import targets
 from deploy.targets import Placed, Record
 from tasks import history, plan, why
@@ -62,15 +68,35 @@ def test_a_first_version_has_no_canary_and_the_record_says_why(tmp_path: Path, t
     assert record(tmp_path).steps[-2].note == "no canary: nothing served before"
 
 
-def test_a_target_that_cannot_split_has_no_canary_and_the_record_says_why(
-    controller: Controller, target: FolderTarget
+def test_a_target_that_cannot_split_has_no_canary_and_the_plan_the_log_and_the_record_say_why(
+    controller: Controller, target: FolderTarget, caplog: pytest.LogCaptureFixture
 ) -> None:
-    target.can_split = False
+    target.whole = "memory has no room for both"
+    planned = plan.of(target, record(controller.home), placed(2), CANARY)
 
     controller.rollout(placed(2))
 
     assert "canary" not in states(controller.home)
-    assert record(controller.home).steps[-2].note == "no canary: target local cannot split its traffic now"
+    assert record(controller.home).steps[-2].note == "no canary: memory has no room for both"
+    assert "no canary: memory has no room for both" in planned.states and "canary, step" not in str(planned.states)
+    assert caplog.messages == [
+        "version 2 gets all of the traffic at once, without a canary: memory has no room for both"
+    ]
+
+
+def test_a_canary_that_a_person_can_make_possible_is_not_left_out_and_nothing_is_touched(
+    controller: Controller, target: FolderTarget
+) -> None:
+    target.breaks["unsplit", 2] = ConfigurationError("older code: ./tingsu up")
+    before = record(controller.home)
+
+    with pytest.raises(ConfigurationError, match="older code"):
+        plan.of(target, before, placed(2), CANARY)
+    with pytest.raises(ConfigurationError, match="older code"):
+        controller.rollout(placed(2))
+
+    assert (record(controller.home), target.calls) == (before, [])
+    assert rolled.controller(controller.home, rolled.PLAIN, target).rollout(placed(2)).version == 2
 
 
 def faulty(target: FolderTarget, version: int) -> None:

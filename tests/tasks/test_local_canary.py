@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from configs.rollout import RolloutSettings
 from configs.settings import Settings
 from configs.sources import load
-from data_contracts.errors import RolloutFailed
+from data_contracts.errors import ConfigurationError, RolloutFailed
 from data_contracts.schema import Call
 from deploy import service, targets
 from deploy.client import Client
@@ -95,6 +96,24 @@ class Load:
         for one in self._asking:
             one.result()
         self._pool.shutdown()
+
+
+def test_a_service_of_other_settings_is_not_rolled_over_without_its_canary(
+    controller: Controller, settings: Settings
+) -> None:
+    home = controller.home
+    first, second = placed(home, 1), placed(home, 2)
+    controller.rollout(first)
+    before = processes.recorded(home)
+    serve = settings.serve.model_copy(update={"max_turns": 9})
+    other = replace(controller, target=Local(home, settings.model_copy(update={"serve": serve}), command))
+
+    with pytest.raises(ConfigurationError, match=r"no canary.*\./tingsu up"):
+        other.rollout(second)
+    untouched = processes.recorded(home)
+    at_once = replace(other, settings=RolloutSettings()).rollout(second)
+
+    assert untouched == before and (at_once.version, at_once.previous_version) == (2, 1)
 
 
 @pytest.mark.slow
