@@ -1,4 +1,4 @@
-"""TCP ports on loopback: is one free, who holds it, which is the next free one."""
+"""TCP ports on loopback: is one free, who holds it, which is the next free one; and the address of what listens on one."""
 
 import os
 import socket
@@ -8,6 +8,18 @@ from data_contracts.errors import ResourceInsufficient
 
 LOOPBACK = "127.0.0.1"
 SPARE_PORTS = 100
+HERE = ("0.0.0.0", "::", "localhost")
+"""Where a server listens that loopback reaches too."""
+
+
+def url(host: str, port: int) -> str:
+    """Where this machine asks a server that listens there."""
+    return f"http://{bracketed(LOOPBACK if host in HERE else host)}:{port}"
+
+
+def bracketed(host: str) -> str:
+    """A name or an address as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:

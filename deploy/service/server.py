@@ -19,6 +19,7 @@ from data_contracts.errors import ConfigurationError, ResourceInsufficient, Ting
 from deploy import bundle, generation, keys
 from deploy.client import Client
 from deploy.memory import memory
+from deploy.operate import ports
 from deploy.service import logs
 from deploy.service.access import Access
 from deploy.service.admin import Desk, Opener
@@ -185,7 +186,7 @@ def _run(made: Callable[..., FastAPI], slots: Slots, live: Live, access: Access,
     log.info(
         "listening",
         extra={
-            "url": f"http://{host}:{port}",
+            "url": f"http://{ports.bracketed(host)}:{port}",
             "model_version": slots.version,
             "evaluation": slots.is_evaluation,
             "keys": not access.is_open,
@@ -201,6 +202,10 @@ def _bind(host: str, port: int) -> socket.socket:
     # asyncio sends an answer's body without waiting 40 ms for the client to acknowledge the headers only on a socket named TCP.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(
+            socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0
+        )  # on :: it hears 127.0.0.1, whatever the system's default
     try:
         listener.bind((host, port))
     except (OverflowError, UnicodeError) as error:

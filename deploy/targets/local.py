@@ -286,8 +286,7 @@ class Local:
         trial.endpoints(where, placed.bundle_digest, limit_s)
 
     def _url(self, port: int) -> str:
-        host = self.settings.serve.host
-        return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::', 'localhost') else host}:{port}"
+        return ports.url(self.settings.serve.host, port)
 
 
 def _only_bundle_differs(known: Process, command: Command) -> bool:

@@ -6,6 +6,7 @@ They stay the operator's: they are not copied, and whoever renews them has nginx
 from configs.rollout import TlsSettings
 from configs.settings import Settings
 from data_contracts.errors import ConfigurationError
+from deploy.operate import ports
 from deploy.targets.server_host import Host, shell
 
 HTTPS = 443
@@ -23,8 +24,8 @@ def listens(settings: Settings, is_public: bool) -> str:
     host, port, tls = settings.serve.host, settings.ports.service, settings.rollout.server.tls
     own = f"    listen 127.0.0.1:{port};"
     if tls is not None:
-        return "\n".join([own, f"    listen {_bracketed(host)}:{tls.port} ssl;", *_ssl(tls)])
-    lines = [f"    listen {_bracketed(host)}:{port};"]
+        return "\n".join([own, f"    listen {ports.bracketed(host)}:{tls.port} ssl;", *_ssl(tls)])
+    lines = [f"    listen {ports.bracketed(host)}:{port};"]
     holds_own = host in ("127.0.0.1", "0.0.0.0", "localhost")
     return "\n".join([*([] if holds_own else [own]), *([CLEAR] if is_public else []), *lines])
 
@@ -33,8 +34,8 @@ def url(settings: Settings, machine: str) -> str:
     """Where callers ask."""
     tls = settings.rollout.server.tls
     if tls is None:
-        return f"http://{machine}:{settings.ports.service}"
-    return f"https://{machine}" + f":{tls.port}" * (tls.port != HTTPS)
+        return f"http://{ports.bracketed(machine)}:{settings.ports.service}"
+    return f"https://{ports.bracketed(machine)}" + f":{tls.port}" * (tls.port != HTTPS)
 
 
 def require(host: Host, settings: Settings) -> None:
@@ -88,7 +89,3 @@ def _ssl(tls: TlsSettings) -> list[str]:
         "session_tickets": "off",
     }
     return [f"    ssl_{name} {value};" for name, value in values.items()]
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

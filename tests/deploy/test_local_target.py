@@ -477,6 +477,27 @@ def test_rollouts_go_on_when_keys_come_into_use(target: Local) -> None:
         stranger.model_info()
 
 
+def has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="needs an IPv6 loopback address")
+@pytest.mark.parametrize(("host", "asked"), [("::1", "http://[::1]"), ("::", "http://127.0.0.1")])
+def test_a_service_on_an_ipv6_address_is_asked_there(target: Local, settings: Settings, host: str, asked: str) -> None:
+    serve = settings.serve.model_copy(update={"host": host})
+    target = Local(target.home, settings.model_copy(update={"serve": serve}), command)
+    keys.add(target.home, "crm", ["classify"])
+    bundle = placed(target.home, 1)
+
+    assert target.switch(bundle) == f"{asked}:{settings.ports.service}"
+    assert target.status().serving == bundle.bundle_digest
+
+
 def test_a_killed_service_is_replaced(target: Local) -> None:
     bundle = placed(target.home, 1)
     target.switch(bundle)

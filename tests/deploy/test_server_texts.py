@@ -10,7 +10,7 @@ from configs.settings import Settings
 from configs.sources import load
 from data_contracts.errors import ConfigurationError
 from deploy import keys, operators, service
-from deploy.targets import Placed, server_front, server_install, server_put, server_release, server_units
+from deploy.targets import Placed, server_front, server_install, server_put, server_release, server_tls, server_units
 from deploy.targets.server_front import Traffic
 from deploy.targets.server_host import Here
 
@@ -99,6 +99,13 @@ def test_with_tls_nothing_but_this_machine_reaches_a_plain_port(sets: tuple[str,
     assert [line[1].rstrip(";") for line in lines] == open
     assert [line[1] for line in lines if line[-1] == "ssl;"] == [address for address in open if "443" in address]
     assert ("travel in clear" in text) == (TLS not in sets) == ("ssl_protocols TLSv1.2 TLSv1.3;" not in text)
+
+
+@pytest.mark.parametrize(
+    ("sets", "url"), [((), "http://[2001:db8::7]:8000"), ((TLS, "serve.host=0.0.0.0"), "https://[2001:db8::7]")]
+)
+def test_an_ipv6_address_stands_in_brackets_where_callers_ask(sets: tuple[str, ...], url: str) -> None:
+    assert server_tls.url(settings(*sets), "2001:db8::7") == url
 
 
 def test_tls_has_a_port_of_its_own() -> None:
