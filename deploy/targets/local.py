@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.settings import Settings
-from data_contracts.errors import ConfigurationError, ResourceInsufficient
+from data_contracts.errors import ConfigurationError, ResourceInsufficient, TingsuError
 from deploy import keys, service
 from deploy.client import Client
 from deploy.operate import canary_window, ports, processes, trial
@@ -138,9 +138,14 @@ class Local:
         if process is None:
             return Status(endpoint=endpoint, serving=None, detail="stopped")
         if not processes.answers(f"{endpoint}/ready"):
-            return Status(endpoint=endpoint, serving=None, detail=f"pid {process.pid} is not ready; see {process.log}")
-        with Client(endpoint, key=keys.machine(self.home)) as client:
-            info = client.model_info()
+            said = f"pid {process.pid} is not ready; see {process.log}"
+            untold = f"{said}; wait until it is, or end it: {self.clear}"
+            return Status(endpoint=endpoint, serving=None, detail=said, untold=untold)
+        try:
+            with Client(endpoint, ANSWERS_S, key=keys.machine(self.home)) as client:
+                info = client.model_info()
+        except TingsuError as error:
+            return Status(endpoint=endpoint, serving=None, detail=str(error), untold=str(error))
         beside = _told(info["candidate"]) if info.get("candidate") else ""
         kept = f"; version {info['previous']} is kept loaded" if info.get("previous") else ""
         detail = f"pid {process.pid}, {processes.memory_mb(process):.0f} MB{beside}{kept}"

@@ -172,14 +172,17 @@ class Server:
             why = " any more, since nobody looked at it" if canary == "lapsed" and not shares.get(side) else ""
             said.append(f"{side}: {name}, {len(up)} of {len(on)} ready, {shares.get(side, 0):.0%} of requests{why}")
         answering = [one for one in ready if shares.get(one.side, 0) > 0]
-        serving = self._serving(shares, answering) if answering else None
-        silent = f"what gets the requests there does not answer; wait until it does, or end it: {self.clear}"
-        detail = "; ".join(said) or "nothing installed"
+        serving, why = None, "no instance of what gets the requests there is ready" if shares else ""
+        if answering:
+            try:
+                serving, why = self._serving(shares, answering), ""
+            except TingsuError as error:
+                why = str(error)
         return Status(
             endpoint=self._endpoint(),
             serving=serving,
-            detail=detail,
-            untold=silent if shares and serving is None else "",
+            detail="; ".join(said) or "nothing installed",
+            untold=f"{why}; wait until it answers, or end it: {self.clear}" if why else "",
         )
 
     def remove(self) -> None:
@@ -264,17 +267,17 @@ class Server:
         where = Where(self._front(), installation.key(self.host))
         trial.endpoints(where, placed.bundle_digest, self.settings.rollout.verify_timeout_s)
 
-    def _serving(self, shares: dict[Side, float], answering: Sequence[Instance]) -> str | None:
-        """Of what is live: while another version is tried beside it, the front answers by lot, so an instance is asked."""
+    def _serving(self, shares: dict[Side, float], answering: Sequence[Instance]) -> str:
+        """Of what is live: while another version is tried beside it, the front answers by lot, so an instance is asked.
+
+        Raises: TingsuError: it does not say.
+        """
         is_split = any(0 < share < 1 for share in shares.values())
         current = self.sides.links()["current"] if is_split else ""
         live = [one for one in answering if one.release == current]
-        try:
-            url = self.host.reach(live[0].port) if live else self._front()
-            with Client(url, timeout_s=10.0, patience_s=0, key=installation.key(self.host)) as client:
-                return str(client.model_info()["bundle_digest"])
-        except TingsuError:
-            return None
+        url = self.host.reach(live[0].port) if live else self._front()
+        with Client(url, timeout_s=10.0, patience_s=0, key=installation.key(self.host)) as client:
+            return str(client.model_info()["bundle_digest"])
 
     def _front(self) -> str:
         return self.host.reach(self.settings.ports.service)

@@ -366,3 +366,5 @@ def test_a_candidate_that_ended_by_itself_in_a_canary_is_to_blame_and_the_champi
     quick.server.put("pods", {**blue, "status": {"phase": "Running", "conditions": []}})
     with pytest.raises(ChampionUnavailable, match=r"no pod of the side .* that is live is ready"):
         target.look(two, 0.0)
+    status = target.status()
+    assert status.serving is None and "no pod of side blue, which has the traffic, is ready" in status.untold

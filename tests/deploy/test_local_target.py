@@ -1,6 +1,7 @@
 """This machine as a target: real service processes over small bundles with a fake engine."""
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -110,6 +111,22 @@ def test_going_back_from_a_dead_engine_is_a_switch_to_the_version_that_is_still_
 
     assert time.monotonic() - began < 5 and service_of(target).pid == process.pid
     assert target.status().serving == old.bundle_digest
+
+
+def test_a_status_says_why_it_does_not_know_what_serves(target: Local, settings: Settings, tmp_path: Path) -> None:
+    nothing = target.status()
+    bundle = placed(target.home, 1)
+    target.switch(bundle)
+    keys.add(target.home, "crm", ["classify"])
+    copied = Local(tmp_path / "copy", settings, command)
+    shutil.copytree(target.home / "run", copied.home / "run")
+    stranger = copied.status()
+    lost(target, bundle)
+    dead = target.status()
+
+    assert [each.serving for each in (nothing, stranger, dead)] == [None] * 3
+    assert not nothing.untold and "TINGSU_API_KEY" in stranger.untold
+    assert "is not ready; see" in dead.untold and "./tingsu down" in dead.untold
 
 
 def test_a_version_is_rolled_out_over_one_whose_engine_is_dead_without_a_restart(target: Local) -> None:
