@@ -33,6 +33,8 @@ class OllamaTarget:
         self.home = home
         self.url = settings.serve.ollama_url
         self.model = settings.rollout.ollama_model
+        self.keep_previous = settings.rollout.keep_previous
+        self._own = re.compile(rf"{re.escape(self.model)}:v\d+-([0-9a-f]{{12}})")
 
     @property
     def mend(self) -> str:
@@ -75,17 +77,14 @@ class OllamaTarget:
         raise ConfigurationError(NO_SPLIT)
 
     def switch(self, candidate: Placed) -> str:
-        self.stage(candidate)  # somebody may have removed it meanwhile
-        found = _opened(candidate)
-        with Ollama(self.url) as ollama:
-            ollama.copy(self._named(candidate), self.latest)
-            self._require(ollama, self.latest, found)
+        self._lead(candidate)
+        self._tidy(candidate)
         return f"{self.url} (model {self.latest})"
 
     def undo(self, live: Placed | None, candidate: Placed) -> None:
         kept = {self._named(placed) for placed in (live, targets.read(self.home, self.name).previous) if placed}
         if live is not None:
-            self.switch(live)
+            self._lead(live)
         with Ollama(self.url) as ollama:
             digests = _digests(ollama)
             if live is None and digests.get(self._named(candidate), "none") == digests.get(self.latest):
@@ -118,10 +117,26 @@ class OllamaTarget:
             detail=f"{self.latest} is no version of this home's record",
         )
 
+    def _lead(self, placed: Placed) -> None:
+        """Have the live name mean it."""
+        self.stage(placed)  # somebody may have removed it meanwhile
+        with Ollama(self.url) as ollama:
+            ollama.copy(self._named(placed), self.latest)
+            self._require(ollama, self.latest, _opened(placed))
+
+    def _tidy(self, live: Placed) -> None:
+        """Of the models made here only the live one stays, and the one before where it is to be kept."""
+        record = targets.read(self.home, self.name)
+        before = record.previous if live.is_same(record.live) else record.live
+        kept = {self._named(each) for each in (live, before if self.keep_previous else None) if each}
+        with Ollama(self.url) as ollama:
+            for name in _digests(ollama):
+                if self._own.fullmatch(name) and name not in kept:
+                    _remove(ollama, name)
+
     def _unknown(self, digests: dict[str, str]) -> str:
         """What the live name is that the record does not know: the beginning of a bundle's digest, or else Ollama's own of the model."""
-        own = re.compile(rf"{re.escape(self.model)}:v\d+-([0-9a-f]{{12}})")
-        found = (own.fullmatch(name) for name, digest in digests.items() if digest == digests[self.latest])
+        found = (self._own.fullmatch(name) for name, digest in digests.items() if digest == digests[self.latest])
         return next((each[1] for each in found if each), f"(Ollama's) {digests[self.latest]}")
 
     def _named(self, placed: Placed) -> str:

@@ -26,8 +26,8 @@ LATEST = "tingsu:latest"
 
 @pytest.fixture(scope="module")
 def versions(home: Path) -> dict[int, Placed]:
-    """Two promoted versions of other weights, and what they answer is of no interest here."""
-    return {number: placed(home, number) for number in (1, 2)}
+    """Promoted versions of other weights, and what they answer is of no interest here."""
+    return {number: placed(home, number) for number in (1, 2, 3)}
 
 
 @pytest.fixture
@@ -70,11 +70,33 @@ def test_a_version_becomes_a_model_with_the_bundles_prompt_and_the_live_name_mov
 
     assert endpoint == f"{ollama.url} (model {LATEST})"
     assert [*serving, back.serving] == [versions[n].bundle_digest for n in (1, 2, 1)]
-    assert set(ollama.models) == {LATEST, *(target._named(each) for each in versions.values())}
+    assert set(ollama.models) == {LATEST, *(target._named(versions[n]) for n in (1, 2))}
     assert ollama.templates[LATEST].startswith("<|im_start|>system\n判断这通电话的投诉类别")
     assert ollama.parameters[LATEST]["num_predict"] == 1 and ollama.parameters[LATEST]["temperature"] == 0
     with Ollama(ollama.url) as client:
         assert client.answer("tingsu", "客户：宽带断了。").tokens == 1
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_switch_removes_the_versions_before_the_last_and_nothing_else(
+    target: OllamaTarget, ollama: FakeOllama, versions: dict[int, Placed], keeps: bool
+) -> None:
+    target.keep_previous = keeps
+    target.switch(versions[1])
+    others = ("tingsu:mine", "tingsu:v7", "tingsu:v7-of-mine-too", "other:v1-0123456789ab")
+    with Ollama(ollama.url) as client:
+        for name in others:
+            client.copy(LATEST, name)
+
+    for number in (2, 3):
+        targets.write(target.home, Record(target="ollama", live=versions[number - 1]))
+        target.stage(versions[number])
+        target.switch(versions[number])
+    targets.write(target.home, Record(target="ollama", live=versions[3], previous=versions[2]))
+    target.switch(versions[3])
+
+    own = {target._named(versions[number]) for number in ((2, 3) if keeps else (3,))}
+    assert set(ollama.models) == {LATEST, *others, *own} and target.status().serving == versions[3].bundle_digest
 
 
 def test_a_candidate_that_is_undone_is_removed_and_what_is_live_stays(
