@@ -203,8 +203,10 @@ class Kubernetes:
         told = [self._told(sides, side) for side in traffic.names(sides)]
         found = pods.ready(self.open(), self.release, sides.champion)
         serving = asked.info(self.open(), self.home, found[0], "bundle_digest") if found else None
-        untold = "" if found else f"no pod of side {sides.champion}, which has the traffic, is ready; {self.mend}"
-        return Status(endpoint=self._endpoint(), serving=serving, detail="; ".join(told), untold=untold)
+        silent = f"no pod of side {sides.champion}, which has the traffic, is ready; wait until one is, or end it: {self.clear}"
+        return Status(
+            endpoint=self._endpoint(), serving=serving, detail="; ".join(told), untold="" if found else silent
+        )
 
     def _told(self, sides: Sides, side: Name) -> str:
         found = len(pods.ready(self.open(), self.release, side))

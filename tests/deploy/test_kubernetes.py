@@ -368,3 +368,4 @@ def test_a_candidate_that_ended_by_itself_in_a_canary_is_to_blame_and_the_champi
         target.look(two, 0.0)
     status = target.status()
     assert status.serving is None and "no pod of side blue, which has the traffic, is ready" in status.untold
+    assert target.clear in status.untold
