@@ -4,6 +4,7 @@ from typing import Protocol
 
 from pydantic import Field
 
+from data_contracts.limits import MOST_VERSION
 from data_contracts.schema import Frozen
 from deploy.operate.needs import Missing
 from deploy.operate.stack import Part
@@ -13,7 +14,7 @@ from deploy.targets import Placed, Step
 class Wish(Frozen):
     """Roll a version out to this machine: `version` is promoted first, null rolls the champion out."""
 
-    version: int | None = Field(default=None, ge=1)
+    version: int | None = Field(default=None, ge=1, le=MOST_VERSION)
 
 
 class Job(Frozen):

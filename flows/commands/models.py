@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands.options import Json, Overlay, Profile, Sets, show
+from flows.commands.options import Json, Overlay, Profile, Sets, Version, show
 
 
 def add_to(app: typer.Typer) -> None:
@@ -76,7 +76,7 @@ def models(profile: Profile = None, sets: Sets = None, as_json: Json = False) ->
     )
 
 
-def compare(a: int, b: int, profile: Profile = None, sets: Sets = None, as_json: Json = False) -> None:
+def compare(a: Version, b: Version, profile: Profile = None, sets: Sets = None, as_json: Json = False) -> None:
     """Two versions, metric by metric, on the gold calls that both answered."""
     from flows.commands.tables import columns, number
     from flows.registry import open_registry
@@ -90,7 +90,7 @@ def compare(a: int, b: int, profile: Profile = None, sets: Sets = None, as_json:
 
 
 def gate(
-    version: int,
+    version: Version,
     again: Annotated[bool, typer.Option("--again", help="judge its evidence under today's thresholds")] = False,
     profile: Profile = None,
     sets: Sets = None,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from data_contracts.limits import MOST_VERSION
 from flows.commands.options import Json, Sets, show
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def status(sets: Sets = None, as_json: Json = False) -> None:
 
 
 def create(
-    version: Annotated[int | None, typer.Argument(help="of a registered model; default: the champion")] = None,
+    version: Annotated[
+        int | None, typer.Argument(min=1, max=MOST_VERSION, help="of a registered model; default: the champion")
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="of the model in Ollama; default: by its weights")] = "",
     sets: Sets = None,
     as_json: Json = False,

@@ -6,6 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from data_contracts.limits import MOST_VERSION
+
+Version = Annotated[int, typer.Argument(min=1, max=MOST_VERSION)]
 Profile = Annotated[
     str | None,
     typer.Option(

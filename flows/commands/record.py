@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands.options import Json, Profile, Sets, show
+from data_contracts.limits import MOST_VERSION
+from flows.commands.options import Json, Profile, Sets, Version, show
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def emergency(
-    version: int,
+    version: Version,
     operator: Annotated[str, typer.Option("--operator", help="who answers for it; ./tingsu keys operator NAME")],
     reason: Annotated[str, typer.Option("--reason", help="why it cannot wait for the gate; kept for ever")],
     key: Annotated[
@@ -41,7 +42,9 @@ def emergency(
 
 
 def history(
-    version: Annotated[int | None, typer.Option("--version", help="only lines about this version")] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, max=MOST_VERSION, help="only lines about this version")
+    ] = None,
     target: Annotated[str | None, typer.Option("--target", help="only rollouts to this target")] = None,
     profile: Profile = None,
     sets: Sets = None,
@@ -78,7 +81,7 @@ def history(
 
 
 def why(
-    version: int,
+    version: Version,
     language: Annotated[str, typer.Option("--language", help="en or zh")] = "en",
     profile: Profile = None,
     sets: Sets = None,
@@ -120,7 +123,7 @@ def what_was_live(
 
 def audit_export(
     out: Annotated[Path, typer.Option("--out", help="a folder that is not there yet, or empty")],
-    version: Annotated[int | None, typer.Option("--version", help="default: all")] = None,
+    version: Annotated[int | None, typer.Option("--version", min=1, max=MOST_VERSION, help="default: all")] = None,
     profile: Profile = None,
     sets: Sets = None,
     as_json: Json = False,

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import Json, Profile, Sets, show
+from data_contracts.limits import MOST_VERSION
+from flows.commands.options import Json, Profile, Sets, Version, show
 
 if TYPE_CHECKING:
     from configs.settings import Settings
@@ -23,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def promote(
-    version: int,
+    version: Version,
     dry_run: DryRun = False,
     new_standard: Annotated[
         str,
@@ -59,7 +60,8 @@ def promote(
 
 def rollback(
     to: Annotated[
-        int | None, typer.Option("--to", help="the version to go back to: the one before the champion")
+        int | None,
+        typer.Option("--to", min=1, max=MOST_VERSION, help="the version to go back to: the one before the champion"),
     ] = None,
     why: Why = "",
     profile: Profile = None,
@@ -106,7 +108,7 @@ def deploy(
 
 
 def approve(
-    version: int, why: Why, target: Target = None, profile: Profile = None, sets: Sets = None, as_json: Json = False
+    version: Version, why: Why, target: Target = None, profile: Profile = None, sets: Sets = None, as_json: Json = False
 ) -> None:
     """Let a version that is staged and verified have traffic (setting rollout.approval)."""
     from tasks import rollout
@@ -119,7 +121,7 @@ def approve(
 
 
 def reject(
-    version: int, why: Why, target: Target = None, profile: Profile = None, sets: Sets = None, as_json: Json = False
+    version: Version, why: Why, target: Target = None, profile: Profile = None, sets: Sets = None, as_json: Json = False
 ) -> None:
     """Undo the rollout of a version that waits for approval, or is under way."""
     from data_contracts.errors import RolloutFailed

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from flows.__main__ import app
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -63,6 +66,33 @@ def test_a_mistake_is_one_sentence_and_its_exit_code(
     assert found.returncode == code, found.stderr
     assert sentence in found.stderr
     assert "Traceback" not in found.stderr
+
+
+NUMBERED = (
+    ("promote", "{}"),
+    ("approve", "{}", "--why", "x"),
+    ("reject", "{}", "--why", "x"),
+    ("rollback", "--to", "{}"),
+    ("emergency", "{}", "--operator", "li", "--reason", "x"),
+    ("gate", "{}"),
+    ("compare", "1", "{}"),
+    ("why", "{}"),
+    ("history", "--version", "{}"),
+    ("audit", "export", "--out", "audit", "--version", "{}"),
+    ("ollama", "create", "{}"),
+)
+
+
+@pytest.mark.parametrize("words", NUMBERED, ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    ("number", "said"), [("0", "than or equal to 1"), (f"{10**20}", "than or equal to 2147483647")]
+)
+def test_a_number_that_no_version_can_have_is_refused_before_anything_is_asked(
+    words: tuple[str, ...], number: str, said: str
+) -> None:
+    found = CliRunner().invoke(app, [word.format(number) for word in words])
+
+    assert found.exit_code == 2 and said in found.stderr
 
 
 def test_help_of_a_benchmark_is_the_benchmarks_own(tmp_path: Path) -> None:

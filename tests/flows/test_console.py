@@ -155,10 +155,10 @@ def test_a_deploy_asked_for_during_a_cleanup_begins_after_it(console: httpx.Clie
 
 
 def test_a_wish_that_is_none_is_refused_and_the_page_of_a_browser_is_not_let_in(console: httpx.Client) -> None:
-    wrong = console.post(DEPLOY, json={"version": 0})
+    wrong = [console.post(DEPLOY, json={"version": number}) for number in (0, -1, 10**20)]
     foreign = console.get(STATUS, headers={"Host": "evil.example"})
 
-    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_request")
+    assert [(one.status_code, one.json()["code"]) for one in wrong] == [(422, "invalid_request")] * 3
     assert (foreign.status_code, foreign.json()["code"]) == (403, "host_refused")
 
 
