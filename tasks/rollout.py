@@ -9,7 +9,7 @@ from data_contracts.taxonomy import Taxonomy
 from deploy import bundle, emergency, targets
 from deploy.operate import lock
 from deploy.store import Store, open_store
-from deploy.targets import Placed, Record, Status, Target, words
+from deploy.targets import Placed, Record, Status, Target, server_tls, words
 from deploy.targets.kubernetes import Kubernetes
 from deploy.targets.local import Local
 from deploy.targets.ollama import OllamaTarget
@@ -26,10 +26,13 @@ def rollout(store: Store, version: Version, settings: Settings, home: Path, by: 
     Raises:
         GateRefused, BundleCorrupt: the bundle has no valid PROMOTE verdict, or was changed; nothing was touched.
         ApprovalAwaited: it is staged and verified, and a person says whether it gets traffic; then the same call goes on.
-        ConfigurationError: no way to the target; nothing was touched.
+        ConfigurationError: no way to the target, or callers would refuse its certificate; nothing was touched.
         RolloutFailed: undone, or another rollout is under way; says what serves now.
     """
     require_way(settings, home)
+    target = find(settings, home)
+    if isinstance(target, Server):
+        server_tls.require_in_date(target.host, settings)
     with lock.held(gc.lock_file(home), shared=True):  # the bundle stays, also before the record names it
         candidate = admit(store, version.version, version.bundle, home)
         return _controller(settings, home, by).rollout(candidate)

@@ -64,6 +64,7 @@ class Server:
 
     def changes(self, candidate: Placed) -> tuple[Change, ...]:
         tls.require(self.host, self.settings)
+        tls.require_in_date(self.host, self.settings)
         planned = self._planned(candidate)
         side = self.sides.running(planned.folder) or self.sides.idle()
         wanted = self.sides.wanted(side, planned.folder)

@@ -3,6 +3,10 @@
 They stay the operator's: they are not copied, and whoever renews them has nginx reload.
 """
 
+import logging
+import ssl
+from datetime import UTC, datetime
+
 from configs.rollout import TlsSettings
 from configs.settings import Settings
 from data_contracts.errors import ConfigurationError
@@ -10,12 +14,15 @@ from deploy.operate import ports
 from deploy.targets.server_host import Host, shell
 
 HTTPS = 443
+SOON_S = 14 * 86400
+"""Before its end a certificate is warned of; who renews by machine does so a month before."""
 CIPHERS = ":".join(
     f"ECDHE-{kind}-{cipher}"
     for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
     for kind in ("ECDSA", "RSA")
 )
 """Of TLS 1.2, Mozilla's intermediate ones without finite fields; those of 1.3 are all good."""
+log = logging.getLogger("tingsu")
 CLEAR = "    # API keys and what callers said travel in clear here: set rollout.server.tls."
 
 
@@ -62,6 +69,35 @@ def require(host: Host, settings: Settings) -> None:
     )
 
 
+def require_in_date(host: Host, settings: Settings) -> None:
+    """Return if the certificate of the settings, if any, is valid by the server's clock; one that ends soon is warned of. Not asked
+    of an undo: nginx goes on with one that ended, and callers who check it are turned away anyhow.
+
+    Raises:
+        ConfigurationError: it ended, or has not begun.
+        RolloutFailed, EngineUnavailable: see Host.run.
+    """
+    tls = settings.rollout.server.tls
+    said = shell(host, _DATES, tls.certificate).split("\n") if tls else []
+    if tls is None or len(said) < 3:
+        return
+    begins_s, ends_s = (ssl.cert_time_to_seconds(line.partition("=")[2]) for line in said[:2])
+    now_s, name = float(said[2]), f"{tls.certificate} on {host.name}"
+    if not begins_s <= now_s < ends_s:
+        wrong = f"ended at {_day(ends_s)}" if now_s >= ends_s else f"does not begin before {_day(begins_s)}"
+        raise ConfigurationError(
+            f"{name} {wrong}, and the clock there says {_day(now_s)}: callers would refuse it; renew it there (setting "
+            "rollout.server.tls.certificate), then run this again; nothing was touched"
+        )
+    if ends_s - now_s < SOON_S:
+        log.warning("%s ends at %s: renew it, then `systemctl reload nginx` there", name, _day(ends_s))
+
+
+# By the server's clock. One that cannot be read, which `require` tells, and a server without openssl say nothing.
+_DATES = r"""
+command -v openssl >/dev/null && openssl x509 -in "$1" -noout -startdate -enddate 2>/dev/null && date +%s || true
+"""
+
 # By nginx itself, which is what has to read them; a file that is missing is named. Where there is no nginx, that is told first.
 _CHECK = r"""
 command -v nginx >/dev/null || exit 0
@@ -89,3 +125,7 @@ def _ssl(tls: TlsSettings) -> list[str]:
         "session_tickets": "off",
     }
     return [f"    ssl_{name} {value};" for name, value in values.items()]
+
+
+def _day(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="minutes")
