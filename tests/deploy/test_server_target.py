@@ -810,6 +810,7 @@ def test_on_the_machine_itself_it_does_what_it_does_over_ssh(
 ) -> None:
     """Begun over ssh, ended there: nothing but the server itself is remembered."""
     there, one = Path("/var/tmp/operator"), versions(1)
+    target.stage(one)  # by these settings: those of a test before may be there
     target.switch(one)
     shutil.copytree(home, machine.root / there.relative_to("/"), dirs_exist_ok=True)
     moved = one.model_copy(update={"folder": str(there / Path(one.folder).relative_to(home))})
