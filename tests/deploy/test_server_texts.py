@@ -1,9 +1,15 @@
 """What a rollout writes on a server: the unit is as tight as promised, nginx takes the file, and it splits as asked."""
 
 import shutil
+import socket
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from configs.settings import Settings
@@ -61,16 +67,95 @@ def test_an_engine_elsewhere_may_be_asked() -> None:
 def test_nginx_takes_the_file(share: float, host: str, tmp_path: Path) -> None:
     sets = tls_on(tmp_path) if host == "TLS" else [f'serve.host="{host}"']
     (tmp_path / "tingsu.conf").write_text(server_front.text(settings(*sets), traffic(share)))
-    main = tmp_path / "nginx.conf"
-    main.write_text(
-        f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n access_log off;\n"
-        + "".join(f" {name}_temp_path {tmp_path};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        + f" include {tmp_path}/tingsu.conf;\n}}\n"
-    )
+    main = main_file(tmp_path)
 
     done = subprocess.run(["nginx", "-t", "-c", main, "-p", tmp_path], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
+
+
+def main_file(folder: Path) -> Path:
+    """nginx's main file around `tingsu.conf` in a folder."""
+    main = folder / "nginx.conf"
+    main.write_text(
+        f"pid {folder}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n access_log off;\n"
+        + "".join(f" {name}_temp_path {folder};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        + f" include {folder}/tingsu.conf;\n}}\n"
+    )
+    return main
+
+
+class Instances:
+    """Web servers that answer 503 to the first `refusals` requests each, and 200 from then on."""
+
+    def __init__(self, count: int, refusals: int) -> None:
+        left = [refusals * count]
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                left[0] -= 1
+                self.send_response(503 if left[0] >= 0 else 200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.servers = [ThreadingHTTPServer(("127.0.0.1", 0), Answer) for _ in range(count)]
+        for one in self.servers:
+            threading.Thread(target=one.serve_forever, daemon=True).start()
+
+    @property
+    def ports(self) -> list[int]:
+        return [one.server_port for one in self.servers]
+
+    def end(self) -> None:
+        for one in self.servers:
+            one.shutdown()
+            one.server_close()
+
+
+@contextmanager
+def front(ports: list[int], folder: Path) -> Iterator[httpx.Client]:
+    """A caller of a real nginx before instances at these ports."""
+    ones = tuple(server_units.Instance(side="blue", number=n, port=p, release="/r/1") for n, p in enumerate(ports, 1))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    text = server_front.text(settings(f"ports.service={port}"), Traffic(instances=ones, to="blue"))
+    (folder / "tingsu.conf").write_text(text)
+    command = ["nginx", "-c", main_file(folder), "-p", folder, "-g", "daemon off;"]
+    transport = httpx.HTTPTransport(retries=5)  # of connecting: until nginx listens
+    with (
+        subprocess.Popen(command, stderr=subprocess.DEVNULL) as nginx,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=transport) as caller,
+    ):
+        yield caller
+        nginx.terminate()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx: apt-get install nginx-light")
+def test_instances_that_were_full_are_asked_again_at_once(tmp_path: Path) -> None:
+    made = Instances(2, refusals=10)
+    with front(made.ports, tmp_path) as caller:
+        statuses = [caller.get("/").status_code for _ in range(20)]
+    made.end()
+
+    assert statuses == [503] * 10 + [200] * 10
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx: apt-get install nginx-light")
+def test_one_instance_of_five_that_is_up_answers_every_request(tmp_path: Path) -> None:
+    made = Instances(5, refusals=0)
+    for one in made.servers[1:]:
+        one.shutdown()
+        one.server_close()
+    with front(made.ports, tmp_path) as caller:
+        statuses = {caller.get("/").status_code for _ in range(20)}
+    made.servers[0].shutdown()
+    made.servers[0].server_close()
+
+    assert statuses == {200}
 
 
 def tls_on(folder: Path) -> list[str]:
