@@ -37,8 +37,8 @@ class CanarySettings(Section):
 
     `alpha`: share of healthy candidates that may be undone by mistake, over all steps and signals. `block_requests`: of each side,
     looked at together. `latency_ratio`: p50 and p95 may be so many times the champion's. Shares and means, candidate less
-    champion: `errors` (of requests), `category_mix` (points of calls that change category), `confidence` and `label_mass` (means),
-    `abstention` (calls sent to review); `disagreement`: of calls that both were asked.
+    champion: `errors` (of requests; what is refused with 4xx counts as well), `category_mix` (points of calls that change category),
+    `confidence` and `label_mass` (means), `abstention` (calls sent to review); `disagreement`: of calls that both were asked.
     """
 
     steps: tuple[CanaryStep, ...] = ()

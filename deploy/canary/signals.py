@@ -1,7 +1,7 @@
 """The signals a canary is judged by without labels: which outcomes each counts, and which bets are laid on them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
 
@@ -46,7 +46,7 @@ def _thinned(window: Window, of: Callable[[Side], Array]) -> tuple[Array, Array]
 
 
 def _errors(window: Window, settings: CanarySettings, categories: tuple[str, ...]) -> tuple[Array, Array] | None:
-    return _each(window, lambda side: _split(side.errors, side.requests))
+    return _each(window, lambda s: _array(s.requests - s.refusals - s.errors, s.refusals, s.errors))
 
 
 def _latency(window: Window, settings: CanarySettings, categories: tuple[str, ...]) -> tuple[Array, Array] | None:
@@ -104,6 +104,12 @@ def _moves(by: Tolerance, categories: tuple[str, ...]) -> Bets:
     return Bets(tuple(names), scores, by.tolerated * times, by.detected * times, prior)
 
 
+def _failures(by: Tolerance) -> Bets:
+    """A candidate that refuses what the champion answers fails its callers too, by other limits or keys, say."""
+    scores = np.array([[0.0, 0, 1], [0, 1, 1]])
+    return replace(_bets(("error share", "error or refusal share"), scores, by), prior=np.array([0.75, 0.25]))
+
+
 def _slower(settings: CanarySettings, categories: tuple[str, ...], seen: Window) -> Bets:
     scores = np.array([[0.0, 1, 0, 1], [0, 0, 1, 1]])
     return _bets(tuple(QUANTILES), scores, Tolerance(tolerated=0.5, detected=OFTEN), one_sample=True)
@@ -115,7 +121,7 @@ def _middles(histogram: Histogram) -> Array:
 
 # Category mix has the most bets and the least to see in each call, so it has most of the false alarms.
 SIGNALS = (
-    Signal("errors", 0.1, _errors, lambda s, c, w: _rise("error share", s.errors)),
+    Signal("errors", 0.1, _errors, lambda s, c, w: _failures(s.errors)),
     Signal("latency", 0.05, _latency, _slower),
     Signal("category_mix", 0.5, _categories, lambda s, c, w: _moves(s.category_mix, c)),
     Signal(

@@ -45,10 +45,12 @@ class Histogram(Frozen):
 
 
 class Side(Frozen):
-    """One side. `requests` end with a status, `errors` are those of 499 (the caller left) and above; a request holds calls."""
+    """One side. `requests` end with a status, `errors` are those of 499 (the caller left) and above, `refusals` those of 400 to 498: a
+    caller's fault, unless one side refuses more of them than the other; a request holds calls."""
 
     requests: int = Field(default=0, ge=0)
     errors: int = Field(default=0, ge=0)
+    refusals: int = Field(default=0, ge=0)
     latency_s: Histogram = Histogram()
     categories: dict[str, int] = Field(default_factory=dict)
     reviews: int = Field(default=0, ge=0)
@@ -64,6 +66,7 @@ class Side(Frozen):
         return Side(
             requests=self.requests + other.requests,
             errors=self.errors + other.errors,
+            refusals=self.refusals + other.refusals,
             latency_s=self.latency_s + other.latency_s,
             categories={name: self.categories.get(name, 0) + other.categories.get(name, 0) for name in sorted(names)},
             reviews=self.reviews + other.reviews,

@@ -109,6 +109,7 @@ def _gained(before: Counted, now: Counted) -> Counted:
     side = Side(
         requests=new.requests - old.requests,
         errors=new.errors - old.errors,
+        refusals=new.refusals - old.refusals,
         latency_s=_less(new.latency_s, old.latency_s),
         categories={name: count - old.categories.get(name, 0) for name, count in new.categories.items()},
         reviews=new.reviews - old.reviews,
@@ -126,7 +127,12 @@ def _gained(before: Counted, now: Counted) -> Counted:
 def _counters(before: Counted, now: Counted) -> Iterator[tuple[int, int]]:
     """Every counter then and now: after a start the sum may have passed the old one already, and a rare count not."""
     old, new = before.side, now.side
-    yield from ((old.requests, new.requests), (old.errors, new.errors), (old.reviews, new.reviews))
+    yield from (
+        (old.requests, new.requests),
+        (old.errors, new.errors),
+        (old.refusals, new.refusals),
+        (old.reviews, new.reviews),
+    )
     yield from ((before.mirrored, now.mirrored), (before.disagreed, now.disagreed))
     yield from ((count, new.categories.get(name, 0)) for name, count in old.categories.items())
     pairs = [(old.latency_s, new.latency_s), (old.confidence, new.confidence), (old.label_mass, new.label_mass)]
@@ -171,6 +177,7 @@ def counted(samples: Sequence[Sample], of: str = "") -> Counted:
     side = Side(
         requests=sum(value for _, value in asked),
         errors=sum(value for labels, value in asked if int(labels["status"]) >= LEAST_ERROR),
+        refusals=sum(value for labels, value in asked if 400 <= int(labels["status"]) < LEAST_ERROR),
         latency_s=_histogram(samples, "qwen3_inference_duration_seconds"),
         categories=categories,
         reviews=sum(value for labels, value in answers if labels["decision"] == "review"),

@@ -33,6 +33,7 @@ class Service:
     mix: NDArray[np.float64] = field(default_factory=lambda: MIX)
     latency: tuple[float, float] = (-2.5, 0.5)
     errors: float = 0.001
+    refusals: float = 0.0
     sure: tuple[float, float] = (9.0, 1.5)
     mass: tuple[float, float] = (400.0, 1.0)
     review_below: float = 0.6
@@ -85,13 +86,15 @@ def windows(
 def side(service: Service, requests: int, wave: float, together: int, rng: np.random.Generator) -> Side:
     """What one service counts of so many requests, the hour being what it is; calls of one request are all alike."""
     errors = rng.binomial(requests, min(service.errors * (1 + 4 * max(wave, 0)), 1))
-    answered = requests - errors
+    refusals = rng.binomial(requests - errors, service.refusals)
+    answered = requests - errors - refusals
     mix = service.mix * np.exp(0.5 * wave * np.linspace(-1, 1, len(MIX)))
     confidence = rng.beta(service.sure[0] * np.exp(0.3 * wave), service.sure[1], answered)
     calls = rng.multinomial(answered, mix / mix.sum()) * together
     return Side(
         requests=requests,
         errors=int(errors),
+        refusals=int(refusals),
         latency_s=histogram(rng.lognormal(service.latency[0] + 0.4 * wave, service.latency[1], requests), SECONDS),
         categories=dict(zip(CATEGORIES, calls.tolist(), strict=True)),
         reviews=int((confidence < service.review_below).sum()) * together,

@@ -47,6 +47,21 @@ def test_a_fault_is_found_within_2000_calls_of_the_candidate_and_called_by_its_n
     assert len(found) >= 18
 
 
+def test_a_candidate_that_refuses_what_the_champion_answers_is_found() -> None:
+    """With 4xx, as by other limits or keys: what it does answer is as ever."""
+    callers = replace(HEALTHY, refusals=0.02)  # callers' own mistakes, on both sides
+    found = [
+        canary((callers, replace(callers, refusals=share)), STILL, rng) for share in (0.06, 1.0) for rng in seeds(5)
+    ]
+    left_alone = [canary((callers, callers), STILL, rng)[0].decision for rng in seeds(5)]
+
+    assert {(end.signals, calls <= 2000) for end, calls in found} == {(("errors",), True)}
+    assert {one.about for end, _ in found for one in end.evidence if one.signal == "errors"} == {
+        "error or refusal share"
+    }
+    assert left_alone == ["pass"] * 5
+
+
 def test_disagreement_on_mirrored_calls_is_found() -> None:
     end, _ = canary((HEALTHY, HEALTHY), replace(STILL, disagree=0.2), np.random.default_rng(3))
 

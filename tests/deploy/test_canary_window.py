@@ -43,7 +43,8 @@ def test_a_window_holds_what_both_services_answered_between_two_looks(pair: tupl
         window = between(before, canary_window.look([champion], [candidate], 130.0))
 
     assert (window.seconds, window.mirrored, window.disagreed) == (30.0, 0, 0)
-    assert (window.champion.requests, window.candidate.requests, window.candidate.errors) == (24, 2, 0)
+    assert (window.champion.requests, window.champion.refusals) == (24, 0)
+    assert (window.candidate.requests, window.candidate.refusals, window.candidate.errors) == (2, 1, 0)
     for side, own in zip((window.champion, window.candidate), answers, strict=True):
         keys = [answer["category"]["key"] for answer in own]
         assert {key: n for key, n in side.categories.items() if n} == {key: keys.count(key) for key in keys}
