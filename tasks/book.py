@@ -88,10 +88,20 @@ class Book:
         """What is live was stopped or started by a command, without a rollout."""
         history.append(self.home, self._event(kind, live, {"target": self.name, "how": how, "endpoint": endpoint}))
 
-    def say(self, kind: words.Kind, record: Record, why: str) -> None:
+    def say(self, kind: words.Kind, record: Record, why: str) -> Word:
         """Leave a word for whoever carries this rollout out."""
         word = Word(kind=kind, version=record.subject.version, rollout=record.id, by=self.by, why=why, at=stages.now())
         words.leave(self.home, self.name, word)
+        return word
+
+    def approve(self, record: Record, why: str) -> Word:
+        """The same of an approval, which the history has first; told once, whenever it dies."""
+        told: dict[str, object] = {"target": self.name, "rollout": record.id, "why": why}
+        event = self._event("approved", record.subject, told)
+        own = [e.event for e in history.read(self.home) if e.event.detail.get("rollout") == record.id]
+        if not any((e.kind, e.by) == ("approved", self.by) for e in own):
+            history.append(self.home, event)
+        return self.say("approve", record, why)
 
     def said(self, kind: words.Kind, record: Record) -> Word | None:
         """What a person said about this rollout, if anything."""

@@ -16,7 +16,7 @@ from data_contracts.artifacts import Release
 from data_contracts.errors import ApprovalAwaited, Busy, ConfigurationError, RolloutFailed, TingsuError
 from deploy import targets
 from deploy.operate import lock
-from deploy.targets import Placed, Record, Target
+from deploy.targets import Placed, Record, Target, words
 from tasks import canary, serving, way_back
 from tasks.book import Book
 from tasks.canary import NOTICE_S, Clock, Trial
@@ -113,21 +113,33 @@ class Controller:
         raise RolloutFailed(hangs)
 
     def approve(self, version: int, why: str) -> Record:
-        """Let a version that is staged and verified have traffic. Its rollout goes on when it is run again.
+        """Let a version that is staged and verified have traffic. Its rollout goes on when it is run again. Said twice by the same
+        person, the first counts.
 
         Raises:
-            RolloutFailed: no rollout of this version waits for it.
+            RolloutFailed: no rollout of this version waits for it, or somebody else said so, or took it back.
+            GateRefused: its verdict no longer holds.
         """
-        record = self.book.read()
-        if record.state != "awaiting" or not _is(record.candidate, version):
-            now = (
-                f"version {record.candidate.version} is {record.state}"
-                if record.candidate
-                else "nothing was rolled out"
-            )
-            raise RolloutFailed(f"version {version} does not wait for approval on {self.target.name}: {now}")
-        self.book.say("approve", record, why)
-        return record
+        with lock.held(words.lock_file(self.home, self.target.name)):
+            record = self.book.read()
+            self._require_awaiting(record, version)
+            said = self.book.said("approve", record)
+            if said is not None and said.by != self.by:
+                raise RolloutFailed(f"version {version} is approved already, {said.told}; nothing was changed")
+            self.permit(record.subject)
+            return record.model_copy(update={"approval": said or self.book.approve(record, why)})
+
+    def _require_awaiting(self, record: Record, version: int) -> None:
+        """Return if a rollout of this version waits for a person."""
+        refused = None if record.is_finished else self.book.said("withdraw", record)
+        if record.state == "awaiting" and _is(record.candidate, version) and refused is None:
+            return
+        now, note = "nothing was rolled out", ""
+        if record.candidate is not None:
+            now = f"version {record.candidate.version} is {record.state}"
+            note = f"withdrawn {refused.told}" if refused else record.steps[-1].note
+        told = f": {note}" if note else ""
+        raise RolloutFailed(f"version {version} does not wait for approval on {self.target.name}: {now}{told}")
 
     def _begun(self, candidate: Placed) -> Record:
         record = self._as_served(self._settled(), candidate)
@@ -264,6 +276,7 @@ class Controller:
         word = self.book.said("approve", record)
         if word is None:
             raise ApprovalAwaited(targets.waits(record))
+        self.permit(record.subject)  # that took days maybe, and verdicts end
         return self.book.reach(record.model_copy(update={"approval": word}), "verified", f"approved {word.told}")
 
     def _categories(self, record: Record) -> tuple[str, ...]:

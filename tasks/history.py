@@ -25,6 +25,7 @@ Kind = Literal[
     "recorded",
     "promoted",
     "rolled_back",
+    "approved",
     "released",
     "undone",
     "adopted",

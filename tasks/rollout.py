@@ -58,10 +58,11 @@ def withdraw(why: str, settings: Settings, home: Path, by: str = "tingsu") -> Re
 
 
 def approve(version: int, why: str, settings: Settings, home: Path, by: str = "tingsu") -> Record:
-    """Let a staged and verified version have traffic.
+    """Let a staged and verified version have traffic; the record with the approval that counts.
 
     Raises:
-        RolloutFailed: no rollout of this version waits for it.
+        RolloutFailed: no rollout of this version waits for it, or somebody else said so, or took it back.
+        GateRefused: its verdict no longer holds.
     """
     return _controller(settings, home, by).approve(version, why)
 

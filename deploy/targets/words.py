@@ -45,5 +45,10 @@ def find(home: Path, target: str, kind: Kind, rollout: str) -> Word | None:
     return word if word.rollout == rollout else None
 
 
+def lock_file(home: Path, target: str) -> Path:
+    """Held by whoever approves: of two at once, the second is told of the first."""
+    return home / f"rollouts/{target}.approve.lock"
+
+
 def _file(home: Path, target: str, kind: Kind) -> Path:
     return home / f"rollouts/{target}.{kind}.json"

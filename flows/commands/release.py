@@ -111,12 +111,15 @@ def approve(
     version: Version, why: Why, target: Target = None, profile: Profile = None, sets: Sets = None, as_json: Json = False
 ) -> None:
     """Let a version that is staged and verified have traffic (setting rollout.approval)."""
+    from flows import release
     from tasks import rollout
 
     _require(why)
     at, settings = _opened(profile, sets, target)
-    record = rollout.approve(version, why, settings, at.home, by=at.by)
-    text = f"version {version} is approved for {record.target}; a run that waits goes on by itself, else the command that staged it"
+    with release.witnessed(at):
+        record = rollout.approve(version, why, settings, at.home, by=at.by)
+    said = f" {record.approval.told}" if record.approval else ""
+    text = f"version {version} is approved for {record.target}{said}; a run that waits goes on by itself, else the command that staged it"
     show(record.model_dump(mode="json"), text, as_json)
 
 

@@ -5,29 +5,34 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from configs.rollout import CanarySettings, CanaryStep, RolloutSettings
+from data_contracts import messages
 from data_contracts.errors import (
     ApprovalAwaited,
     ChampionUnavailable,
     ConfigurationError,
     EngineUnavailable,
+    GateRefused,
     RolloutFailed,
 )
 from deploy import targets
+from deploy.operate import lock
 from deploy.targets import Placed, Record
 from tasks import history, plan, why
 from tasks.canary import Clock
 from tasks.controller import Controller
 from tests.tasks import rolled
-from tests.tasks.rolled import CANARY, FolderTarget, placed
+from tests.tasks.rolled import CANARY, PLAIN, FolderTarget, placed
 
 ROOT = Path(__file__).parent.parent.parent
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 APPROVED = CANARY.model_copy(update={"approval": "required"})
+WITHOUT_CANARY = PLAIN.model_copy(update={"approval": "required"})
 
 
 @pytest.fixture
@@ -241,6 +246,61 @@ def test_who_approved_when_and_why_is_in_the_history(controller: Controller, tar
     assert isinstance(approval, dict)
     assert (approval["by"], approval["why"], approval["version"]) == ("王审", "reviewed on Monday", 2)
     assert approval["at"]
+
+
+def test_an_approval_is_in_the_history_at_once_and_the_first_one_counts(
+    controller: Controller, target: FolderTarget
+) -> None:
+    asking = rolled.controller(controller.home, APPROVED, target, by="王审")
+    with pytest.raises(ApprovalAwaited):
+        asking.rollout(placed(2))
+
+    asking.approve(2, "reviewed on Monday")
+    again = asking.approve(2, "said twice")
+    with pytest.raises(RolloutFailed, match=r"version 2 is approved already, by 王审 at .*: reviewed on Monday"):
+        controller.approve(2, "me too")
+
+    event = history.read(controller.home)[-1].event
+    assert (event.kind, event.by, event.version) == ("approved", "王审", 2)
+    assert (event.detail["target"], event.detail["why"]) == ("local", "reviewed on Monday")
+    assert again.approval and again.approval.why == "reviewed on Monday"
+    assert [e.event.kind for e in history.read(controller.home)].count("approved") == 1
+
+
+def test_what_was_rejected_cannot_be_approved_any_more(controller: Controller, target: FolderTarget) -> None:
+    asking = rolled.controller(controller.home, APPROVED, target, by="王审")
+    with pytest.raises(ApprovalAwaited):
+        asking.rollout(placed(2))
+    with lock.held(targets.lock_file(controller.home, "local")), pytest.raises(RolloutFailed):
+        asking.withdraw("it misses refunds", 1)
+
+    with pytest.raises(RolloutFailed, match=r"version 2 is awaiting: withdrawn by 王审 at .*: it misses refunds"):
+        controller.approve(2, "looks fine")
+    asking.withdraw("it misses refunds", 5)
+    with pytest.raises(RolloutFailed, match=r"version 2 is undone: .*withdrawn by 王审 at .*: it misses refunds"):
+        controller.approve(2, "looks fine")
+
+
+@pytest.mark.parametrize("settings", [APPROVED, WITHOUT_CANARY], ids=["canary", "no canary"])
+def test_a_verdict_that_fell_while_a_person_was_asked_is_refused_before_there_is_traffic(
+    controller: Controller, target: FolderTarget, settings: RolloutSettings
+) -> None:
+    asking = rolled.controller(controller.home, settings, target)
+    with pytest.raises(ApprovalAwaited):
+        asking.rollout(placed(2))
+
+    def fallen(_: Placed) -> None:
+        raise GateRefused(messages.told("verdict_none", version=2, bundle="22"))
+
+    later = replace(asking, permit=fallen)
+    with pytest.raises(GateRefused):
+        later.approve(2, "too late")
+    asking.approve(2, "in time")
+    with pytest.raises(RolloutFailed, match=r"(?s)\(bundle 22\) has no verdict.*Undone: version 1 serves"):
+        later.rollout(placed(2))
+
+    assert ("weigh", 2) not in target.calls and ("switch", 2) not in target.calls
+    assert (target.serving, target.staged, targets.read(controller.home, "local").state) == (1, None, "undone")
 
 
 def test_an_approval_holds_for_one_rollout_only(controller: Controller, target: FolderTarget) -> None:

@@ -66,7 +66,7 @@ def events(home: Path) -> list[tuple[str, int | None]]:
 
 
 ENDS: dict[Callable[[Path], None], tuple[int, str, list[tuple[str, int | None]]]] = {
-    healthy: (2, "live", [("released", 1), ("released", 2)]),
+    healthy: (2, "live", [("released", 1), ("approved", 2), ("released", 2)]),
     faulty: (1, "undone", [("released", 1), ("undone", 2)]),
     taken_back: (1, "undone", [("released", 1), ("undone", 2)]),
     gone_back: (1, "live", [("released", 1), ("released", 2), ("released", 1)]),
