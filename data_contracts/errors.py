@@ -111,9 +111,9 @@ class Busy(RolloutFailed):
 
 
 class ApprovalAwaited(Told):
-    """A rollout is staged and verified; a person says whether it gets traffic."""
+    """A rollout is staged and verified; a person says whether it gets traffic. Not refused, and not live yet."""
 
-    exit_code = 3
+    exit_code = 4
     code = "approval_awaited"
 
 
