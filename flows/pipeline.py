@@ -5,7 +5,6 @@ from pathlib import Path
 from data_contracts.artifacts import Adapter, Calibration, Form, Hop, Model, Release, Report, Side, Speed, Verdict
 from data_contracts.taxonomy import Taxonomy
 from flows.approval import released
-from flows.release import Awaited
 from flows.run import Ending, Run, Trial
 from flows.steps import (
     benchmark,
@@ -31,6 +30,17 @@ from tasks.split import custody
 
 def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     """Split, learn, measure every hop on the same gold calls, judge, and release what the gate lets through."""
+    with run.kept():
+        ending = judged(run, taxonomy)
+    if ending.withheld:
+        return ending
+    live = released(run.registry, ending.version.version, run.settings)  # may wait for a person for days; `gc` works
+    outcome = {"release": live} if isinstance(live, Release) else {"withheld": live.sentence}
+    return ending.model_copy(update=outcome)
+
+
+def judged(run: Run, taxonomy: Taxonomy) -> Ending:
+    """All of it but the release."""
     s = run.settings
     run.check(taxonomy)  # what can be known to be wrong now is said now, not after the training
     prompt = prompting.compose(run.base, taxonomy, s.prompt)
@@ -51,8 +61,6 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
     else:
         verdict = decide(trial, evidence, reigning)
         version = record(run.registry, run.candidate(bundle, verdict, reports, driven.speed))
-    withheld = run.withheld(verdict, version.version)
-    live = None if withheld else released(run.registry, version.version, s)
     return Ending(
         dataset_id=run.dataset.id,
         bundle=bundle,
@@ -60,8 +68,8 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
         version=version,
         reports=reports,
         speed=driven.speed,
-        release=live if isinstance(live, Release) else None,
-        withheld=live.sentence if isinstance(live, Awaited) else withheld,
+        release=None,
+        withheld=run.withheld(verdict, version.version),
     )
 
 

@@ -7,7 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,13 +135,16 @@ class Run:
         """One process a run: the same retrain asked for twice is done once, and the second finds it done."""
         path = self.home / "runs" / f"{self._key[:16]}.lock"
         with ExitStack() as stack:
-            stack.enter_context(lock.held(gc.lock_file(self.home), shared=True))  # nothing of it is removed meanwhile
             try:
                 stack.enter_context(lock.held(path, wait=False))
             except BlockingIOError:
                 log.warning("the same retrain runs already (pid %s); waiting for it", lock.holder(path))
                 stack.enter_context(lock.held(path))
             yield
+
+    def kept(self) -> AbstractContextManager[None]:
+        """`gc` removes nothing while the block runs."""
+        return lock.held(gc.lock_file(self.home), shared=True)
 
     def take_up(self) -> None:
         """Go on with the MLflow run that a killed start of this very run left open, if there is one."""

@@ -27,7 +27,7 @@ def answer(home: Path, version: int, language: Literal["en", "zh"] = "en") -> st
     say = _WORDS[language]
     champion = standing(entries)
     judged = [e for e in own if "verdict" in e.event.detail]
-    shown = accepted(entries, version) or next(reversed(judged), None)
+    shown = _shown(entries, version)
     lines = [_standing_line(say, version, own[-1], champion)]
     lines += _evidence(say, shown, language) if shown else [say["no_verdict"]]
     lines += [_emergency_line(say, e) for e in own if e.event.kind == "emergency"]
@@ -36,6 +36,18 @@ def answer(home: Path, version: int, language: Literal["en", "zh"] = "en") -> st
     lines += ["", _undo_line(say, version, champion)]
     problem = verify(home)
     return "\n".join([*lines, *([say["broken"].format(problem=problem)] if problem else [])])
+
+
+def evidence(home: Path, version: int, language: Literal["en", "zh"]) -> list[str]:
+    """What its verdict rests on: data, gold set, what it was compared with, each bound. No line about a call."""
+    shown = _shown(read(home), version)
+    return _evidence(_WORDS[language], shown, language) if shown else [_WORDS[language]["no_verdict"]]
+
+
+def _shown(entries: tuple[Entry, ...], version: int) -> Entry | None:
+    """The line with the verdict that counts."""
+    judged = [e for e in entries if e.event.version == version and "verdict" in e.event.detail]
+    return accepted(entries, version) or next(reversed(judged), None)
 
 
 def _standing_line(say: Mapping[str, str], version: int, last: Entry, champion: Entry | None) -> str:

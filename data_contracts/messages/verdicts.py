@@ -205,6 +205,16 @@ TABLE: dict[str, tuple[str, str]] = {
         "{path} 中没有版本 {version}，其中的版本：{known}",
     ),
     # a person's word
+    "approval_question": (
+        "**Version {version}** is staged and verified on **{target}**, and gets traffic only if you approve it. Bundle `{bundle}`.",
+        "**版本 {version}** 已在 **{target}** 就位并通过核验，经您批准后才会接入流量。模型包 `{bundle}`。",
+    ),
+    "approval_how": (
+        "Your name and reason are kept in the history. The whole case: `./tingsu why {version}`. Instead of here: "
+        "`./tingsu approve {version} --target {target} --why REASON`, or `./tingsu reject {version} --target {target} --why REASON`.",
+        "姓名与理由会记入历史。全部依据：`./tingsu why {version} --language zh`。也可改用命令行："
+        "`./tingsu approve {version} --target {target} --why REASON` 或 `./tingsu reject {version} --target {target} --why REASON`。",
+    ),
     "approval_awaited": (
         "version {version} is staged and verified on {target} and waits for a person",
         "版本 {version} 已在 {target} 就位并通过核验，等待人工批准",

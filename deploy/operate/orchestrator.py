@@ -76,7 +76,7 @@ def rescue(settings: Settings) -> tuple[str, ...]:
     runs = found if isinstance(found, list) else []
     for run in runs:
         place, stopped = f"{api(settings)}/flow_runs/{run['id']}/set_state", run["state_type"] == "CANCELLING"
-        again = run["run_count"] <= RESUMES and not stopped
+        again = (run["run_count"] <= RESUMES or _asks(run["id"], settings)) and not stopped
         message = "its worker was killed" + ("; it goes on from its last finished stage" if again else "")
         if run["state_type"] in GIVEN_UP:
             name = {"name": LOST} if again else {}
@@ -84,6 +84,12 @@ def rescue(settings: Settings) -> tuple[str, ...]:
         if again:  # the name keeps the intention, should this be killed in between
             _post(place, {"state": {"type": "SCHEDULED", "message": message}})
     return tuple(run["name"] for run in runs)
+
+
+def _asks(run: str, settings: Settings) -> bool:
+    """Whether it was waiting for a person, in a run below it: that took no worker with it, however many it outlived."""
+    below = {"parent_flow_run_id": {"any_": [run]}, "state": {"type": {"any_": ["PAUSED", "RUNNING"]}}}
+    return bool(_post(f"{api(settings)}/flow_runs/count", {"flow_runs": below}))
 
 
 def register(home: Path, settings: Settings) -> None:

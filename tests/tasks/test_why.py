@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from data_contracts.errors import ConfigurationError
-from tasks import history, why
+from deploy.targets import Placed, Record
+from tasks import history, question, why
 from tasks.history import Event
 from tests.tasks.verdicts import verdict
 
@@ -77,3 +78,26 @@ def test_why_says_when_the_chain_is_broken(tmp_path: Path) -> None:
     path.write_text("\n".join(json.dumps(x) for x in (first, third)) + "\n")
 
     assert "WARNING" in why.answer(tmp_path, 3)
+
+
+def test_who_is_asked_for_approval_sees_what_it_rests_on_and_how_to_answer_in_both_languages(tmp_path: Path) -> None:
+    detail: dict[str, object] = {"verdict": verdict().model_dump(mode="json"), "dataset": "march"}
+    history.append(tmp_path, Event(kind="recorded", version=2, by="pipeline", bundle_digest="b" * 64, detail=detail))
+    placed = Placed(version=2, bundle_digest="b" * 64, folder=str(tmp_path), verdict_signature="s")
+
+    text = question.markdown(tmp_path, Record(target="server", candidate=placed))
+
+    for part in (
+        "**Version 2**",
+        "版本 2",
+        "`bbbbbbbbbbbb`",
+        "march",
+        "(id dddddddddddd)",
+        "Verdict: PROMOTE",
+        "0.830 [0.800, 0.860]",
+        "宏平均F1",
+    ):
+        assert part in text
+    for command in ("approve", "reject"):
+        assert text.count(f"./tingsu {command} 2 --target server --why REASON") == 2
+    assert str(tmp_path) not in text
