@@ -116,7 +116,9 @@ def begun(home: Path, what: str) -> processes.Process:
 
 
 def test_nothing_is_cleaned_up_under_a_deploy_that_has_just_begun(console: httpx.Client, home: Path) -> None:
-    begun(home, "raise SystemExit('an earlier one failed')")
+    failed = begun(home, "raise SystemExit('an earlier one failed')")
+    while processes.alive(failed):
+        time.sleep(0.02)
     running = begun(home, "import time; time.sleep(60)")
     refused = console.delete(CLEANUP)
     job = console.get(STATUS).json()["job"]
