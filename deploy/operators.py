@@ -92,6 +92,10 @@ def private(file: Path) -> "signing.PrivateKey":
     Raises:
         ConfigurationError: it is not there, no Ed25519 key, or others than its owner can read it.
     """
+    if not file.exists():
+        raise ConfigurationError(
+            f"there is no private key at {file}; ./tingsu keys operator NAME makes one, or name yours with --key FILE"
+        )
     if file.is_file() and file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigurationError(f"{file} can be read by others than its owner; chmod 600 {file}")
     return signing.private_key(file)

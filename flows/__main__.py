@@ -23,6 +23,8 @@ from flows.commands import (
     service,
 )
 
+INTERRUPTED = 130
+"""How a shell counts Ctrl-C; Typer ends with it by itself, without a word."""
 app = typer.Typer(
     name="tingsu",
     help="Tingsu (听诉): from labelled call transcripts to a complaint classifier in production, with evidence.",
@@ -64,9 +66,11 @@ def main() -> int:
     except TingsuError as error:
         print(f"tingsu: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as ended:
+        if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
+            raise
         print("tingsu: interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except Exception as error:
         known = _of_disk(error)
         if known is None:

@@ -142,7 +142,9 @@ def returning(at: Registry, to: int | None = None) -> Version:
         return found
     there = {entry.event.version if entry else None, before.version if before else None} - {None}
     if to not in there:
-        raise GateRefused(told("rollback_elsewhere", name=at.name, before=before.version if before else "none", to=to))
+        if before is None:
+            raise GateRefused(told("rollback_none", name=at.name))
+        raise GateRefused(told("rollback_elsewhere", name=at.name, before=before.version, to=to))
     return get(at, to)
 
 

@@ -66,7 +66,7 @@ def history(
         if version in (None, e.event.version) and target in (None, e.event.detail.get("target"))
     ]
     lines = [
-        f"{e.at}  {e.event.kind:<12} version {e.event.version or '-':<4} by {e.event.by}  {e.event.bundle_digest[:12]}"
+        f"{e.at}  {e.event.kind:<16} version {e.event.version or '-':<4} by {e.event.by}  {e.event.bundle_digest[:12]}"
         for e in entries
     ]
     show([e.model_dump(mode="json") for e in entries], "\n".join(lines) or "nothing yet", as_json)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,20 @@ def test_a_fresh_home_has_nothing_and_says_what_to_do(tmp_path: Path) -> None:
     assert "no datasets yet; ./tingsu submit FILE" in tingsu("datasets", home=tmp_path).stdout
     assert "nothing yet" in tingsu("history", home=tmp_path).stdout
     assert json.loads(tingsu("datasets", "--json", home=tmp_path).stdout) == []
+
+
+def test_ctrl_c_says_in_a_sentence_that_the_same_command_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "calls.jsonl"
+    argv = [sys.executable, "-P", "-m", "flows", "sample", "--calls", "9000000", "--seed", "1", "--out", str(out)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TINGSU_HOME": str(tmp_path)}
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path) as running:
+        while not [f for f in tmp_path.iterdir() if f.is_file() and f.stat().st_size] and running.poll() is None:
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=60)
+
+    assert told.splitlines() == ["tingsu: interrupted; the same command goes on where this one stopped"]
+    assert running.returncode == 130
 
 
 def test_samples_are_the_same_for_the_same_seed_and_say_they_are_synthetic(tmp_path: Path) -> None:

@@ -222,6 +222,11 @@ def test_what_cannot_be_declared_is_refused_and_leaves_no_line(
     assert history.read(at.home) == before
 
 
+def test_an_operator_without_a_key_is_told_how_to_make_one(at: Case, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"there is no private key at .*keys operator NAME makes one"):
+        declare(at.registry, 2, "li", tmp_path / "none.pem", WHY)
+
+
 def test_a_key_that_others_can_read_is_not_used(at: Case) -> None:
     at.key.chmod(0o640)
 
