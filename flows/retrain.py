@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.input.actions import create_flow_run_input, read_flow_run_input
 
 from data_contracts.errors import StoreUnavailable
 from data_contracts.taxonomy import Taxonomy
@@ -16,6 +17,8 @@ from flows.session import open_session
 from tasks import base, catalog, summary
 from tasks.tracking import Status
 
+DATASET = "dataset"
+"""What a run chose, kept with it on Prefect's server: begun again after a kill, it goes on with that, not with the newest by then."""
 log = logging.getLogger("tingsu")
 
 
@@ -33,7 +36,10 @@ def retrain(
     """
     session = open_session(profile, overlays or (), sets or ())
     require_trainable(session.settings)
-    chosen = catalog.find(session.store, dataset, session.settings.data.family)
+    begun_with = read_flow_run_input(DATASET)
+    chosen = catalog.find(session.store, begun_with or dataset, session.settings.data.family)
+    if begun_with is None:
+        create_flow_run_input(DATASET, chosen.id)
     catalog.verify(session.store, chosen)
     taxonomy = catalog.taxonomy_of(session.store, chosen)
     run = Run(session.settings, session.store, session.home, chosen, base.resolve(session.settings.train.base_model))

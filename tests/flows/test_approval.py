@@ -93,6 +93,8 @@ def test_a_worker_that_is_killed_loses_neither_the_question_nor_its_answer_and_g
     question = shown(at, str(paused(at, killed)))
     removed = at.json("gc", "--older", "0", "--keep-runs", "1", "--set", "retention.keep_versions=1")
     runs.kill_worker(at)
+    at.run("sample", "--calls", "400", "--seed", "78", "--out", str(at.home / "newer.jsonl"))
+    at.run("submit", str(at.home / "newer.jsonl"))  # what the killed run had chosen is not the newest any more
     said = {"answer": "approve", "who": "王审", "why": "read the misses"}
     answered = ask(at, f"flow_runs/{paused(at)}/resume", {"run_input": said})["status"]
     at.run("up")
