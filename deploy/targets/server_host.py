@@ -31,7 +31,8 @@ class Host(Protocol):
     name: str
 
     def run(self, argv: Sequence[str], given: Given = b"", limit_s: float = LIMIT_S) -> str:
-        """What the command writes; `given` is its input.
+        """What the command writes; `given` is its input: of bytes it begins when the last has arrived, for whoever sends them may die,
+        or the connection.
 
         Raises:
             RolloutFailed: it failed; says how.
@@ -63,7 +64,7 @@ class Here:
     name = "this machine"
 
     def run(self, argv: Sequence[str], given: Given = b"", limit_s: float = LIMIT_S) -> str:
-        return _done(self.name, argv, _ran([*self._become, *argv], given, limit_s))
+        return _done(self.name, argv, _ran([*self._become, *_whole(argv, given)], given, limit_s))
 
     def begin(self, argv: Sequence[str]) -> "subprocess.Popen[bytes]":
         return _begun([*self._become, *argv])
@@ -92,7 +93,7 @@ class Ssh:
         """Ends the connection; at the end of the process at the latest."""
 
     def run(self, argv: Sequence[str], given: Given = b"", limit_s: float = LIMIT_S) -> str:
-        return _done(self.name, argv, self._asked([*self._become, *argv], given, limit_s))
+        return _done(self.name, argv, self._asked([*self._become, *_whole(argv, given)], given, limit_s))
 
     def begin(self, argv: Sequence[str]) -> "subprocess.Popen[bytes]":
         return _begun([*self._ssh, self.name, "--", shlex.join([*self._become, *argv])])
@@ -158,12 +159,10 @@ def read(host: Host, path: str) -> str:
 def write(host: Host, path: str, text: str, mode: str = "0644", group: str = "root") -> bool:
     """Write a file, at once and whole, if it holds something else; whether it did."""
     script = (
-        'umask 022; mkdir -p -- "$(dirname -- "$1")"; cat >"$1.new"; [ "$(wc -c <"$1.new")" -eq "$4" ] || exit 1; '
-        'chmod "$2" "$1.new"; chgrp "$3" "$1.new"; '
+        'umask 022; mkdir -p -- "$(dirname -- "$1")"; cat >"$1.new"; chmod "$2" "$1.new"; chgrp "$3" "$1.new"; '
         'if [ -f "$1" ] && cmp -s -- "$1" "$1.new"; then rm -- "$1.new"; else mv -T -- "$1.new" "$1"; echo changed; fi'
     )
-    given = text.encode()
-    return bool(host.run(["sh", "-euc", script, "sh", path, mode, group, str(len(given))], given))
+    return bool(host.run(["sh", "-euc", script, "sh", path, mode, group], text.encode()))
 
 
 def link(host: Host, path: str, to: str) -> None:
@@ -180,6 +179,23 @@ def send(host: Host, folder: Path, to: str, *left_out: str) -> None:
         host.run(["sh", "-euc", script, "sh", to], packing.stdout, limit_s=3600)
         if packing.wait():
             raise RolloutFailed(f"{folder} cannot be sent to {host.name}: {_last_line(packing.stderr.read())}")
+
+
+def _whole(argv: Sequence[str], given: Given) -> list[str]:
+    """The command, which begins only when all bytes of its input are there."""
+    return ["sh", "-euc", _WHOLE, "sh", str(len(given)), *argv] if isinstance(given, bytes) and given else [*argv]
+
+
+_WHOLE = """
+came=$(mktemp)
+cat >"$came"
+size=$(wc -c <"$came")
+exec <"$came"
+rm -- "$came"
+[ "$size" -eq "$1" ] || { echo "$size of $1 bytes arrived, so nothing was done; do the same again" >&2; exit 1; }
+shift
+exec "$@"
+"""
 
 
 def _ran(argv: Sequence[str], given: Given, limit_s: float) -> "subprocess.CompletedProcess[bytes]":

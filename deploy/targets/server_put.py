@@ -40,7 +40,6 @@ flock -w 30 9 || { echo "another process is changing $1" >&2; exit 1; }
 """
 _RECEIVE = """
 cat >"$1.came"
-[ "$(wc -c <"$1.came")" -eq "$(($4 + $5))" ] || { rm -- "$1.came"; exit 1; } # cut off: whoever sent it died, or the connection did
 if [ "$5" -gt 0 ]; then
     tail -c "$5" "$1.came" >"$1.unwatched.new"
     mv -T -- "$1.unwatched.new" "$1.unwatched"

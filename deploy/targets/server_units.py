@@ -113,9 +113,8 @@ def _read(name: str, port: str, release: str) -> Instance:
 def start(host: Host, settings: Settings, wanted: Sequence[Instance]) -> None:
     """Have these run what they name, now and after a restart of the machine; one that does is left alone. Raises as Host.run."""
     for one in wanted:
-        given = one.text.encode()
-        words = (one.unit, unit_file(one), one.release, str(one.port), file(settings, one), str(len(given)))
-        host.run(["sh", "-euc", _START, "sh", *words], given, limit_s=settings.serve.deadline_s + 60)
+        words = (one.unit, unit_file(one), one.release, str(one.port), file(settings, one))
+        host.run(["sh", "-euc", _START, "sh", *words], one.text.encode(), limit_s=settings.serve.deadline_s + 60)
 
 
 # What the process itself was started with counts, not whether a file changed: whoever wrote it may have been killed before the restart.
@@ -128,7 +127,6 @@ cmp -s -- "$release/unit" "$file" || {
     systemctl daemon-reload
 }
 cat >"$environment.new"
-[ "$(wc -c <"$environment.new")" -eq "$6" ] || exit 1 # cut off
 mv -T -- "$environment.new" "$environment"
 [ "$(systemctl show "$unit" -p NeedDaemonReload --value)" = no ] || systemctl daemon-reload
 systemctl reset-failed "$unit" 2>/dev/null || :

@@ -14,11 +14,11 @@ import pytest
 
 from configs.settings import Settings
 from configs.sources import load
-from data_contracts.errors import ConfigurationError
+from data_contracts.errors import ConfigurationError, RolloutFailed
 from deploy import keys, operators, service
 from deploy.targets import Placed, server_front, server_install, server_put, server_release, server_tls, server_units
 from deploy.targets.server_front import Traffic
-from deploy.targets.server_host import Here
+from deploy.targets.server_host import Here, Ssh, write
 
 TLS = "rollout.server.tls={certificate: /etc/ssl/a.crt, key: /etc/ssl/a.key}"
 PLACED = Placed(version=12, bundle_digest="3fa9c1d2e4b5" + "0" * 52, folder="/nowhere", verdict_signature="s")
@@ -198,16 +198,35 @@ def test_tls_has_a_port_of_its_own() -> None:
         settings(TLS, "rollout.server.tls.port=8000")
 
 
-def test_a_text_that_was_cut_off_on_its_way_replaces_nothing(tmp_path: Path) -> None:
-    """As when the controller is killed, or the connection drops, before nginx's file has arrived whole."""
-    file = tmp_path / "tingsu.conf"
-    file.write_text("whole")
-    script = server_put._ALONE + server_put._RECEIVE + server_put._TAKE
+@pytest.fixture
+def cutting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ssh:
+    """A machine behind an `ssh` whose connection drops after three bytes, as when the controller is killed."""
+    programs = {"ssh": 'for last; do :; done\nhead -c 3 | sh -c "$last"', "sudo": 'shift\nexec "$@"'}
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return Ssh("server")
 
-    for arrived in (b"", b"who"):
-        words = ["sh", "-euc", script, "sh", file, "1", tmp_path / "on", "5", "0"]
-        assert subprocess.run(words, input=arrived).returncode == 1
-        assert file.read_text() == "whole" and list(tmp_path.iterdir()) == [file]
+
+def test_a_text_that_was_cut_off_on_its_way_replaces_nothing(cutting: Ssh, tmp_path: Path) -> None:
+    root, release = tmp_path / "root", tmp_path / "release"
+    own = settings(f"rollout.server.root={root}", f"rollout.server.nginx={tmp_path}/tingsu.conf")
+    one = server_units.instance(own, "blue", 1, str(release))
+    there = [tmp_path / "tingsu.conf", Path(server_units.file(own, one)), tmp_path / "unit"]
+    for path in there:
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text("whole")
+
+    for changed in (
+        lambda: server_put.put(cutting, own, "another"),
+        lambda: server_units.start(cutting, own, [one]),
+        lambda: write(cutting, str(there[2]), "another"),
+    ):
+        with pytest.raises(RolloutFailed, match=r"3 of \d+ bytes arrived, so nothing was done"):
+            changed()
+    assert [path.read_text() for path in there] == ["whole"] * 3
+    assert not [*tmp_path.rglob("*.new"), *tmp_path.rglob("*.came")]
 
 
 def test_a_candidates_requests_may_fall_to_what_is_live_and_never_the_other_way_round() -> None:
