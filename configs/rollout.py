@@ -114,7 +114,8 @@ class RolloutSettings(Section):
 
     `approval`: `required` lets no traffic to a candidate, staged and verified, before a person approves it with a reason.
     `keep_previous`: the version before stays loaded beside the live one, so that going back takes seconds; it takes its memory.
-    `replace_keys`: the callers' keys that another home gave the target give way to this home's; where not, such a rollout is refused.
+    `replace_keys`: the keys of callers and operators that another home gave the target give way to this home's; where not, such a rollout
+    is refused.
     `ollama_model`: what a version is called in the Ollama at serve.ollama_url, for target ollama.
     """
 

@@ -1,7 +1,8 @@
 """Operators: people whose own Ed25519 key this home trusts to sign an emergency verdict, `<home>/keys/operators/<name>.pub`.
 
 The private key is the operator's file and stays with the operator; nothing of Tingsu reads it but the command that signs. A home that is
-mounted, as in a pod, has all public keys in one file instead, `<home>/keys/operators.json`.
+mounted, as in a pod, has all public keys in one file instead, `<home>/keys/operators.json`. Keys that were revoked are remembered, one a
+line, in `<home>/keys/operators/<name>.revoked`: a target may still have them from this home.
 """
 
 import json
@@ -30,6 +31,14 @@ def shared_file(home: Path) -> Path:
 def shared(home: Path) -> str:
     """The text of that file for services elsewhere: every operator's public key (base64), by name."""
     return json.dumps(trusted(home), indent=1)
+
+
+def read_shared(text: str) -> dict[str, str]:
+    """What such a file says; nothing, if it is none: it is of no use to any service."""
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(text)
+    except ValidationError:
+        return {}
 
 
 def trust(home: Path, name: str, file: Path) -> str:
@@ -82,8 +91,32 @@ def revoke(home: Path, name: str) -> str:
     known = _own(home)
     if name not in known:
         raise ConfigurationError(f"there is no operator {name!r}; there are: {', '.join(known) or 'none'}")
+    remembered = "\n".join([*_revoked(home, name), known[name], ""])
+    write_atomically(folder(home) / f"{name}.revoked", remembered.encode())
     (folder(home) / f"{name}.pub").unlink(missing_ok=True)
     return known[name]
+
+
+def require_own(home: Path, there: dict[str, str], where: str) -> None:
+    """Return if this home's operators may replace those that a target has, public keys by name: no operator is put out of office but by
+    the home that trusted them.
+
+    Raises:
+        ConfigurationError: this home never trusted some of them.
+    """
+    here = trusted(home)
+    lost = [name for name, key in there.items() if key not in (here.get(name), *_revoked(home, name))]
+    if lost:
+        raise ConfigurationError(
+            f"{where} are of another home that {home} does not know: {', '.join(lost)}. Their emergency verdicts would count no more, so "
+            f"nothing was touched. Copy that home's keys/operators to {folder(home)} first, or roll out from there; "
+            "--set rollout.replace_keys=true replaces them all the same"
+        )
+
+
+def _revoked(home: Path, name: str) -> list[str]:
+    path = folder(home) / f"{name}.revoked"
+    return path.read_text(encoding="ascii", errors="replace").split() if path.is_file() else []
 
 
 def private(file: Path) -> "signing.PrivateKey":

@@ -33,7 +33,7 @@ def parts(host: Host, home: Path, settings: Settings) -> list[Part]:
     """The files of an installation, in the order they are written.
 
     Raises:
-        ConfigurationError: others than the server could ask it, and there is no API key; or see `keys.require_own`.
+        ConfigurationError: others than the server could ask it, and there is no API key; or see the two `require_own`.
         RolloutFailed, EngineUnavailable: see Host.run.
     """
     unwatched = [Part(path, text) for path, text in server_unwatched.files(settings).items()]
@@ -79,9 +79,8 @@ def share_keys(host: Host, home: Path, settings: Settings) -> None:
 
 def _keys(host: Host, home: Path, settings: Settings) -> list[Part]:
     _require_keys(home, settings)
-    if keys.file(home).is_file() and not settings.rollout.replace_keys:
-        there = f"{HOME}/{keys.file(home).relative_to(home)}"
-        keys.require_own(home, read(host, there), f"{there} on {host.name}")
+    if not settings.rollout.replace_keys:
+        _require_own(host, home)
     trusted = [operators.folder(home) / f"{name}.pub" for name in operators.trusted(home)]
     return [
         Part(f"{HOME}/{path.relative_to(home)}", path.read_text(encoding="utf-8"), "0640", settings.rollout.server.user)
@@ -90,6 +89,16 @@ def _keys(host: Host, home: Path, settings: Settings) -> list[Part]:
     ]
 
 
+def _require_own(host: Host, home: Path) -> None:
+    there = f"{HOME}/{keys.file(home).relative_to(home)}"
+    if keys.file(home).is_file():
+        keys.require_own(home, read(host, there), f"{there} on {host.name}")
+    folder = f"{HOME}/{operators.folder(Path())}"
+    known = (line.partition(" ")[::2] for line in shell(host, _OPERATORS, folder).splitlines())
+    operators.require_own(home, dict(known), f"operators in {folder} on {host.name}")
+
+
+_OPERATORS = 'cd "$1" 2>/dev/null || exit 0; for f in *.pub; do [ ! -s "$f" ] || echo "${f%.pub} $(cat "$f")"; done'
 _FOLDERS = """
 mkdir -p "$1/releases" "$1/instances" "$1/environments" "$3/keys/operators" "$3/compiled"
 chown "$2:$2" "$3" "$3/compiled"

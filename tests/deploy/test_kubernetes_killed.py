@@ -10,7 +10,7 @@ import pytest
 
 from configs.settings import Settings
 from data_contracts.errors import Busy, ConfigurationError, RolloutFailed
-from deploy import keys, targets
+from deploy import keys, operators, targets
 from deploy.targets import Placed
 from deploy.targets import kubernetes_lease as lease
 from deploy.targets import kubernetes_sides as sides
@@ -200,6 +200,21 @@ def test_callers_that_another_home_let_in_are_not_shut_out(quick: Cluster, tmp_p
     finally:
         file.unlink() if before is None else file.write_bytes(before)
         quick.live(replace_keys=True)
+
+
+def test_operators_whom_another_home_trusts_are_not_put_out_of_office(quick: Cluster, tmp_path: Path) -> None:
+    _, two = quick.versions
+    home = quick.another_home(tmp_path / "other")
+    operators.trust(quick.home, "wang", tmp_path / "wang.pem")
+    try:
+        quick.live(replace_keys=True)
+        quick.server.writes.clear()
+        with pytest.raises(ConfigurationError, match=r"operators in Secret tingsu-keys in .* does not know: wang\. "):
+            quick.target(home).stage(two)
+        assert quick.server.writes == []
+    finally:
+        operators.revoke(quick.home, "wang")
+        quick.live()
 
 
 def hold(home: Path, settings: Settings) -> None:

@@ -318,6 +318,26 @@ def test_operators_whose_word_counts_here_are_known_there(tmp_path: Path) -> Non
     assert "/var/lib/tingsu/keys/operators/li.pub" in paths and not [path for path in paths if path.endswith(".pem")]
 
 
+def test_operators_of_another_home_are_not_put_out_of_office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their emergency verdicts would count no more. Those whom this home itself trusted once are its to take away."""
+    home, other = tmp_path / "home", tmp_path / "other"
+    monkeypatch.setattr(server_install, "HOME", str(tmp_path / "server"))
+    there = tmp_path / "server/keys/operators"
+    there.mkdir(parents=True)
+    for name, its in {"li": home, "wang": other}.items():
+        operators.trust(its, name, tmp_path / f"{name}.pem")
+        shutil.copy(operators.folder(its) / f"{name}.pub", there)
+
+    with pytest.raises(
+        ConfigurationError, match=r"operators in .* on this machine are of another home .* know: wang\. .*replace"
+    ):
+        server_install.parts(Here(), home, settings())
+    assert server_install.parts(Here(), home, settings("rollout.replace_keys=true"))
+    (there / "wang.pub").unlink()
+    operators.revoke(home, "li")
+    assert server_install.parts(Here(), home, settings())
+
+
 @pytest.mark.parametrize(
     "wrong", ["root=/", "root=/opt", "root=/opt/../etc", "host=-oProxyCommand=x", "user=a b", "python=python3"]
 )
