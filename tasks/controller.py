@@ -173,8 +173,10 @@ class Controller:
         record = self.book.read()
         if record.is_finished:
             return record
+        why = "it waited for approval" if record.state == "awaiting" else "it was cut off"
+        log.warning("version %d is taken back from %s first: %s", record.subject.version, self.target.name, why)
         try:
-            return self._taken_back(record, "it was cut off, and something else was asked for")
+            return self._taken_back(record, f"{why}, and something else was asked for")
         except RolloutFailed as error:
             raise RolloutFailed(f"an earlier rollout has to be undone first, and is not: {error}") from error
 

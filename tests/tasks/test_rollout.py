@@ -412,7 +412,7 @@ def test_a_target_that_does_not_say_what_it_serves_is_not_rolled_over_without_a_
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_rollout_is_undone_before_another_version_is_rolled_out(
-    step: str, controller: Controller, target: FolderTarget
+    step: str, controller: Controller, target: FolderTarget, caplog: pytest.LogCaptureFixture
 ) -> None:
     controller.rollout(placed(1))
     target.breaks[step, 2] = Killed()
@@ -423,6 +423,7 @@ def test_a_killed_rollout_is_undone_before_another_version_is_rolled_out(
 
     assert ("undo", 1) in target.calls
     assert (release.version, release.previous_version) == (3, 1)
+    assert "version 2 is taken back from local first: it was cut off" in caplog.messages
 
 
 def test_a_killed_undo_goes_on_when_run_again(controller: Controller, target: FolderTarget) -> None:
