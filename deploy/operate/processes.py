@@ -115,13 +115,13 @@ def serves(home: Path, command: Command, timeout_s: float = 10.0) -> Process | N
     return known if not command.url or answers(command.url, timeout_s) else None
 
 
-def becomes(home: Path, process: Process, command: Command) -> Process:
-    """Record that a running process has become what this command would start; unchanged if it is another one by now."""
+def becomes(home: Path, process: Process, argv: tuple[str, ...], fingerprint: str) -> Process:
+    """Record what a running process has become, as if it had been started so; unchanged if it is another one by now."""
     with lock.held(home / "run/.lock"):
         known = _read(_record(home, process.name))
         if known is None or known.pid != process.pid or known.started != process.started:
             return process
-        now = known.model_copy(update={"argv": command.argv, "fingerprint": command.fingerprint})
+        now = known.model_copy(update={"argv": argv, "fingerprint": fingerprint})
         if now != known:  # on a full disk nothing can be written, and nothing has to be
             write_atomically(_record(home, process.name), now.model_dump_json().encode())
         return now

@@ -53,6 +53,12 @@ def settles(argv: tuple[str, ...]) -> list[str]:
     return [word for word in argv if not word.startswith(ABOUT_BUNDLE)]
 
 
+def moved(argv: tuple[str, ...], to: tuple[str, ...]) -> tuple[str, ...]:
+    """A command line with the bundle that another one names."""
+    about = {word.partition("=")[0]: word for word in to if word.startswith(ABOUT_BUNDLE)}
+    return tuple(about.get(word.partition("=")[0], word) for word in argv)
+
+
 @cache
 def code() -> str:
     """Digest of the code a service runs: one started from other code is replaced, not given a bundle."""

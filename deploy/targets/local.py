@@ -214,27 +214,27 @@ class Local:
 
     def _given(self, placed: Placed, as_it_is: bool = False) -> str:
         """How the service came to serve it: by a reload where that makes it what a new one would be, whether or not what it serves now
-        answers; else ANEW, when what ran has ended. `as_it_is`: one that serves it already may have other settings or older code."""
+        answers, or is kept in it, whatever its settings and code; else ANEW, when what ran has ended. `as_it_is`: one that serves it
+        already may have other settings or older code."""
         command, known = self._command(SERVICE, placed, self.settings.ports.service), processes.find(self.home, SERVICE)
         lives = known is not None and self._lives(known)
         takes = known is not None and _only_bundle_differs(known, command)
-        if lives and (takes or as_it_is):
-            how = self._reloaded(placed, takes)
-            if how is not None:
-                return how
+        how = self._reloaded(placed, takes, as_it_is) if lives else None
+        if how is not None:
+            return how
         processes.stop(self.home, STAGED)
         processes.stop(self.home, SERVICE, self.settings.rollout.drain_s if lives else HUNG_S)
         self._wait(processes.start(self.home, command))
         return ANEW
 
-    def _reloaded(self, placed: Placed, takes: bool) -> str | None:
-        """How a living service took the bundle; None: it has it and does not answer, or has not and `takes` none. It is asked what it
+    def _reloaded(self, placed: Placed, takes: bool, as_it_is: bool) -> str | None:
+        """How a living service took the bundle; None: it has it and does not answer, or has not and takes none. It is asked what it
         serves: its record may be older than a reload."""
         folder = Path(placed.folder)
         with self._client() as client:
             if _serves(client, placed):
-                return "kept" if client.ready() else None
-            if not takes:
+                return "kept" if (takes or as_it_is) and client.ready() else None
+            if not (takes or self._is_kept(client, placed)):
                 return None
             try:
                 how: str = client.reload(folder, placed.version, self._limit_s, keep=True)["how"]
@@ -242,11 +242,18 @@ class Local:
                 how = client.reload(folder, placed.version, self._limit_s, drain=True)["how"]
         return how
 
+    def _is_kept(self, client: Client, placed: Placed) -> bool:
+        """Whether the service holds it still from when it was live. One that was staged and verified apart is not taken for it."""
+        kept = str(client.model_info().get("previous") or "").partition("+")[0]
+        return kept == str(placed.version) and processes.find(self.home, STAGED) is None
+
     def _note(self, placed: Placed) -> None:
-        """What the running service was reloaded with, into its record."""
+        """What the running service was reloaded with, into its record; one of other settings or code stays known as such."""
         command, known = self._command(SERVICE, placed, self.settings.ports.service), processes.find(self.home, SERVICE)
-        if known is not None and _only_bundle_differs(known, command):
-            processes.becomes(self.home, known, command)
+        if known is not None:
+            is_like_new = _only_bundle_differs(known, command)
+            argv = command.argv if is_like_new else service.moved(known.argv, command.argv)
+            processes.becomes(self.home, known, argv, command.fingerprint if is_like_new else known.fingerprint)
 
     def _withdraw(self, candidate: Placed) -> None:
         """End all that this candidate runs in; a service with another version stays."""

@@ -376,6 +376,29 @@ def test_an_undo_leaves_a_service_that_serves_the_live_version_as_it_is(target: 
     assert processes.find(target.home, STAGED) is None
 
 
+def test_going_back_to_a_version_that_is_still_loaded_needs_no_start_whatever_was_changed_since(
+    target: Local, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an update of Tingsu, or of the settings, without `up`."""
+    old, new = placed(target.home, 1), placed(target.home, 2)
+    target.switch(old)
+    target.switch(new)
+    before = service_of(target)
+    monkeypatch.setattr(service, "code", lambda: "other code")
+    serve = settings.serve.model_copy(update={"max_turns": 9})
+    other = Local(target.home, settings.model_copy(update={"serve": serve}), command)
+
+    other.switch(old)
+
+    now = service_of(target)
+    assert (now.pid, now.started) == (before.pid, before.started) and target.status().serving == old.bundle_digest
+    assert f"--bundle={old.folder}" in now.argv and "--set=serve.max_turns=9" not in now.argv
+    with pytest.raises(
+        ConfigurationError, match=r"other settings or other code.*\./tingsu up"
+    ):  # that is not forgotten
+        other.unsplit(new)
+
+
 def test_what_is_not_to_be_kept_is_closed(target: Local, settings: Settings) -> None:
     rollout = settings.rollout.model_copy(update={"keep_previous": False})
     target = Local(target.home, settings.model_copy(update={"rollout": rollout}), command)
