@@ -78,7 +78,8 @@ def _ask(at: Registry, version: int, settings: Settings) -> None:
         raise ApprovalAwaited(targets.waits(asked)) from error
     record = rollout.record(settings, at.home)
     if record.id != asked.id or record.is_finished:  # taken back meanwhile, by `reject` or `undo`
-        raise RolloutFailed(record.steps[-1].note or f"version {version} was rolled out anew meanwhile")
+        elsewhere = f"version {version} is not live: its rollout to {asked.target} was taken back for another one; see ./tingsu history"
+        raise RolloutFailed(record.steps[-1].note if record.id == asked.id else elsewhere)
     if rollout.answer(settings, at.home) is not None or decision is None:
         return
     by = f"{decision.who} (on Prefect's page)"

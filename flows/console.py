@@ -52,7 +52,7 @@ class Here:
             detail=now.detail,
             live=record.live,
             previous=record.previous,
-            candidate=record.candidate,
+            candidate=None if record.is_finished else record.candidate,
             state=record.state,
             steps=record.steps,
             trouble=left.said if left else "",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from data_contracts.artifacts import Adapter, Calibration, Form, Hop, Model, Release, Report, Side, Speed, Verdict
+from data_contracts.errors import Busy
 from data_contracts.taxonomy import Taxonomy
 from flows.approval import released
 from flows.run import Ending, Run, Trial
@@ -34,7 +35,13 @@ def pipeline(run: Run, taxonomy: Taxonomy) -> Ending:
         ending = judged(run, taxonomy)
     if ending.withheld:
         return ending
-    live = released(run.registry, ending.version.version, run.settings)  # may wait for a person for days; `gc` works
+    version = ending.version.version
+    try:
+        live = released(run.registry, version, run.settings)  # may wait for a person for days; `gc` works
+    except Busy as error:
+        raise Busy(
+            f"version {version} has the verdict PROMOTE and is not released; when that is possible: ./tingsu promote {version}. {error}"
+        ) from error
     outcome = {"release": live} if isinstance(live, Release) else {"withheld": live.sentence}
     return ending.model_copy(update=outcome)
 

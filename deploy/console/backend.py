@@ -28,9 +28,9 @@ class Job(Frozen):
 
 
 class LocalStatus(Frozen):
-    """This machine. `state` and `steps` of the rollout under way, or of the last one; `serving`: the digest of the bundle that answers;
-    `trouble`: what to do about a rollout that was cut off and that nobody watches, or that waits for a person, or empty; `missing`:
-    programs that the settings need and that are not installed."""
+    """This machine. `state` and `steps` of the rollout under way, or of the last one; `candidate` of one under way; `serving`: the
+    digest of the bundle that answers; `trouble`: what to do about a rollout that was cut off and that nobody watches, or that waits for
+    a person, or empty; `missing`: programs that the settings need and that are not installed."""
 
     mode: str
     endpoint: str

@@ -99,7 +99,9 @@ def why(
 
 
 def what_was_live(
-    at: Annotated[str, typer.Option("--at", metavar="TIME", help="2026-11-22T17:30, or with Z or +08:00 at its end")],
+    at: Annotated[
+        str, typer.Option("--at", metavar="TIME", help="2026-11-22T17:30, or with Z or +08:00 at its end; default: now")
+    ] = "",
     target: Annotated[str | None, typer.Option("--target", help="default: setting rollout.target")] = None,
     language: Annotated[str, typer.Option("--language", help="en or zh")] = "en",
     profile: Profile = None,
@@ -107,13 +109,16 @@ def what_was_live(
     as_json: Json = False,
 ) -> None:
     """What a target served at a moment, since when, on which verdict and by whose hand."""
+    from datetime import UTC, datetime
+
     from deploy import targets
     from flows.run import registry_of
     from flows.session import open_session
     from tasks import proven
     from tasks import what_was_live as answers
 
-    then, session = answers.moment(at), open_session(profile, sets=sets or ())
+    then = answers.moment(at) if at else datetime.now(UTC)
+    session = open_session(profile, sets=sets or ())
     known = proven.read(registry_of(session.settings, session.home, session.store))
     place = target or session.settings.rollout.target
     live = answers.find(known.entries, place, then, targets.read(session.home, place))

@@ -120,6 +120,7 @@ def test_generic_and_broken_environment_values_do_not_crash(tmp_path: Path) -> N
 def test_a_fresh_home_has_nothing_and_says_what_to_do(tmp_path: Path) -> None:
     assert "no datasets yet; ./tingsu submit FILE" in tingsu("datasets", home=tmp_path).stdout
     assert "nothing yet" in tingsu("history", home=tmp_path).stdout
+    assert json.loads(tingsu("what-was-live", "--json", home=tmp_path).stdout)["version"] is None
     assert json.loads(tingsu("datasets", "--json", home=tmp_path).stdout) == []
 
 

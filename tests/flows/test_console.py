@@ -89,14 +89,15 @@ def test_what_serves_is_told_and_stopped_by_the_cleanup_but_not_in_the_middle_of
     served_on = console.get(STATUS).json()["serving"]
     cleaned = console.delete(CLEANUP)
 
-    assert (told["serving"], told["live"]["version"]) == (bundle.bundle_digest, 1)
+    assert (told["serving"], told["live"]["version"], told["candidate"]["version"]) == (bundle.bundle_digest, 1, 1)
     assert (refused.status_code, refused.json()["code"]) == (
         409,
         "console_refused",
     ) and served_on == bundle.bundle_digest
     assert "was cut off when it was canary, and nobody watches it" in told["trouble"]
     assert cleaned.json() == {"stopped": [SERVICE]}
-    assert targets.read(home, "local").state == "undone" and not console.get(STATUS).json()["trouble"]
+    after = console.get(STATUS).json()
+    assert (after["state"], after["candidate"], after["trouble"]) == ("undone", None, "")
     Local(home, settings, command).switch(bundle)
     rollout.started(settings, home, "ops", "./tingsu up")
     lines = [(e.event.kind, e.event.by, e.event.detail.get("how")) for e in history.read(home)]
