@@ -24,6 +24,7 @@ PYTHON = "/opt/environment/bin/python"
 DEPLOYER = "deployer"
 """Not root, and may become it without a password."""
 BOOT_S = 60.0
+IN = 'for procs in $1; do echo $$ > "$procs/cgroup.procs"; done; shift; exec "$@"'
 PROBE = """
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/up" "$1/work" "$1/root"
@@ -100,7 +101,12 @@ def booted(folder: Path) -> Iterator[Machine]:
         options = _open_ssh(root, folder)
         starting = ["systemd-nspawn", "-D", str(root), "--register=no", "--keep-unit", "--console=pipe", *_python(root)]
         with (folder / "boot.log").open("wb") as log:
-            leader = subprocess.Popen([*starting, "--boot"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            leader = subprocess.Popen(
+                ["sh", "-ec", IN, "sh", " ".join(_cgroups(undo)), *starting, "--boot"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         undo.callback(_end, leader)
         machine = Machine(_first(leader), root, layer / "up", options)
         _until(lambda: machine.run("systemctl", "is-system-running") in ("running", "degraded"), "booted")
@@ -121,6 +127,24 @@ def _text(path: Path) -> bytes | str | None:
 def _mounted(undo: contextlib.ExitStack, at: Path, *how: str) -> None:
     subprocess.run(["mount", *how, str(at)], check=True)
     undo.callback(subprocess.run, ["umount", "-l", str(at)], check=False)
+
+
+def _cgroups(undo: contextlib.ExitStack) -> list[str]:
+    """A new one in each hierarchy of systemd's: of two machines in one, each would end the other's services as its own."""
+    name, found = f"machine-{os.urandom(4).hex()}", []
+    for hierarchy in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"):
+        if Path(hierarchy, "cgroup.procs").exists():
+            made = Path(hierarchy, name)
+            made.mkdir()
+            undo.callback(_removed, made)
+            found.append(str(made))
+    return found
+
+
+def _removed(cgroup: Path) -> None:
+    for folder, _, _ in os.walk(cgroup, topdown=False):
+        with contextlib.suppress(OSError):  # a process that was killed may not be gone yet
+            Path(folder).rmdir()
 
 
 def _strip(root: Path) -> None:
