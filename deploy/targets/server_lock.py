@@ -1,8 +1,8 @@
 """Who rolls out to a server now: a lock on the server itself, which rollouts from other homes and other machines find too.
 
 A process there has it whose input is a pipe of ours, so it ends, and the kernel frees the lock, when we die. A connection that died without
-a word is told from one that is quiet by a byte every now and then. It is waited for a moment,
-for a controller that was just killed may be run again.
+a word is told from one that is quiet by a byte every now and then. It is waited for a moment, for a controller that was just killed may
+be run again; and whoever lost the connection waits until the server has noticed that too.
 """
 
 import select
@@ -24,7 +24,9 @@ END_S = 10.0
 _HOLD = """
 umask 077 # nobody but root can lock it
 exec 9>>"$1"
-flock -w 5 9 || { echo "busy $(cat -- "$1")"; exit; }
+wait=5
+[ -z "$4" ] || [ "$(cat -- "$1")" != "$4" ] || wait=$(($3 + 5)) # ours, at the other end of a connection that was cut
+flock -w "$wait" 9 || { echo "busy $(cat -- "$1")"; exit; }
 was=$(cat -- "$1")
 if [ -n "$4" ] && [ -n "$was" ] && [ "$was" != "$4" ]; then echo "busy $was"; exit; fi
 printf '%s, since %s' "$2" "$(date -u +%FT%TZ)" >"$1"
@@ -65,7 +67,7 @@ class _Holder:
         if self._process is not None and self._process.poll() is None:
             return
         process = self.host.begin(["sh", "-euc", _HOLD, "sh", FILE, self.by, str(SILENT_S), self._text])
-        said = _first_line(process)
+        said = _first_line(process, LIMIT_S + (SILENT_S if self._text else 0))
         if said.startswith("held "):
             before, self._process, self._text = self._process, process, said.removeprefix("held ")
             if before is not None:
@@ -93,9 +95,9 @@ class _Holder:
             _end(self._process)
 
 
-def _first_line(process: "subprocess.Popen[bytes]") -> str:
+def _first_line(process: "subprocess.Popen[bytes]", limit_s: float) -> str:
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], LIMIT_S)
+    ready, _, _ = select.select([process.stdout], [], [], limit_s)
     return process.stdout.readline().decode(errors="replace").strip() if ready else ""
 
 
