@@ -3,7 +3,8 @@
 1. Every file is the one listed in SHA256SUMS (as `sha256sum -c SHA256SUMS` says too).
 2. history.jsonl is one chain: each line holds the SHA-256 of the one before, and of itself; the line in head.txt, noted by another
    system than the file's, is in it.
-3. Each promotion follows a PROMOTE of the gate on that bundle, or an emergency verdict in force, of an operator trusted then.
+3. Each release and promotion follows a PROMOTE of the gate on that bundle, or an emergency verdict in force, of an operator trusted
+   then; each way back, a promotion.
 4. Each verdict that the history has of the exported versions is here, as it stands there; the evidence that it cites is here and has
    the digest it cites, and its bundle's list of files has the bundle's digest.
 5. Each signature is that of a key in keys/, by openssl (3.0 or newer), where it is installed.
@@ -26,6 +27,13 @@ KNOWN_KEY = "MCowBQYDK2VwAyEA/FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU="  # RF
 KNOWN_SIGNATURE = (
     "YpHWV97sJAJIJ+acOr4BowzlSKKEdDpEXjaA19taw6wY/5tTjRbykK5n92CYTcZZSnwV6XFu0o3AJ77O6h7ECg=="  # over af 82
 )
+
+RESTS = {
+    "promoted": "was promoted, and no verdict before it allows that",
+    "released": "was released, and no verdict before it allows that",
+    "rolled_back": "was gone back to, and was never promoted",
+}
+"""What rests on an earlier line, and what is wrong without that."""
 
 
 def main(folder: Path) -> int:
@@ -97,7 +105,7 @@ def chain(lines: "list[bytes]", head: str) -> "list[str]":
 
 
 def covered(lines: "list[bytes]") -> "list[str]":
-    """Promotions that nothing before them allows, and emergency verdicts of nobody whom the history trusted then."""
+    """Releases and promotions that nothing before them allows, and emergency verdicts of nobody whom the history trusted then."""
     told: list[str] = []
     trusted: dict[str, str] = {}
     said: list[dict[str, Any]] = []
@@ -113,18 +121,18 @@ def covered(lines: "list[bytes]") -> "list[str]":
             told.append(
                 f"history.jsonl line {number}: an emergency verdict of an operator whose key was not trusted then"
             )
-        if event["kind"] == "promoted" and not any(allows(one, event, entry["at"]) for one in said):
-            told.append(
-                f"history.jsonl line {number}: version {event['version']} was promoted, and no verdict before it allows that"
-            )
+        if event["kind"] in RESTS and not any(allows(one, event, entry["at"]) for one in said):
+            told.append(f"history.jsonl line {number}: version {event['version']} {RESTS[event['kind']]}")
         said.append(event)
     return told
 
 
 def allows(before: "dict[str, Any]", event: "dict[str, Any]", at: str) -> bool:
-    """Whether an earlier event is what a promotion rests on."""
+    """Whether an earlier event is what a release, a promotion or a way back rests on."""
     if (before["version"], before["bundle_digest"]) != (event["version"], event["bundle_digest"]):
         return False
+    if event["kind"] == "rolled_back":
+        return bool(before["kind"] == "promoted")
     if "emergency" not in event["detail"]:
         judged = before["detail"].get("verdict") or {}
         is_of = judged.get("bundle_digest") == event["bundle_digest"]

@@ -130,7 +130,7 @@ def _mounted(undo: contextlib.ExitStack, at: Path, *how: str) -> None:
 
 
 def _cgroups(undo: contextlib.ExitStack) -> list[str]:
-    """A new one in each hierarchy of systemd's: of two machines in one, each would end the other's services as its own."""
+    """A new one in each hierarchy of systemd's: of two machines in one, each keeps the units of the other loaded."""
     name, found = f"machine-{os.urandom(4).hex()}", []
     for hierarchy in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"):
         if Path(hierarchy, "cgroup.procs").exists():

@@ -313,6 +313,16 @@ def chained(keep: Callable[[dict[str, Any]], bool]) -> Callable[[Path], None]:
     return forge
 
 
+def turned(kind: str) -> Callable[[Path], None]:
+    """Each promotion as an event of another kind, and no emergency verdict."""
+
+    def keep(event: dict[str, Any]) -> bool:
+        event["kind"] = kind if event["kind"] == "promoted" else event["kind"]
+        return bool(event["kind"] != "emergency")
+
+    return chained(keep)
+
+
 FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "history edited": (replace("history.jsonl", '"by": "tester"', '"by": "someone"'), "history.jsonl line"),
     "history cut": (
@@ -344,6 +354,8 @@ FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
         chained(lambda event: event["kind"] != "emergency"),
         "no verdict before it allows",
     ),
+    "a release by nobody's word": (turned("released"), "was released, and no verdict before it allows that"),
+    "back to what never was": (turned("rolled_back"), "was gone back to, and was never promoted"),
     "an operator never trusted": (chained(lambda event: event["kind"] != "operator_trusted"), "not trusted then"),
     "a name twice in a line": (
         replace("history.jsonl", '"by": "tester"', '"by": "eve", "by": "tester"'),
