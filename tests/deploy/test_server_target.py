@@ -672,7 +672,7 @@ def test_who_lost_the_connection_does_nothing_more_once_another_one_rolls_out(
 
 
 CANARY = (
-    "rollout.canary.steps=[{weight: 0.5, calls: 60, seconds: 0}]",
+    "rollout.canary.steps=[{weight: 0.5, calls: 60, seconds: 10}]",  # several looks, however fast the machine
     "rollout.canary.look_every_s=1",
     "rollout.canary.latency_ratio=20",  # of two processes on a busy core
     "rollout.canary.alpha=0.01",
