@@ -121,11 +121,7 @@ def witnessed(at: Registry) -> Iterator[None]:
 
 def is_moving(home: Path) -> bool:
     """Whether somebody changes what is live or who is the champion; the aliases follow the traffic after a moment."""
-    try:
-        with lock.held(_moving(home), wait=False):
-            return False
-    except BlockingIOError:
-        return True
+    return lock.is_held(_moving(home))
 
 
 def _moving(home: Path) -> Path:
