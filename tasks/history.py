@@ -52,6 +52,16 @@ class Event(Frozen):
     bundle_digest: str = ""
     detail: dict[str, object] = Field(default_factory=dict)
 
+    @property
+    def why(self) -> str:
+        """One line: the reason that somebody gave, else what the last step of a rollout noted, or a verdict's decision."""
+        detail, steps = self.detail, self.detail.get("steps")
+        inner = [(detail.get("emergency"), "reason"), (detail.get("verdict"), "decision")]
+        given = [detail.get(name) for name in ("why", "reason", "new_standard", "how")]
+        given += [of.get(name) for of, name in inner if isinstance(of, dict)]
+        given += [steps[-1].get("note")] if isinstance(steps, list) and steps else []
+        return next((" ".join(str(text).split()) for text in given if text), "")
+
 
 class Entry(Frozen):
     """One line. `digest` covers every other field; `previous` is the digest of the line before."""

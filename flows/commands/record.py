@@ -1,12 +1,15 @@
 """The record: `emergency`, `history`, `why`, `what-was-live`, `audit export`. What is read from the history is verified first."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from data_contracts.limits import MOST_VERSION
 from flows.commands.options import Json, Profile, Sets, Version, show
+
+if TYPE_CHECKING:
+    from tasks.history import Entry
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,6 +56,7 @@ def history(
     """Who promoted, released, undid or was refused what, and when. Lines are shown also if one was tampered with, and that is said."""
     from data_contracts.errors import BundleCorrupt
     from deploy.targets import left_behind
+    from flows.commands.tables import columns
     from flows.run import registry_of
     from flows.session import open_session
     from tasks import history as recorder
@@ -65,11 +69,8 @@ def history(
         for e in recorder.read(home)
         if version in (None, e.event.version) and target in (None, e.event.detail.get("target"))
     ]
-    lines = [
-        f"{e.at}  {e.event.kind:<16} version {e.event.version or '-':<4} by {e.event.by}  {e.event.bundle_digest[:12]}"
-        for e in entries
-    ]
-    show([e.model_dump(mode="json") for e in entries], "\n".join(lines) or "nothing yet", as_json)
+    table = columns(["at", "what", "version", "target", "by", "bundle", "why"], [_cells(entry) for entry in entries])
+    show([e.model_dump(mode="json") for e in entries], table if entries else "nothing yet", as_json)
     for left in left_behind.every(home):
         typer.echo(f"tingsu: {left.said}", err=True)
     head = proven.note(registry_of(session.settings, home, session.store)) if entries else ""
@@ -141,6 +142,12 @@ def audit_export(
     absent = "".join(f"\nMISSING in the store: {name}" for name in made.missing)
     text = f"{made.folder}: {made.files} files, {made.lines} history lines; check it there: python3 check.py{absent}"
     show(made.model_dump(mode="json"), text, as_json)
+
+
+def _cells(entry: "Entry") -> list[str]:
+    event = entry.event
+    version, target = str(event.version or "-"), str(event.detail.get("target", "-"))
+    return [entry.at, event.kind, version, target, event.by, event.bundle_digest[:12] or "-", event.why]
 
 
 def _language(said: str) -> Literal["en", "zh"]:

@@ -28,6 +28,21 @@ def test_events_come_back_in_order_and_chained(tmp_path: Path) -> None:
     assert (tmp_path / history.FILE).stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize(
+    ("detail", "why"),
+    [
+        ({"why": "costs\n doubled ", "how": "by hand"}, "costs doubled"),
+        ({"reason": "the gate says HOLD"}, "the gate says HOLD"),
+        ({"steps": [{"note": "first"}, {"note": "5 errors of 100"}], "emergency": {"by": "li"}}, "5 errors of 100"),
+        ({"emergency": {"reason": "line down"}, "steps": [{"note": "live"}]}, "line down"),
+        ({"verdict": {"decision": "REJECT"}}, "REJECT"),
+        ({"why": "", "steps": []}, ""),
+    ],
+)
+def test_an_event_says_in_a_line_why_it_happened(detail: dict[str, object], why: str) -> None:
+    assert Event(kind="released", version=1, by="me", detail=detail).why == why
+
+
 @pytest.mark.parametrize("line", [0, 1, 2])
 def test_a_changed_line_shows(tmp_path: Path, line: int) -> None:
     three(tmp_path)
