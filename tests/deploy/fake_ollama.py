@@ -109,6 +109,7 @@ class FakeOllama(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: FakeOllama
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or a body waits 40 ms for the headers' receipt
 
     def do_POST(self) -> None:
         self._answer("POST")

@@ -89,9 +89,10 @@ class Nodes:
         if scaler and made["spec"]["replicas"] < scaler["spec"]["minReplicas"]:
             with self.server.lock:
                 live = self.server.objects.get(("apps/v1", "deployments", name))
-                if live:
+                if live and live["spec"]["replicas"] < scaler["spec"]["minReplicas"]:
                     live["spec"]["replicas"] = scaler["spec"]["minReplicas"]
                     live["metadata"]["generation"] += 1
+                    self.server.turn += 1  # there is something new to look at, once this look is over
 
     def _deploy(self, name: str, made: Object) -> None:
         template = made["spec"]["template"]
