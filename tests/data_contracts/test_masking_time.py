@@ -112,6 +112,7 @@ def seconds(unit: str, chars: int) -> float:
     return min(taken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
 def test_sixteen_times_the_text_takes_about_sixteen_times_the_time(unit: str) -> None:
     mask(unit)  # what is read and compiled once

@@ -278,7 +278,8 @@ def serving() -> Iterator[Server]:
     """While the block runs."""
     role = yaml.safe_load((charts.HELM / "controller-role.yaml").read_text(encoding="utf-8"))
     server = Server(rules=role["rules"])
-    with socket.socket(proto=socket.IPPROTO_TCP) as s:  # named so, asyncio sends a body without waiting for the headers' receipt
+    # asyncio sends an answer's body without waiting 40 ms for the client to acknowledge the headers only on a socket named TCP.
+    with socket.socket(proto=socket.IPPROTO_TCP) as s:
         s.bind(("127.0.0.1", 0))
         s.listen(64)
         server.url = f"http://127.0.0.1:{s.getsockname()[1]}"

@@ -30,6 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Qwen3", "Qwen2", "Llama"])
 def test_scores_are_the_full_forward_pass_and_nothing_is_compiled_once_it_is_loaded(
     tmp_path: Path, home: Path, kind: str

@@ -266,6 +266,7 @@ def test_no_request_is_lost_and_what_is_live_stays_as_it_is(
     assert undone_s < BACK_S and back_s < BACK_S
 
 
+@pytest.mark.slow
 def test_a_share_that_nobody_watches_ends_by_itself_and_who_looks_again_goes_on(
     target: Server, machine: Machine, versions: Callable[[int], Placed]
 ) -> None:
@@ -627,7 +628,7 @@ with Server(Path(sys.argv[1]), load(sets=sys.argv[2:], env={})).held("wang"):
 """
 
 
-@pytest.mark.parametrize("where", ["this machine", "ssh"])
+@pytest.mark.parametrize("where", [pytest.param("this machine", marks=pytest.mark.slow), "ssh"])
 def test_one_home_at_a_time_rolls_out_and_one_that_is_killed_no_more(
     where: str, machine: Machine, home: Path, settings: Settings, tmp_path: Path
 ) -> None:

@@ -109,6 +109,7 @@ def test_a_stopped_engine_is_found_by_its_first_text_and_a_fresh_one_answers(liv
     assert "said nothing for 2.5 s" in lines(live, "engine died")[-1]["reason"]
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_stopped_while_it_has_nothing_to_do_is_found_without_a_text(live: Served) -> None:
     process = engine(live)
     process.send_signal(signal.SIGSTOP)

@@ -135,6 +135,7 @@ def _folder(at: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="the Debian package faketime is not installed")
 def test_a_clock_stepped_back_undoes_nothing(tmp_path: Path) -> None:
     at = released.place(tmp_path / "home")

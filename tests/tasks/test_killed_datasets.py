@@ -89,6 +89,7 @@ def at_every(
     assert seen(opened(root, url))
 
 
+@pytest.mark.slow
 def test_a_merge_killed_before_any_write_is_whole_or_not_there(place: tuple[Path, str, str], tmp_path: Path) -> None:
     store = opened(*place[:2])
     parts = [
@@ -107,6 +108,7 @@ def test_a_merge_killed_before_any_write_is_whole_or_not_there(place: tuple[Path
     at_every(place, tmp_path, merge, seen, least=4)
 
 
+@pytest.mark.slow
 def test_a_refresh_killed_before_any_write_is_whole_or_not_there(place: tuple[Path, str, str], tmp_path: Path) -> None:
     store = opened(*place[:2])
     assert isinstance(store, FolderStore | S3Store)

@@ -119,6 +119,7 @@ def wait_for(happened, seconds: float = 120) -> None:  # type: ignore[no-untyped
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others_and_the_same_work_goes_on_in_one(
     bench: Bench, one: tuple[Adapter, Work]
 ) -> None:
