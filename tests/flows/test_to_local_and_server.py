@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,14 +147,19 @@ def killer_of_engines(world: World) -> Callable[[], object]:
 
     def strike() -> None:
         for pid in engines(service.pid) - champions:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     return strike
 
 
 def engines(service: int) -> set[int]:
-    children = psutil.Process(service).children()
-    return {child.pid for child in children if "spawn_main" in " ".join(child.cmdline())}
+    found = set()
+    for child in psutil.Process(service).children():
+        with suppress(psutil.ZombieProcess, psutil.NoSuchProcess):  # one that was struck before
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 def rolled_out(
