@@ -158,7 +158,7 @@ def test_a_rollback_killed_in_every_write_ends_at_the_version_before_and_goes_no
     assert "it misses refunds" in running.run("why", "1").stdout
     assert (aliases(running), served(running)) == ({"candidate": "2", "champion": "1"}, "1")
     assert running.run("status").stderr == ""
-    assert "not to 2" in running.run("rollback", "--to", "2", ok=(3,)).stderr
+    assert "no previous version to return to" in running.run("rollback", "--to", "2", ok=(3,)).stderr
 
 
 def test_undo_goes_back_once_and_takes_the_champion_along(running: Restarted) -> None:
