@@ -121,7 +121,7 @@ def witnessed(at: Registry) -> Iterator[None]:
 
 def is_moving(home: Path) -> bool:
     """Whether somebody changes what is live or who is the champion; the aliases follow the traffic after a moment."""
-    return lock.is_held(_moving(home))
+    return lock.is_shared_by_any(_moving(home))
 
 
 def _moving(home: Path) -> Path:

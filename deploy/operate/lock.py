@@ -50,3 +50,20 @@ def is_held(path: Path) -> bool:
             if Path(os.readlink(fd)) == path.resolve():
                 return True
     return False
+
+
+def is_shared_by_any(path: Path) -> bool:
+    """Whether anybody has it, also another than the last of those who share it. It is taken for a moment, so that this is for a lock
+    that everybody waits for; the file stays as it is.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
