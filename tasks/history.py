@@ -55,12 +55,17 @@ class Event(Frozen):
     @property
     def why(self) -> str:
         """One line: the reason that somebody gave, else what the last step of a rollout noted, or a verdict's decision."""
-        detail, steps = self.detail, self.detail.get("steps")
+        detail = self.detail
         inner = [(detail.get("emergency"), "reason"), (detail.get("verdict"), "decision")]
         given = [detail.get(name) for name in ("why", "reason", "new_standard", "how")]
         given += [of.get(name) for of, name in inner if isinstance(of, dict)]
-        given += [steps[-1].get("note")] if isinstance(steps, list) and steps else []
-        return next((" ".join(str(text).split()) for text in given if text), "")
+        return next((" ".join(str(text).split()) for text in (*given, self.note) if text), "")
+
+    @property
+    def note(self) -> str:
+        """What the last step of a rollout noted."""
+        steps = self.detail.get("steps")
+        return str(steps[-1].get("note") or "") if isinstance(steps, list) and steps else ""
 
 
 class Entry(Frozen):

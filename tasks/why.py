@@ -90,9 +90,8 @@ def _event_line(say: Mapping[str, str], entry: Entry) -> str:
     detail = entry.event.detail
     extra = " ".join(f"{k}={v}" for k, v in sorted(detail.items()) if isinstance(v, (str, int, float)))
     lines = [f"  {entry.number:>4}  {entry.at}  {entry.event.kind:<11} {entry.event.by}  {extra}".rstrip()]
-    canary, steps = detail.get("canary"), detail.get("steps")
+    canary, note = detail.get("canary"), entry.event.note
     lines += [f"{'':8}{say['canary'].format(**canary)}"] if isinstance(canary, dict) else []
-    note = steps[-1].get("note") if isinstance(steps, list) and steps else ""
     return "\n".join(lines + ([f"{'':8}{note}"] if note else []))
 
 

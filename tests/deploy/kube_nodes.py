@@ -56,7 +56,7 @@ class Nodes:
         """One look of every controller at everything."""
         server = self.server
         for name, made in server.of("deployments").items():
-            self._scale(name, made)
+            self._scale(name)
             self._deploy(name, made)
         wanted = {made["metadata"]["uid"] for made in server.of("deployments").values()}
         for name, pod in server.of("pods").items():
@@ -84,15 +84,14 @@ class Nodes:
             if selector.items() <= p["metadata"]["labels"].items() and p["status"] == READY and n in self.ports
         )
 
-    def _scale(self, name: str, made: Object) -> None:
+    def _scale(self, name: str) -> None:
         scaler = self.server.of("horizontalpodautoscalers").get(name)
-        if scaler and made["spec"]["replicas"] < scaler["spec"]["minReplicas"]:
-            with self.server.lock:
-                live = self.server.objects.get(("apps/v1", "deployments", name))
-                if live and live["spec"]["replicas"] < scaler["spec"]["minReplicas"]:
-                    live["spec"]["replicas"] = scaler["spec"]["minReplicas"]
-                    live["metadata"]["generation"] += 1
-                    self.server.turn += 1  # there is something new to look at, once this look is over
+        with self.server.lock:
+            live = self.server.objects.get(("apps/v1", "deployments", name))
+            if scaler and live and live["spec"]["replicas"] < scaler["spec"]["minReplicas"]:
+                live["spec"]["replicas"] = scaler["spec"]["minReplicas"]
+                live["metadata"]["generation"] += 1
+                self.server.turn += 1  # there is something new to look at, once this look is over
 
     def _deploy(self, name: str, made: Object) -> None:
         template = made["spec"]["template"]
